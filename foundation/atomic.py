@@ -1,0 +1,126 @@
+"""Files and directories that are either old or new, never half-written.
+
+Order, everywhere: write beside, fsync the data, rename, fsync the directory that holds the name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def fsync_file(path: Path) -> None:
+    """Force a file's data to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_directory(path: Path) -> None:
+    """Force a directory's entries (names) to the disk. Windows cannot open directories and needs no such call."""
+    if os.name == "nt":
+        return
+    fsync_file(path)
+
+
+def fsync_tree(path: Path) -> None:
+    """Force every file below `path`, then every directory, to the disk."""
+    for folder, _, names in os.walk(path, topdown=False):
+        for name in sorted(names):
+            fsync_file(Path(folder, name))
+        fsync_directory(Path(folder))
+
+
+def temporary_beside(path: Path) -> Path:
+    """A fresh name in `path`'s directory, recognisable as temporary, so that a rename stays on one file system."""
+    return path.parent / f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what was written there replaces `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        fsync_file(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, atomically and durably."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by UTF-8 `text`, atomically and durably."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as indented JSON with a final newline, keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def replace_directory(temporary: Path, final: Path) -> None:
+    """Put the finished directory `temporary` in the place of `final` (which may exist). Both lie in one directory.
+
+    POSIX cannot exchange two directories in one portable call: the old one is moved aside first, and
+    `recover_directory` puts it back when a crash fell between the two renames.
+    """
+    assert temporary.parent == final.parent
+    fsync_tree(temporary)
+    aside = final.parent / f"{TEMPORARY_PREFIX}old-{final.name}"
+    recover_directory(final)
+    if final.exists():
+        os.rename(final, aside)
+    os.rename(temporary, final)
+    fsync_directory(final.parent)
+    if aside.exists():
+        shutil.rmtree(aside)
+
+
+def recover_directory(final: Path) -> None:
+    """Finish or undo a `replace_directory` that a crash interrupted."""
+    aside = final.parent / f"{TEMPORARY_PREFIX}old-{final.name}"
+    if not aside.exists():
+        return
+    if final.exists():
+        shutil.rmtree(aside)
+    else:
+        os.rename(aside, final)
+        fsync_directory(final.parent)
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Remove what interrupted writes left in `directory` (not below it). The caller holds the directory's lock."""
+    if not directory.is_dir():
+        return
+    for entry in directory.iterdir():
+        if not entry.name.startswith(TEMPORARY_PREFIX) or entry.name.startswith(f"{TEMPORARY_PREFIX}old-"):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def temporary_directory(parent: Path, name: str) -> Path:
+    """A new empty directory inside `parent`, recognisable as temporary."""
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{name}-", dir=parent))

@@ -1,0 +1,55 @@
+"""Run a command's `main` so that a user's mistake ends in one clear line and never in a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from foundation.errors import UserError
+
+EXIT_FAILURE = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again (add --resume)",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again (add --resume)",
+    errno.EACCES: "permission denied; check who owns the path",
+    errno.EPERM: "operation not permitted; check who owns the path",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENOENT: "no such file or directory",
+    errno.EIO: "the device reports an input/output error; check the disk",
+}
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line for an operating-system error: what happened, to which path, what to do."""
+    what = _REMEDIES.get(error.errno or 0, error.strerror or str(error))
+    where = error.filename2 or error.filename
+    return f"{os.fsdecode(where)}: {what}" if where else what
+
+
+def run(main: Callable[[list[str]], int]) -> NoReturn:
+    """Call `main(argv)` and exit with its code.
+
+    `UserError` exits 2, an operating-system error 1, Ctrl-C 130, each with one line on standard error.
+    """
+    try:
+        code = main(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = EXIT_USER_ERROR
+    except BrokenPipeError:
+        # The reader (head, less) went away: not an error, and Python must not complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_FAILURE
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        code = EXIT_FAILURE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    sys.exit(code)

@@ -1,0 +1,182 @@
+"""Typed configuration: one YAML file, its sections as frozen models, every leaf also a command-line flag.
+
+A command names the sections it reads and the flags that exist only on its command line; `load_config` merges
+defaults, the YAML file and the flags, and reports every problem at once, each with its place and the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from foundation.errors import UserError
+from foundation.flags import FlagSet, parse_flags
+
+SECTIONS = ("pipeline", "data", "model", "training", "logging", "generation")
+DEFAULT_FILE = Path("config.yaml")
+
+
+class Section(BaseModel):
+    """Base of every configuration model: frozen, unknown keys forbidden, defaults checked like given values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+    aliases: ClassVar[Mapping[str, Sequence[str]]] = {}
+
+
+S = TypeVar("S", bound=Section)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The merged configuration of one command."""
+
+    sections: dict[str, Section]
+    flags: Section
+    given: frozenset[str]
+    """Leaf names that the YAML file or the command line set, as opposed to defaults."""
+
+    def get(self, kind: type[S]) -> S:
+        """The section (or the flags) of the given model class."""
+        for section in (*self.sections.values(), self.flags):
+            if isinstance(section, kind):
+                return section
+        raise KeyError(kind.__name__)
+
+    def text(self) -> str:
+        """The merged sections as YAML, each key under its description."""
+        return "\n".join(_section_text(name, section) for name, section in self.sections.items())
+
+
+def _section_text(name: str, section: Section) -> str:
+    lines = [f"{name}:"]
+    for key, field in type(section).model_fields.items():
+        value = section.model_dump(mode="json")[key]
+        dumped = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).strip()
+        lines.append(f"  {key}: {dumped.removesuffix('...').strip()}  # {field.description}")
+    return "\n".join(lines) + "\n"
+
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    """A YAML file's mapping, and the line of every key. `UserError` for a missing or malformed file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file; check --config") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; save the configuration file as UTF-8") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a directory; --config takes a YAML file") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "malformed"
+        raise UserError(f"{path}{line}: not valid YAML ({problem}); check indentation and colons there") from None
+    if value is None:
+        return {}, {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must hold sections ({', '.join(SECTIONS)}), found a {type(value).__name__}")
+    lines: dict[tuple[str, ...], int] = {}
+    _collect_lines(node, (), lines)
+    return value, lines
+
+
+def _collect_lines(node: Any, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            place = (*prefix, str(key.value))
+            lines[place] = key.start_mark.line + 1
+            _collect_lines(child, place, lines)
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+    """A hint naming the valid key closest to `word`, or nothing."""
+    close = difflib.get_close_matches(word, choices, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def load_config(
+    prog: str, description: str, sections: Mapping[str, type[Section]], flags: type[Section], argv: Sequence[str]
+) -> Loaded:
+    """Merge defaults, the YAML file and `argv` into the sections of one command.
+
+    `--config FILE` names the YAML file (default: config.yaml in the current directory, if there);
+    `--print_config` prints the merged result and exits. Raises one `UserError` that lists every problem.
+    """
+    flag_set = FlagSet(sections, flags)
+    parsed = parse_flags(prog, description, flag_set, argv)
+    path = parsed.config or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    document, lines = read_yaml(path) if path else ({}, {})
+    problems: list[str] = []
+    merged = _yaml_sections(document, lines, path, sections, problems)
+    own: dict[str, Any] = {}
+    origin: dict[tuple[str, str], str] = {}
+    for leaf, value in parsed.values.items():
+        section = flag_set.owner[leaf]
+        (own if section is None else merged[section])[leaf] = value
+        origin[(section or "", leaf)] = f"--{leaf}"
+    built: dict[str, Section] = {}
+    for name, kind in sections.items():
+        section_lines = {key[1]: line for key, line in lines.items() if len(key) > 1 and key[0] == name}
+        built[name] = _build(kind, name, merged[name], path, section_lines, origin, problems)
+    built_flags = _build(flags, "", own, None, {}, origin, problems)
+    if problems:
+        raise UserError("\n  ".join(["the configuration has problems:", *problems]))
+    given = frozenset(parsed.values) | {key for values in merged.values() for key in values}
+    loaded = Loaded(built, built_flags, given)
+    if parsed.print_config:
+        print(loaded.text(), end="")
+        raise SystemExit(0)
+    return loaded
+
+
+def _yaml_sections(
+    document: dict[str, Any],
+    lines: Mapping[tuple[str, ...], int],
+    path: Path | None,
+    sections: Mapping[str, type[Section]],
+    problems: list[str],
+) -> dict[str, dict[str, Any]]:
+    merged: dict[str, dict[str, Any]] = {name: {} for name in sections}
+    for name, value in document.items():
+        where = f"{path}:{lines.get((str(name),), 1)}"
+        if name not in SECTIONS:
+            problems.append(f"{where}: unknown section {name!r}{nearest(str(name), SECTIONS)}")
+        elif name in sections and isinstance(value, dict):
+            merged[name] = {str(key): item for key, item in value.items()}
+        elif value is not None and not isinstance(value, dict):
+            problems.append(f"{where}: section {name!r} must hold keys, found {value!r}")
+    return merged
+
+
+def _build(
+    kind: type[Section],
+    name: str,
+    values: dict[str, Any],
+    path: Path | None,
+    lines: Mapping[str, int],
+    origin: Mapping[tuple[str, str], str],
+    problems: list[str],
+) -> Section:
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        for problem in error.errors():
+            leaf = str(problem["loc"][0]) if problem["loc"] else ""
+            where = origin.get((name, leaf)) or (f"{path}:{lines[leaf]}" if leaf in lines else f"section {name!r}")
+            if problem["type"] == "extra_forbidden":
+                problems.append(f"{where}: unknown key {leaf!r}{nearest(leaf, list(kind.model_fields))}")
+            else:
+                message = problem["msg"].removeprefix("Value error, ")
+                shown = f" (got {problem['input']!r})" if leaf else ""
+                problems.append(f"{where}: {leaf + ': ' if leaf else ''}{message}{shown}")
+        return kind.model_construct()

@@ -1,0 +1,139 @@
+"""Command-line flags made from configuration models: one flag a leaf, its description as help."""
+
+from __future__ import annotations
+
+import argparse
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pydantic.fields import FieldInfo
+
+from foundation.errors import UserError
+
+if TYPE_CHECKING:
+    from foundation.config import Section
+
+RESERVED = ("config", "print_config", "help")
+
+
+class FlagSet:
+    """The leaves of a command's sections and of its own flags; a leaf's name is unique among them."""
+
+    def __init__(self, sections: Mapping[str, type[Section]], flags: type[Section]) -> None:
+        self.owner: dict[str, str | None] = {}
+        self.groups: list[tuple[str, type[Section]]] = []
+        for name, kind in [*sections.items(), ("", flags)]:
+            self.groups.append((name, kind))
+            for leaf in kind.model_fields:
+                assert leaf not in self.owner and leaf not in RESERVED, f"flag --{leaf} is declared twice"
+                self.owner[leaf] = name or None
+
+
+@dataclass(frozen=True)
+class ParsedFlags:
+    """What the command line said. `values` holds only the leaves that were given."""
+
+    config: Path | None
+    print_config: bool
+    values: dict[str, Any]
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises `UserError` and names the nearest flag."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; `{self.prog} --help` lists every option")
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _bare(annotation: Any) -> Any:
+    """The annotation without Optional and Annotated."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _bare(typing.get_args(annotation)[0])
+    if _is_union(annotation):
+        parts = [part for part in typing.get_args(annotation) if part is not type(None)]
+        if len(parts) == 1:
+            return _bare(parts[0])
+    return annotation
+
+
+def _is_list(field: FieldInfo) -> bool:
+    return typing.get_origin(_bare(field.annotation)) in (list, tuple)
+
+
+def _accepts_none(field: FieldInfo) -> bool:
+    return _is_union(field.annotation) and type(None) in typing.get_args(field.annotation)
+
+
+def _spellings(leaf: str, aliases: Sequence[str]) -> list[str]:
+    names = [f"--{leaf}"]
+    if "_" in leaf:
+        names.append(f"--{leaf.replace('_', '-')}")
+    return [*names, *(alias for alias in aliases if alias not in names)]
+
+
+def _help(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, (list, tuple)):
+        default = " ".join(str(item) for item in default) or "none"
+    text = f"{field.description or ''} (default: {'null' if default is None else default})"
+    return text.replace("%", "%%")
+
+
+def _add(group: Any, leaf: str, field: FieldInfo, aliases: Sequence[str]) -> None:
+    names = _spellings(leaf, aliases)
+    options: dict[str, Any] = {"dest": leaf, "default": argparse.SUPPRESS, "help": _help(field)}
+    if _bare(field.annotation) is bool:
+        group.add_argument(*names, nargs="?", const=True, metavar="BOOL", **options)
+        opposite = [f"--no_{leaf}", f"--no-{leaf.replace('_', '-')}"]
+        group.add_argument(
+            *dict.fromkeys(opposite), action="store_const", const=False,
+            dest=leaf, default=argparse.SUPPRESS, help=argparse.SUPPRESS,
+        )  # fmt: skip
+    elif _is_list(field):
+        group.add_argument(*names, nargs="+", metavar="VALUE", **options)
+    else:
+        group.add_argument(*names, metavar="VALUE", **options)
+
+
+def parse_flags(prog: str, description: str, flag_set: FlagSet, argv: Sequence[str]) -> ParsedFlags:
+    """Parse `argv`; values stay text here and are typed by their configuration models. `--help` exits 0."""
+    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
+    parser.add_argument("--config", metavar="FILE", help="YAML file with the sections (default: config.yaml if there)")
+    parser.add_argument(
+        "--print_config", "--print-config", action="store_true", help="print the merged configuration and exit"
+    )
+    nullable: dict[str, bool] = {}
+    for name, kind in flag_set.groups:
+        group = parser.add_argument_group(f"section {name!r} of the configuration" if name else "this command only")
+        for leaf, field in kind.model_fields.items():
+            _add(group, leaf, field, kind.aliases.get(leaf, ()))
+            nullable[leaf] = _accepts_none(field)
+    namespace, unknown = parser.parse_known_args(argv)
+    if unknown:
+        _refuse_unknown(prog, unknown, flag_set)
+    values = vars(namespace)
+    config = values.pop("config")
+    print_config = values.pop("print_config")
+    for leaf, value in values.items():
+        if nullable[leaf] and value in ("null", "none", "None", ["null"]):
+            values[leaf] = None
+    return ParsedFlags(Path(config) if config else None, print_config, values)
+
+
+def _refuse_unknown(prog: str, unknown: Sequence[str], flag_set: FlagSet) -> NoReturn:
+    from foundation.config import nearest
+
+    problems = []
+    for word in unknown:
+        name = word.split("=")[0].lstrip("-").replace("-", "_")
+        hint = nearest(name, [*flag_set.owner, "config", "print_config"]) if word.startswith("-") else ""
+        problems.append(f"unknown option {word!r}{hint.replace(chr(39), '', 2).replace('mean ', 'mean --')}")
+    raise UserError("; ".join(problems) + f". `{prog} --help` lists every option")

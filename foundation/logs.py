@@ -1,0 +1,42 @@
+"""Logging for the commands: plain lines on standard error that do not tear the progress bar, and a log file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = "mateconv"
+
+
+class _TqdmHandler(logging.Handler):
+    """Writes above a running progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout if record.levelno < logging.WARNING else sys.stderr)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of one part, below the project's own root."""
+    return logging.getLogger(f"{ROOT}.{name}")
+
+
+def setup(logfile: Path | None = None) -> logging.Logger:
+    """Send the project's messages to the terminal, and with times to `logfile` (appended) when it is given."""
+    root = logging.getLogger(ROOT)
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    console = _TqdmHandler()
+    console.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(console)
+    if logfile is not None:
+        logfile.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(logfile, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        root.addHandler(file)
+    return root
