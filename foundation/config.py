@@ -6,7 +6,6 @@ defaults, the YAML file and the flags, and reports every problem at once, each w
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from foundation.errors import UserError
+from foundation.errors import UserError, did_you_mean
 from foundation.flags import FlagSet, parse_flags
 
 SECTIONS = ("pipeline", "data", "model", "training", "logging", "generation")
@@ -98,12 +97,6 @@ def _collect_lines(node: Any, prefix: tuple[str, ...], lines: dict[tuple[str, ..
             _collect_lines(child, place, lines)
 
 
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """A hint naming the valid key closest to `word`, or nothing."""
-    close = difflib.get_close_matches(word, choices, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def load_config(
     prog: str, description: str, sections: Mapping[str, type[Section]], flags: type[Section], argv: Sequence[str]
 ) -> Loaded:
@@ -150,7 +143,7 @@ def _yaml_sections(
     for name, value in document.items():
         where = f"{path}:{lines.get((str(name),), 1)}"
         if name not in SECTIONS:
-            problems.append(f"{where}: unknown section {name!r}{nearest(str(name), SECTIONS)}")
+            problems.append(f"{where}: unknown section {name!r}{did_you_mean(str(name), SECTIONS)}")
         elif name in sections and isinstance(value, dict):
             merged[name] = {str(key): item for key, item in value.items()}
         elif value is not None and not isinstance(value, dict):
@@ -174,7 +167,7 @@ def _build(
             leaf = str(problem["loc"][0]) if problem["loc"] else ""
             where = origin.get((name, leaf)) or (f"{path}:{lines[leaf]}" if leaf in lines else f"section {name!r}")
             if problem["type"] == "extra_forbidden":
-                problems.append(f"{where}: unknown key {leaf!r}{nearest(leaf, list(kind.model_fields))}")
+                problems.append(f"{where}: unknown key {leaf!r}{did_you_mean(leaf, kind.model_fields)}")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 shown = f" (got {problem['input']!r})" if leaf else ""

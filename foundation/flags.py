@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic.fields import FieldInfo
 
-from foundation.errors import UserError
+from foundation.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from foundation.config import Section
@@ -129,11 +129,9 @@ def parse_flags(prog: str, description: str, flag_set: FlagSet, argv: Sequence[s
 
 
 def _refuse_unknown(prog: str, unknown: Sequence[str], flag_set: FlagSet) -> NoReturn:
-    from foundation.config import nearest
-
     problems = []
     for word in unknown:
         name = word.split("=")[0].lstrip("-").replace("-", "_")
-        hint = nearest(name, [*flag_set.owner, "config", "print_config"]) if word.startswith("-") else ""
-        problems.append(f"unknown option {word!r}{hint.replace(chr(39), '', 2).replace('mean ', 'mean --')}")
+        hint = did_you_mean(name, [*flag_set.owner, *RESERVED], prefix="--") if word.startswith("-") else ""
+        problems.append(f"unknown option {word!r}{hint}")
     raise UserError("; ".join(problems) + f". `{prog} --help` lists every option")
