@@ -1,0 +1,170 @@
+"""Read token datasets by memory map: our own directories, Megatron pairs (.bin/.idx) and nanoGPT's flat .bin.
+
+One split is seen as one stream of tokens: its shards back to back, each a run of documents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from foundation import fingerprint
+from foundation.errors import UserError
+from shards import megatron
+from shards.documents import read_records
+from shards.manifest import FILE_NAME, SUFFIXES, TOKENIZER_DIRECTORY, FileEntry, Manifest, RoleEntry
+
+NANOGPT_DTYPE = np.dtype("<u2")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One mapped shard. `pointers` are positions within the `.bin`, in bytes, at which its documents begin."""
+
+    path: Path
+    tokens: npt.NDArray[np.generic]  # (tokens,) read-only memory map
+    pointers: npt.NDArray[np.int64]  # (documents,)
+    lengths: npt.NDArray[np.int32]  # (documents,)
+    records: npt.NDArray[np.void] | None  # (documents,), None for shards not written by us
+
+
+class Dataset:
+    """One split of a dataset. Opening checks every file's size; it reads no tokens."""
+
+    def __init__(
+        self, path: Path, split: str, shards: list[Shard], identity: str, manifest: Manifest | None = None
+    ) -> None:
+        self.path = path
+        self.split = split
+        self.shards = shards
+        self.identity = identity
+        self.manifest = manifest
+        self.token_offsets = np.cumsum([0, *(len(shard.tokens) for shard in shards)], dtype=np.int64)
+        self.document_offsets = np.cumsum([0, *(len(shard.pointers) for shard in shards)], dtype=np.int64)
+
+    @classmethod
+    def open(cls, path: Path | str, split: str = "train") -> Dataset:
+        """Open `split` of a dataset directory, or a single `.bin` (then `split` only names it).
+
+        `path` is a dataset directory, `NAME.bin`, or `NAME` with `NAME.bin` beside it. A split without documents
+        has no shards and zero tokens. Raises `UserError` for what is missing, damaged or of another size.
+        """
+        path = Path(path)
+        if path.is_dir() or (path / FILE_NAME).exists():
+            manifest = Manifest.load(path)
+            entry = manifest.splits.get(split)
+            shards = [_open_shard(path / split / s.name, s.files, manifest) for s in (entry.shards if entry else [])]
+            return cls(path, split, shards, manifest.identity, manifest)
+        binary = path if path.suffix == ".bin" else path.with_name(path.name + ".bin")
+        if not binary.is_file():
+            raise UserError(
+                f"{path}: no dataset there; give a directory with a {FILE_NAME}, or the .bin file of a nanoGPT or"
+                " Megatron dataset. `python -m pipeline.process --resume` makes the default one"
+            )
+        shard = _open_foreign(binary)
+        return cls(path, split, [shard], _foreign_identity(binary, shard))
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens, terminators included."""
+        return int(self.token_offsets[-1])
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return int(self.document_offsets[-1])
+
+    @property
+    def vocab_size(self) -> int | None:
+        """Vocabulary size the dataset was made with; None for a foreign `.bin`."""
+        return self.manifest.vocab_size if self.manifest else None
+
+    @property
+    def roles(self) -> dict[str, RoleEntry]:
+        """Token roles recorded in the manifest; empty for a foreign `.bin`."""
+        return self.manifest.roles if self.manifest else {}
+
+    @property
+    def tokenizer_path(self) -> Path | None:
+        """The dataset's own tokenizer directory; None for a foreign `.bin`."""
+        return self.path / TOKENIZER_DIRECTORY if self.manifest else None
+
+    def document(self, number: int) -> npt.NDArray[np.generic]:
+        """Tokens of one document, shape (length,), terminator included; a view into the memory map."""
+        shard, index = self._locate(number)
+        start = int(shard.pointers[index]) // shard.tokens.itemsize
+        return shard.tokens[start : start + int(shard.lengths[index])]
+
+    def record(self, number: int) -> np.void:
+        """The document record of one document (see `shards.documents.RECORD`)."""
+        shard, index = self._locate(number)
+        if shard.records is None:
+            raise UserError(f"{shard.path}: this dataset carries no document records")
+        return shard.records[index]  # type: ignore[no-any-return]
+
+    def _locate(self, number: int) -> tuple[Shard, int]:
+        if not 0 <= number < self.documents:
+            raise IndexError(f"document {number} of {self.documents}")
+        which = int(np.searchsorted(self.document_offsets, number, side="right")) - 1
+        return self.shards[which], number - int(self.document_offsets[which])
+
+    def max_token_id(self) -> int:
+        """Largest token id; reads every token once (for datasets whose vocabulary nobody vouches for)."""
+        return max((int(shard.tokens.max()) for shard in self.shards), default=-1)
+
+
+def _open_shard(prefix: Path, files: dict[str, FileEntry], manifest: Manifest) -> Shard:
+    for suffix in SUFFIXES:
+        path = prefix.with_name(prefix.name + suffix)
+        expected = files[suffix].bytes
+        actual = path.stat().st_size if path.exists() else None
+        if actual != expected:
+            found = "is missing" if actual is None else f"has {actual} bytes"
+            raise UserError(f"{path}: {found}, the manifest says {expected}; make the dataset again (--overwrite)")
+    shard = _open_megatron(prefix.with_name(prefix.name + ".bin"))
+    if shard.tokens.dtype != np.dtype(manifest.dtype).newbyteorder("<"):
+        raise UserError(f"{prefix}: tokens are {shard.tokens.dtype}, the manifest says {manifest.dtype}")
+    records = read_records(prefix.with_name(prefix.name + ".docs.npy"), len(shard.pointers))
+    return Shard(shard.path, shard.tokens, shard.pointers, shard.lengths, records)
+
+
+def _open_megatron(binary: Path) -> Shard:
+    index = megatron.read_index(binary.with_suffix(".idx"))
+    size = binary.stat().st_size
+    count = len(index.lengths)
+    expected = int(index.pointers[-1]) + int(index.lengths[-1]) * index.dtype.itemsize if count else 0
+    if size != expected:
+        raise UserError(f"{binary}: {size} bytes, its index announces {expected}; the file is damaged or unfinished")
+    pointers, lengths = index.pointers, index.lengths
+    if len(index.document_index) != count + 1:  # several sequences a document, as Megatron may write sentences
+        first = index.document_index[:-1]
+        pointers, lengths = pointers[first], np.add.reduceat(lengths, first).astype(np.int32)
+    return Shard(binary, _map_tokens(binary, index.dtype), pointers, lengths, None)
+
+
+def _open_foreign(binary: Path) -> Shard:
+    if binary.with_suffix(".idx").exists():
+        return _open_megatron(binary)
+    size = binary.stat().st_size
+    if size % NANOGPT_DTYPE.itemsize:
+        raise UserError(f"{binary}: {size} bytes is no whole number of uint16 tokens; is it a nanoGPT .bin?")
+    tokens = _map_tokens(binary, NANOGPT_DTYPE)
+    count = 1 if len(tokens) else 0
+    return Shard(binary, tokens, np.zeros(count, np.int64), np.full(count, len(tokens), np.int32), None)
+
+
+def _map_tokens(path: Path, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+    if path.stat().st_size == 0:  # an empty file cannot be mapped
+        return np.zeros(0, dtype)
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
+def _foreign_identity(binary: Path, shard: Shard) -> str:
+    """Fingerprint of a foreign file from its size and 64 evenly spaced blocks, so that opening stays instant."""
+    tokens = shard.tokens
+    picks = np.linspace(0, max(0, len(tokens) - 1024), 64).astype(np.int64)
+    blocks = b"".join(tokens[p : p + 1024].tobytes() for p in picks)
+    return fingerprint.of_json({"bytes": binary.stat().st_size, "blocks": fingerprint.of_bytes(blocks)})

@@ -1,0 +1,120 @@
+"""The manifest: what a dataset is. A dataset directory holds exactly what its `manifest.json` names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from foundation import atomic, fingerprint
+from foundation.errors import UserError
+
+FORMAT = "mateconv-dataset"
+FORMAT_VERSION = 1
+FILE_NAME = "manifest.json"
+TOKENIZER_DIRECTORY = "tokenizer"
+SPLITS = ("train", "val", "test")
+SUFFIXES = (".bin", ".idx", ".docs.npy")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Model):
+    """One file of a shard."""
+
+    bytes: int
+    sha256: str
+
+
+class ShardEntry(_Model):
+    """One shard: the files `SPLIT/NAME.bin`, `.idx` and `.docs.npy`."""
+
+    name: str
+    documents: int
+    tokens: int
+    text_bytes: int
+    files: dict[str, FileEntry]
+
+
+class SplitEntry(_Model):
+    """One split, with the sums over its shards. `text_bytes` counts UTF-8 bytes of cleaned text."""
+
+    documents: int
+    tokens: int
+    text_bytes: int
+    shards: list[ShardEntry]
+
+
+class InputEntry(_Model):
+    """One input file. `fingerprint` is the SHA-256 over the SHA-256 digests of its consecutive blocks of `block` bytes."""
+
+    name: str
+    bytes: int
+    fingerprint: str
+
+
+class RoleEntry(_Model):
+    """A token with a job: its text and its id."""
+
+    token: str
+    id: int
+
+
+class Manifest(_Model):
+    """Identity and contents of a dataset directory, format version 1 (no clock time, host or path)."""
+
+    format: Literal["mateconv-dataset"] = "mateconv-dataset"
+    version: int = FORMAT_VERSION
+    dtype: str
+    vocab_size: int
+    roles: dict[str, RoleEntry]
+    terminator: list[int]
+    tokenizer_fingerprint: str
+    pipeline_fingerprint: str
+    versions: dict[str, str]
+    block_bytes: int
+    inputs: list[InputEntry]
+    splits: dict[str, SplitEntry]
+
+    def encode(self) -> bytes:
+        """The bytes of `manifest.json`."""
+        return (json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n").encode()
+
+    @property
+    def identity(self) -> str:
+        """Fingerprint of the dataset: SHA-256 of the manifest's bytes."""
+        return fingerprint.of_bytes(self.encode())
+
+    def save(self, directory: Path) -> None:
+        """Publish: replace `directory/manifest.json` atomically."""
+        atomic.write_bytes(directory / FILE_NAME, self.encode())
+
+    @classmethod
+    def load(cls, directory: Path) -> Manifest:
+        """Read `directory/manifest.json`. Raises `UserError` when it is missing, damaged or of another version."""
+        path = directory / FILE_NAME
+        try:
+            value = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(
+                f"{directory}: no dataset there ({FILE_NAME} is missing). Make it with"
+                f" `python -m pipeline.process --output {directory} --resume`"
+            ) from None
+        except ValueError as error:
+            raise UserError(f"{path}: damaged manifest ({error}); make the dataset again") from None
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise UserError(f"{path}: not the manifest of a token dataset")
+        if value.get("version") != FORMAT_VERSION:
+            raise UserError(
+                f"{path}: dataset format version {value.get('version')}, this program reads {FORMAT_VERSION}; "
+                "make the dataset again with this version"
+            )
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(f"{path}: damaged manifest ({'.'.join(map(str, first['loc']))}: {first['msg']})") from None
