@@ -1,0 +1,66 @@
+"""Causal self-attention with grouped queries, rotary positions and, on request, normalised queries and keys.
+
+Axes: B batch, T tokens read now, S tokens attended to, C width, H query heads, G key and value heads, D head.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from model.config import ModelConfig
+from model.kv_cache import KVCache
+from model.norm import RMSNorm
+from model.rotary import rotate
+
+
+class Attention(nn.Module):
+    """One attention layer. The names of its parts are those of Llama (and Qwen3, with `qk_norm`)."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.heads, self.groups, self.size = (
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_size,
+        )
+        self.q_proj = nn.Linear(config.hidden_size, self.heads * self.size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, self.groups * self.size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, self.groups * self.size, bias=False)
+        self.o_proj = nn.Linear(self.heads * self.size, config.hidden_size, bias=False)
+        self.q_norm = RMSNorm(self.size, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.size, config.rms_norm_eps) if config.qk_norm else None
+
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, cache: KVCache | None
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C).
+
+        `rotation` holds cosines and sines of the positions; `visible` is a bool mask over (T, S) as
+        `KVCache.begin` gives it, None meaning causal (or everything, for one token over a cache).
+        """
+        B, T, _ = x.shape
+        queries = self.q_proj(x).view(B, T, self.heads, self.size)
+        keys = self.k_proj(x).view(B, T, self.groups, self.size)
+        values = self.v_proj(x).view(B, T, self.groups, self.size).transpose(1, 2)  # (B, G, T, D)
+        if self.q_norm is not None and self.k_norm is not None:
+            queries, keys = self.q_norm(queries), self.k_norm(keys)
+        queries = rotate(queries.transpose(1, 2), *rotation)  # (B, H, T, D)
+        keys = rotate(keys.transpose(1, 2), *rotation)  # (B, G, T, D)
+        if cache is not None:
+            keys, values = cache.update(self.layer, keys, values)  # (B, G, S, D)
+        mixed = self._attend(queries, keys, values, visible)  # (B, H, T, D)
+        out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(B, T, self.heads * self.size))
+        return out
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
+        B, H, T, D = queries.shape
+        if T == 1:
+            # All query heads of a group look at the same keys, so they can stand on the query axis: nothing
+            # is expanded. `visible` is (B, 1, 1, S) or None and broadcasts over both axes.
+            grouped = queries.view(B, self.groups, H // self.groups, D)
+            return scaled_dot_product_attention(grouped, keys, values, attn_mask=visible).view(B, H, 1, D)
+        return scaled_dot_product_attention(
+            queries, keys, values, attn_mask=visible, is_causal=visible is None, enable_gqa=self.groups != H
+        )

@@ -1,0 +1,157 @@
+"""The decoder: token ids in, logits or a loss out. Its parameters carry the names of `LlamaForCausalLM`.
+
+Axes: B batch, T tokens, C width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from model.attention import Attention
+from model.config import ModelConfig
+from model.kv_cache import KVCache
+from model.loss import summed_cross_entropy
+from model.mlp import FeedForward
+from model.norm import RMSNorm
+from model.rotary import Rotary
+
+VOCABULARY_MULTIPLE = 64  # rows of the embedding are padded to this, for the matmul kernels
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each reading a normalised residual stream and adding to it."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer)
+        self.mlp = FeedForward(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, cache: KVCache | None
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        x = x + self.self_attn(self.input_layernorm(x), rotation, visible, cache)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
+
+
+class Trunk(nn.Module):
+    """Everything below the head: `model.*` in the state dict."""
+
+    def __init__(self, config: ModelConfig, padded_vocab_size: int) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(padded_vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.rotary = Rotary(config.head_size, config.max_position_embeddings, config.rope_theta)
+
+    def forward(self, tokens: Tensor, cache: KVCache | None, positions: Tensor | None) -> Tensor:
+        """(B, T) int64 -> normalised hidden states (B, T, C)."""
+        visible = None
+        if cache is not None:
+            start, visible = cache.begin(tokens.shape[1])
+            positions = start if positions is None else positions
+        elif positions is None:
+            positions = torch.arange(tokens.shape[1], device=tokens.device)
+        rotation = self.rotary(positions)
+        x = self.embed_tokens(tokens)  # (B, T, C)
+        for block in self.layers:
+            x = block(x, rotation, visible, cache)
+        if cache is not None:
+            cache.finish()
+        out: Tensor = self.norm(x)
+        return out
+
+
+class Decoder(nn.Module):
+    """A causal language model over `vocab_size` tokens.
+
+    The embedding (and an untied head) has extra rows up to a multiple of 64; logits never show them.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+        super().__init__()
+        assert vocab_size > 0
+        self.config, self.vocab_size = config, vocab_size
+        self.padded_vocab_size = -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+        self.model = Trunk(config, self.padded_vocab_size)
+        self.lm_head = (
+            None
+            if config.tie_word_embeddings
+            else nn.Linear(config.hidden_size, self.padded_vocab_size, bias=False)
+        )
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Normal weights; what adds to the residual stream is scaled down with depth, as in GPT-2."""
+        std = self.config.initializer_range
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2:
+                continue  # norms start at one
+            residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            scale = 1 / math.sqrt(2 * self.config.num_hidden_layers) if residual else 1.0
+            nn.init.normal_(parameter, mean=0.0, std=std * scale)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The output matrix (padded V, C): the embedding itself where they are tied."""
+        return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        targets: Tensor | None = None,
+        cache: KVCache | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (B, T, V) for tokens (B, T) int64; with `targets` (B, T), what `loss` returns.
+
+        `positions` (T,) or (B, T) replaces the count from zero, or from what the cache holds. The loss is
+        reachable through `forward` because wrappers (DDP, torch.compile) intercept nothing else.
+        """
+        hidden = self.hidden(tokens, cache=cache, positions=positions)
+        if targets is None:
+            return self.head(hidden)
+        return summed_cross_entropy(hidden, self.head_weight, targets, self.vocab_size)
+
+    def hidden(
+        self, tokens: Tensor, *, cache: KVCache | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """The hidden states (B, T, C) that the head reads, for tokens (B, T) int64."""
+        out: Tensor = self.model(tokens, cache, positions)
+        return out
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) for hidden states (..., C): give it only the positions you need."""
+        return nn.functional.linear(hidden, self.head_weight)[..., : self.vocab_size]
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of cross entropies in nats (float32 scalar) and the number of predicted tokens (int64 scalar).
+
+        `tokens` and `targets` are (B, T) int64; a target of -100 is not predicted.
+        """
+        out: tuple[Tensor, Tensor] = self(tokens, targets=targets)
+        return out
+
+    def num_parameters(self) -> int:
+        """Weights of the model, the padding of the vocabulary left out."""
+        padding = (self.padded_vocab_size - self.vocab_size) * self.config.hidden_size
+        matrices = 1 if self.lm_head is None else 2
+        return sum(parameter.numel() for parameter in self.parameters()) - matrices * padding
+
+    def flops_per_token(self, length: int) -> float:
+        """Floating-point operations of forward and backward for one token of a sequence of `length`.
+
+        6 x matmul parameters (the head counts, a lookup does not) + 12 x layers x width x mean attended
+        length (Chowdhery et al., 2022, with the causal half actually attended to).
+        """
+        block = sum(p.numel() for p in self.model.layers.parameters() if p.dim() == 2)
+        matmul = block + self.vocab_size * self.config.hidden_size
+        width = self.config.num_attention_heads * self.config.head_size
+        return 6.0 * matmul + 12.0 * self.config.num_hidden_layers * width * (length + 1) / 2
