@@ -1,0 +1,135 @@
+"""A tokenizer as the project uses it: the `tokenizers` library is the truth, roles are known, text is only text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from foundation import atomic, fingerprint
+from foundation.errors import UserError
+from tokenization.roles import Roles, find_roles
+
+TOKENIZER_JSON = "tokenizer.json"
+CONFIG_JSON = "tokenizer_config.json"
+CARRIED_FILES = (TOKENIZER_JSON, CONFIG_JSON, "special_tokens_map.json", "chat_template.jinja")
+"""Files of a Hugging Face tokenizer directory that are kept and copied into model directories."""
+
+
+class Tokenizer:
+    """Encode and decode text. Special tokens spelt in text are plain text unless `special=True` says otherwise."""
+
+    def __init__(self, files: Mapping[str, bytes], where: str) -> None:
+        self._files = {name: files[name] for name in CARRIED_FILES if name in files}
+        self.where = where
+        self._plain = self._build(special=False)
+        self.config = self._read_config()
+        self.roles: Roles = find_roles(self.config, self._plain.token_to_id)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Tokenizer:
+        """Load a directory with `tokenizer.json` (and what lies beside it), or that file itself.
+
+        Raises `UserError` when there is none or it is damaged.
+        """
+        path = Path(path)
+        directory = path.parent if path.is_file() else path
+        if path.is_file() and path.name != TOKENIZER_JSON:
+            raise UserError(f"{path}: a tokenizer is a {TOKENIZER_JSON} or a directory that holds one")
+        files = {name: (directory / name).read_bytes() for name in CARRIED_FILES if (directory / name).is_file()}
+        if TOKENIZER_JSON not in files:
+            raise UserError(f"{directory}: no {TOKENIZER_JSON} there; give a tokenizer directory of Hugging Face's layout")
+        return cls(files, str(directory))
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], where: str = "tokenizer") -> Tokenizer:
+        """Build from file contents, as a model directory or a checkpoint carries them."""
+        if TOKENIZER_JSON not in files:
+            raise UserError(f"{where}: {TOKENIZER_JSON} is missing among {sorted(files) or 'no files'}")
+        return cls(files, where)
+
+    def _build(self, special: bool) -> tokenizers.Tokenizer:
+        try:
+            built = tokenizers.Tokenizer.from_buffer(self._files[TOKENIZER_JSON])
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"{self.where}/{TOKENIZER_JSON}: not a readable tokenizer ({error})") from None
+        built.no_padding()
+        built.no_truncation()
+        built.encode_special_tokens = not special
+        return built
+
+    def _read_config(self) -> dict[str, Any]:
+        try:
+            value = json.loads(self._files.get(CONFIG_JSON, b"{}"))
+        except ValueError as error:
+            raise UserError(f"{self.where}/{CONFIG_JSON}: not valid JSON ({error})") from None
+        return value if isinstance(value, dict) else {}
+
+    @cached_property
+    def _with_special(self) -> tokenizers.Tokenizer:
+        return self._build(special=True)
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Largest token id plus one: the rows an embedding needs."""
+        return max(self._plain.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of `tokenizer.json` as canonical JSON, so that indentation does not matter."""
+        return fingerprint.of_json(json.loads(self._files[TOKENIZER_JSON]))
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of the tokens marked special."""
+        return frozenset(i for i, token in self._plain.get_added_tokens_decoder().items() if token.special)
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja chat template, from its own file or from the configuration."""
+        if "chat_template.jinja" in self._files:
+            return self._files["chat_template.jinja"].decode()
+        template = self.config.get("chat_template")
+        return template if isinstance(template, str) else None
+
+    def json(self) -> dict[str, Any]:
+        """The decoded `tokenizer.json`."""
+        value: dict[str, Any] = json.loads(self._files[TOKENIZER_JSON])
+        return value
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Token ids of `text`. With `special`, spelt-out special tokens become their ids (templates, never users)."""
+        engine = self._with_special if special else self._plain
+        return engine.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
+        """Token ids of each text, as `encode` gives them; uses the library's own threads."""
+        encodings = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
+
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+        """Text of `ids`; undecodable bytes become U+FFFD."""
+        return self._plain.decode([int(i) for i in ids], skip_special_tokens=skip_special)
+
+    def token_to_id(self, token: str) -> int | None:
+        """Id of a token by its name in the vocabulary."""
+        return self._plain.token_to_id(token)
+
+    def id_to_token(self, token: int) -> str | None:
+        """Name of a token in the vocabulary."""
+        return self._plain.id_to_token(token)
+
+    def files(self) -> dict[str, bytes]:
+        """File names and contents to copy wherever this tokenizer has to go."""
+        return dict(self._files)
+
+    def save(self, directory: Path) -> None:
+        """Write the tokenizer's files into `directory`, each atomically."""
+        for name, data in self._files.items():
+            atomic.write_bytes(directory / name, data)
