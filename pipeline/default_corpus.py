@@ -50,9 +50,9 @@ _Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 def collect(directory: Path, progress: bool = True) -> Path:
     """Write the corpus to `directory`/python_docs.jsonl (atomically) and return that path.
 
-    One record a line: `{"text": str, "source": NAME}`, where NAME is `module`, `module.Class`, `module#comments`
-    or `topic:TOPIC`, in the order of the files: the same Python gives the same bytes. `progress` shows a bar
-    on stderr. Costs about five seconds.
+    One record a line: `{"text": str, "source": NAME}`, where NAME is `module`, `module.Class`,
+    `module#comments` or `topic:TOPIC`, in the order of the files: the same Python gives the same bytes.
+    `progress` shows a bar on stderr. Costs about five seconds.
 
     Raises UserError when this Python carries no standard-library sources (a stripped or zipped build).
     """
