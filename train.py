@@ -1,0 +1,47 @@
+"""Train a language model on token shards: `python train.py`, or `torchrun train.py --ddp`."""
+
+from __future__ import annotations
+
+import os
+
+from foundation import cli, logs
+from foundation.config import Section, load_config
+from foundation.errors import UserError
+from model.config import ModelConfig
+from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "logging": LoggingConfig,
+}
+
+
+def main(argv: list[str]) -> int:
+    """Parse `argv`, train, and give the exit code: 0 finished, 75 or 130 stopped and resumable, 1 or 2
+    failed."""
+    try:
+        loaded = load_config(
+            "train.py", "Train a language model on token shards.", SECTIONS, TrainFlags, argv
+        )
+    except UserError:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            return cli.EXIT_USER_ERROR  # the machine's first process says what is wrong
+        raise
+    logs.setup()
+    from training.run import RunConfig, run_training  # torch takes seconds to import; --help does not need it
+
+    return run_training(
+        RunConfig(
+            loaded.get(DataConfig),
+            loaded.get(ModelConfig),
+            loaded.get(TrainingConfig),
+            loaded.get(LoggingConfig),
+            loaded.get(TrainFlags),
+        )
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

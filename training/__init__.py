@@ -1,0 +1,1 @@
+"""Training: the loop around the model, its run directory, its checkpoints and what it tells people."""

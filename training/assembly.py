@@ -1,0 +1,155 @@
+"""Put the checked pieces of a run together into what the loop uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from foundation.logs import get_logger
+from shards.packing import PackedSamples
+from training.batches import BatchPlan, BatchStream
+from training.compilation import compiled
+from training.config import DataConfig, LoggingConfig, TrainingConfig
+from training.datasets import TrainingData
+from training.distributed import World
+from training.evaluation import Evaluator
+from training.loggers import Logger
+from training.loggers.history_plot import HistoryPlot
+from training.loggers.metrics_jsonl import MetricsFile
+from training.loggers.progress import Progress
+from training.loggers.wandb_logger import WandbLogger
+from training.run_directory import RunDirectory
+from training.snapshot import Snapshot
+from training.state import RunState
+from training.step import LossModule, Stepper
+from training.trainer import Parts
+
+log = get_logger("training")
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The pieces; `parts` makes the loop's view of them."""
+
+    data_config: DataConfig
+    training: TrainingConfig
+    logging: LoggingConfig
+    world: World
+    directory: RunDirectory
+    data: TrainingData
+    samples: PackedSamples
+    plan: BatchPlan
+    snapshot: Snapshot
+    total_steps: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self.snapshot.precision.device
+
+    def announce(self, state: RunState) -> None:
+        """Say in three lines what is about to happen."""
+        length, training = self.data_config.max_seq_len, self.training
+        tokens = self.plan.global_batch * length
+        log.info(
+            "data: %s, %s training tokens, %s to validate on, vocabulary %s",
+            self.data.train.path,
+            f"{self.data.train.tokens:,}",
+            f"{self.data.validation.tokens:,}" if self.data.validation else "none",
+            f"{self.data.vocab_size:,}",
+        )
+        log.info(
+            "model: %s parameters on %s in %s, %d process(es)",
+            f"{self.snapshot.model.num_parameters():,}",
+            self.device,
+            str(self.snapshot.precision.dtype).removeprefix("torch."),
+            self.world.size,
+        )
+        passes = self.total_steps * self.plan.global_batch / self.samples.samples_per_epoch
+        log.info(
+            "run: %s, steps %d to %d of %s tokens, %.2f passes over the data",
+            self.directory.path,
+            state.step + 1,
+            self.total_steps,
+            f"{tokens:,}",
+            passes,
+        )
+        if training.warmup_steps >= self.total_steps:
+            log.warning(
+                "warmup_steps %d is not below the run's %d steps: the learning rate never reaches its peak",
+                training.warmup_steps,
+                self.total_steps,
+            )
+
+    def parts(self, state: RunState, settings: dict[str, Any]) -> Parts:
+        """Everything the loop uses, from `state` on. Rank 0 gets loggers."""
+        module = compiled(LossModule(self.snapshot.model), self.training.compile, self.device)
+        stepper = Stepper(
+            self._spread(module),
+            self.snapshot.optimizer,
+            self.snapshot.precision,
+            self.world,
+            self.training.grad_clip,
+        )
+        progress = Progress(state.step, self.total_steps) if self.world.is_main else None
+        return Parts(
+            training=self.training,
+            logging=self.logging,
+            world=self.world,
+            directory=self.directory,
+            data=self.data,
+            snapshot=self.snapshot,
+            stepper=stepper,
+            plan=self.plan,
+            stream=self._stream(state),
+            validated=module,
+            evaluator=self._evaluator(),
+            loggers=self._loggers(progress, state, settings) if progress else [],
+            progress=progress,
+            total_steps=self.total_steps,
+        )
+
+    def _spread(self, module: nn.Module) -> nn.Module:
+        if self.world.size == 1:
+            return module
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(
+            module, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+    def _stream(self, state: RunState) -> BatchStream:
+        return BatchStream(
+            self.samples,
+            self.plan,
+            state.sample,
+            max(0, self.total_steps - state.step),
+            vocab_size=self.data.vocab_size,
+            where=str(self.data.train.path),
+            ahead=self.data_config.prefetch_steps,
+            pin=self.device.type == "cuda",
+        )
+
+    def _evaluator(self) -> Evaluator | None:
+        if self.data.validation is None:
+            return None
+        return Evaluator(
+            self.data.validation,
+            self.data_config.max_seq_len,
+            self.training.batch_size,
+            self.data.vocab_size,
+            self.world,
+            self.snapshot.precision,
+        )
+
+    def _loggers(self, progress: Progress, state: RunState, settings: dict[str, Any]) -> list[Logger]:
+        loggers: list[Logger] = [MetricsFile(self.directory.metrics), progress]
+        loggers.append(HistoryPlot(self.directory.metrics, self.directory.plot))
+        if self.logging.use_wandb:
+            wandb = WandbLogger(self.logging, self.directory.path, state.wandb_id, settings)
+            state.wandb_id = wandb.run_id
+            loggers.append(wandb)
+        return loggers

@@ -1,0 +1,157 @@
+"""Batches for the loop: the samples of each step, as tensors, prepared by a thread ahead of the model."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from foundation.errors import UserError
+from shards.packing import PackedBatch
+
+IGNORED = -100
+"""A target with this value is not predicted."""
+
+
+class Samples(Protocol):
+    """A pure function of global sample numbers, as `shards.packing.PackedSamples` is."""
+
+    def batch(self, sample_numbers: np.ndarray) -> PackedBatch:
+        """The sequences of these samples."""
+        ...
+
+
+@dataclass(frozen=True)
+class Microbatch:
+    """What one forward pass takes: inputs and targets (B, T) int64, and how many targets are predicted."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    predicted: int
+
+    def to(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets on `device`; from pinned memory the copy does not wait."""
+        return self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which samples belong to which step, rank and microstep.
+
+    Step k of a stretch that starts at `first_sample` takes samples [first_sample + k*G, first_sample +
+    (k+1)*G), G = accumulation * ranks * batch_size, microstep by microstep and within it rank by rank: the
+    samples of a step do not depend on how it is split.
+    """
+
+    batch_size: int
+    accumulation_steps: int
+    ranks: int = 1
+    rank: int = 0
+
+    @property
+    def global_batch(self) -> int:
+        """Samples in one optimizer step, over all ranks."""
+        return self.batch_size * self.accumulation_steps * self.ranks
+
+    def sample_numbers(self, first_sample: int, microstep: int) -> np.ndarray:
+        """This rank's samples (B,) int64 of one microstep in the step that starts at `first_sample`."""
+        start = first_sample + (microstep * self.ranks + self.rank) * self.batch_size
+        return np.arange(start, start + self.batch_size, dtype=np.int64)
+
+
+def to_microbatch(batch: PackedBatch, vocab_size: int, where: str, pin: bool) -> Microbatch:
+    """Tensors of a packed batch. `UserError` for a token id outside the vocabulary, naming `where` it came
+    from."""
+    highest = max(int(batch.inputs.max()), int(batch.targets.max()))
+    if highest >= vocab_size:
+        raise UserError(
+            f"{where}: token id {highest} is outside the tokenizer's vocabulary of {vocab_size}; "
+            "give the tokenizer that made these tokens with --tokenizer_path"
+        )
+    inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
+    predicted = int(np.count_nonzero(batch.targets != IGNORED))
+    if pin:
+        inputs, targets = inputs.pin_memory(), targets.pin_memory()
+    return Microbatch(inputs, targets, predicted)
+
+
+class BatchStream:
+    """Context manager and iterator over the microbatches of the steps from `first_sample` on, `steps` of
+    them.
+
+    One thread builds at most `ahead` steps in advance. `waited` and `built` are the seconds that the loop
+    waited for it and that it worked.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        plan: BatchPlan,
+        first_sample: int,
+        steps: int,
+        *,
+        vocab_size: int,
+        where: str,
+        ahead: int,
+        pin: bool,
+    ) -> None:
+        self.waited = 0.0
+        self.built = 0.0
+        self._samples, self._plan = samples, plan
+        self._first_sample, self._steps = first_sample, steps
+        self._vocab_size, self._where, self._pin = vocab_size, where, pin
+        self._ready: queue.Queue[list[Microbatch] | BaseException] = queue.Queue(maxsize=ahead)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
+
+    def __enter__(self) -> BatchStream:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[list[Microbatch]]:
+        for _ in range(self._steps):
+            began = time.perf_counter()
+            ready = self._ready.get()
+            self.waited += time.perf_counter() - began
+            if isinstance(ready, BaseException):
+                raise ready
+            yield ready
+
+    def _work(self) -> None:
+        try:
+            for step in range(self._steps):
+                first = self._first_sample + step * self._plan.global_batch
+                began = time.thread_time()
+                batches = [self._microbatch(first, micro) for micro in range(self._plan.accumulation_steps)]
+                self.built += time.thread_time() - began
+                if not self._put(batches):
+                    return
+        except BaseException as error:  # handed to the loop, which raises it
+            self._put(error)
+
+    def _microbatch(self, first_sample: int, microstep: int) -> Microbatch:
+        numbers = self._plan.sample_numbers(first_sample, microstep)
+        return to_microbatch(self._samples.batch(numbers), self._vocab_size, self._where, self._pin)
+
+    def _put(self, item: list[Microbatch] | BaseException) -> bool:
+        """Wait for room; False when the loop has gone away."""
+        while not self._stopped.is_set():
+            try:
+                self._ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False

@@ -1,0 +1,172 @@
+"""Checkpoint files: written whole or not at all, checked before they are believed.
+
+A checkpoint is one `.pth` that `torch.load(weights_only=True)` reads: a zip archive whose CRC-32 sums torch
+itself ignores; `load` checks them, so that a flipped bit is noticed.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from foundation import atomic
+from foundation.errors import UserError
+from foundation.failpoints import failpoint
+
+FORMAT = "mateconv-checkpoint"
+VERSION = 1
+NEWEST = "ckpt.pth"
+DIRECTORY = "checkpoints"
+REQUIRED = (
+    "step",
+    "tokens",
+    "sample",
+    "model",
+    "optimizer",
+    "scaler",
+    "rng",
+    "state",
+    "config",
+    "model_config",
+    "vocab_size",
+    "dataset",
+    "tokenizer",
+    "tokenizer_files",
+    "global_batch",
+)
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint file that is truncated, changed or no checkpoint of ours."""
+
+
+def step_path(run: Path, step: int) -> Path:
+    """Where the checkpoint of `step` lies in the run directory `run`."""
+    return run / DIRECTORY / f"step_{step:06d}.pth"
+
+
+def saved_steps(run: Path) -> list[int]:
+    """Steps with a checkpoint under `run`, ascending."""
+    names = (path.stem.removeprefix("step_") for path in (run / DIRECTORY).glob("step_*.pth"))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+class _File:
+    """A file for torch.save that remembers the system's error, which torch would turn into its own."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path = file, path
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            failpoint("checkpoint.write", self._path)
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _write(content: dict[str, Any], temporary: Path, final: Path) -> None:
+    with temporary.open("wb", buffering=0) as raw:
+        file = _File(raw, final)
+        try:
+            torch.save(content, file)  # type: ignore[arg-type]
+        except RuntimeError:
+            if file.error is None:
+                raise
+        if file.error is not None:
+            raise OSError(file.error.errno, file.error.strerror, str(final))
+
+
+def save(run: Path, content: dict[str, Any], keep_last: int) -> Path:
+    """Write the checkpoint of `content["step"]`, publish it as ckpt.pth, then remove what retention no longer
+    keeps.
+
+    Order: the step's file whole and durable, then ckpt.pth swapped to it, then removals; a crash anywhere
+    leaves a ckpt.pth that is the old or the new checkpoint. Checkpoints of later steps belong to a run that
+    was rewound and go too. Raises OSError (disk full, say) with the previous state intact.
+    """
+    path = step_path(run, content["step"])
+    (run / DIRECTORY).mkdir(parents=True, exist_ok=True)
+    with atomic.atomic_path(path) as temporary:
+        _write({"format": FORMAT, "version": VERSION, **content}, temporary, path)
+        failpoint("checkpoint.written", path)
+    failpoint("checkpoint.renamed", path)
+    _publish(path, run / NEWEST)
+    failpoint("checkpoint.published", run / NEWEST)
+    kept = [step for step in saved_steps(run) if step <= content["step"]][-keep_last:]
+    for step in saved_steps(run):
+        if step not in kept:
+            step_path(run, step).unlink()
+    return path
+
+
+def _publish(path: Path, newest: Path) -> None:
+    """Make `newest` the same file as `path` (a hard link), or a copy where the file system has no links."""
+    with atomic.atomic_path(newest) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:
+            with path.open("rb") as source, temporary.open("wb") as target:
+                while block := source.read(1 << 22):
+                    target.write(block)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, tensors on the CPU. Nothing in the file is executed.
+
+    Raises `DamagedCheckpoint` naming what is wrong with the file, `UserError` when it is missing.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such checkpoint; check the path, or leave --resume_from out to start afresh"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise DamagedCheckpoint(f"{path}: damaged (the checksum of {broken} does not match)")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise DamagedCheckpoint(
+            f"{path}: holds more than plain data and is refused; it may execute code"
+        ) from None
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, NotImplementedError) as error:
+        if isinstance(error, DamagedCheckpoint):
+            raise
+        raise DamagedCheckpoint(f"{path}: truncated or damaged ({type(error).__name__}: {error})") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DamagedCheckpoint(f"{path}: not a checkpoint of this program")
+    if content.get("version") != VERSION:
+        raise UserError(
+            f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}"
+        )
+    missing = [key for key in REQUIRED if key not in content]
+    if missing:
+        raise DamagedCheckpoint(f"{path}: incomplete, lacks {', '.join(missing)}")
+    return content
+
+
+def candidates(first: Path) -> Iterator[Path]:
+    """`first`, then the older checkpoints of its run, newest first, each file once."""
+    run = first.parent.parent if first.parent.name == DIRECTORY else first.parent
+    seen = []
+    if first.is_file():
+        seen.append(first)
+        yield first
+    limit = int(first.stem.removeprefix("step_")) if first.stem.removeprefix("step_").isdigit() else None
+    for step in reversed(saved_steps(run)):
+        path = step_path(run, step)
+        if (limit is None or step < limit) and not any(path.samefile(other) for other in seen):
+            seen.append(path)
+            yield path

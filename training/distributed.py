@@ -1,0 +1,100 @@
+"""Processes and ranks: who am I, how do we agree, how do we add up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from foundation.device import pick_device
+from foundation.errors import UserError
+from foundation.logs import get_logger
+
+log = get_logger("training")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all. `control` carries small CPU numbers (counts, stop flags) and never waits for a
+    GPU."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    control: Any = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to people."""
+        return self.rank == 0
+
+    def total(self, numbers: Sequence[int]) -> list[int]:
+        """Elementwise sum over all ranks. Every rank calls it at the same point."""
+        if self.size == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers, dtype=torch.int64)
+        dist.all_reduce(tensor, group=self.control)
+        return [int(number) for number in tensor.tolist()]
+
+    def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum `tensor` over all ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def add_up_on_cpu(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum a CPU tensor over all ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor, group=self.control)
+        return tensor
+
+    def same_everywhere(self, value: Any) -> Any:
+        """Rank 0's `value`, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+    def close(self) -> None:
+        """Leave the process group."""
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def join_world(ddp: bool, local_rank: int | None, device_name: str) -> tuple[World, torch.device]:
+    """This process's place and device, from torchrun's environment variables.
+
+    `--ddp` outside torchrun is a world of one. `UserError` for torchrun without `--ddp` (each process would
+    train alone, all into one directory) and for more processes on a machine than it has GPUs.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1 and not ddp:
+        raise UserError(
+            f"torchrun started {size} processes, but --ddp is not given; add --ddp, or use plain python"
+        )
+    if size == 1:
+        if ddp and "RANK" not in os.environ:
+            log.info(
+                "--ddp without torchrun: training in one process (torchrun --nproc_per_node N train.py --ddp)"
+            )
+        return World(), pick_device(device_name)
+    rank = int(os.environ["RANK"])
+    local = int(os.environ.get("LOCAL_RANK", local_rank if local_rank is not None else 0))
+    device = pick_device(device_name)
+    if device.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise UserError(
+                f"process {local} on this machine has no GPU of its own "
+                f"(there are {torch.cuda.device_count()}); lower --nproc_per_node"
+            )
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend)
+    control = dist.new_group(backend="gloo") if backend == "nccl" else dist.group.WORLD
+    return World(rank, size, local, control), device

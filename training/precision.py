@@ -1,0 +1,30 @@
+"""Number formats: autocast around the forward pass, and the loss scale that float16 needs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+class Precision:
+    """What the loop needs to know about its number format. Weights, gradients and moments stay in float32."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.dtype = dtype
+        # Disabled, a GradScaler passes everything through: the loop needs no second path.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Matrix products in the format, everything delicate in float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def overflow_is_normal(self) -> bool:
+        """Whether a gradient that is not finite only says that float16's loss scale was too high.
+
+        The scale starts at 65536 and halves at each overflow; below 1 it no longer explains anything.
+        """
+        return self.scaler.is_enabled() and self.scaler.get_scale() > 1.0

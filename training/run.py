@@ -1,0 +1,126 @@
+"""A training run from its configuration: open, check, put the parts together, train."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from foundation import logs
+from foundation.config import Section
+from foundation.device import pick_dtype
+from foundation.errors import UserError
+from foundation.streams import derive_seed
+from model.config import ModelConfig
+from model.decoder import Decoder
+from shards.packing import PackedSamples
+from training.assembly import Assembly
+from training.batches import BatchPlan
+from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
+from training.datasets import open_data
+from training.distributed import World, join_world
+from training.model_output import saved_step
+from training.optimizer import build_optimizer
+from training.precision import Precision
+from training.resume import Identity, check_resume
+from training.run_directory import RunDirectory
+from training.run_length import longer, total_steps
+from training.snapshot import Snapshot
+from training.start import Start, find_start
+from training.state import RunState
+from training.trainer import Trainer
+
+log = logs.get_logger("training")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The sections and flags of one training command."""
+
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    logging: LoggingConfig
+    flags: TrainFlags
+
+    def plain(self) -> dict[str, dict[str, Any]]:
+        """The sections as plain values, for checkpoints and loggers."""
+        sections: dict[str, Section] = {
+            "data": self.data,
+            "model": self.model,
+            "training": self.training,
+            "logging": self.logging,
+        }
+        return {name: section.model_dump(mode="json") for name, section in sections.items()}
+
+
+def run_training(config: RunConfig) -> int:
+    """Train as `config` says; gives the exit code (see `Trainer.run`). `UserError` before any work."""
+    problems = combination_problems(
+        config.data, config.training, config.flags, config.model.max_position_embeddings
+    )
+    if problems:
+        raise UserError("\n  ".join(["the configuration has problems:", *problems]))
+    world, device = join_world(config.flags.ddp, config.flags.local_rank, config.training.device)
+    if not world.is_main:
+        logging.getLogger(logs.ROOT).setLevel(logging.ERROR)
+    try:
+        with ExitStack() as stack:
+            return _train(config, world, device, stack)
+    finally:
+        world.close()
+
+
+def _train(config: RunConfig, world: World, device: torch.device, stack: ExitStack) -> int:
+    """Check everything, and only then change the run directory."""
+    directory = RunDirectory(config.training.out_dir)
+    start = find_start(directory, config.flags, world, stack)
+    data = open_data(config.data)
+    training = config.training
+    plan = BatchPlan(training.batch_size, training.accumulation_steps, world.size, world.rank)
+    samples = PackedSamples(data.train, config.data.max_seq_len, training.seed)
+    identity = Identity(
+        config.plain(), data.vocab_size, data.train.identity, data.tokenizer.fingerprint, plan.global_batch
+    )
+    if start.content is not None and start.path is not None:
+        check_resume(start.content, start.path, identity, config.flags.allow_change)
+    torch.manual_seed(derive_seed(training.seed, "weights"))
+    model = Decoder(config.model, data.vocab_size).to(device)
+    precision = Precision(device, pick_dtype(training.dtype, device))
+    optimizer = build_optimizer(model, training, device)
+    snapshot = Snapshot(model, optimizer, precision, identity, data.tokenizer.files())
+    state = _state(start, snapshot, training)
+    steps = total_steps(training, state, samples.samples_per_epoch, plan.global_batch)
+    if state.step >= steps and state.pending_row is None and saved_step(directory.final) == state.step:
+        log.info("%s", longer(directory.path, training, state))
+        return 0
+    if world.is_main:
+        _open_directory(directory, config, start, state)
+    assembly = Assembly(
+        config.data, training, config.logging, world, directory, data, samples, plan, snapshot, steps
+    )
+    assembly.announce(state)
+    code = Trainer(assembly.parts(state, config.plain()), state).run()
+    if code == 0:
+        log.info("%s", longer(directory.path, training, state))
+    return code
+
+
+def _state(start: Start, snapshot: Snapshot, training: TrainingConfig) -> RunState:
+    if start.content is None or start.path is None:
+        return RunState()
+    state = snapshot.restore(start.content, start.path, training)
+    log.info("resuming %s at step %d", start.path, state.step)
+    return state
+
+
+def _open_directory(directory: RunDirectory, config: RunConfig, start: Start, state: RunState) -> None:
+    """Make the run directory hold exactly the run up to `state`, and start the log."""
+    if start.content is None:
+        directory.clear()
+    # The row of an interrupted validation is written again, complete.
+    directory.cut_metrics(state.step - 1 if state.pending_row is not None else state.step)
+    logs.setup(directory.log)

@@ -1,0 +1,92 @@
+"""The run directory: who may write there, what a fresh run must not touch, what a resumed one cuts back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from foundation import atomic
+from foundation.errors import UserError
+from foundation.locks import DirectoryLock
+from training import checkpoint
+
+METRICS = "metrics.jsonl"
+LOG = "train.log"
+PLOT = "training_history.png"
+LOCK = ".lock"
+BEST = "best"
+FINAL = "final"
+OWN_FILES = (checkpoint.NEWEST, METRICS, PLOT, LOG)
+OWN_DIRECTORIES = (checkpoint.DIRECTORY, BEST, FINAL)
+
+
+class RunDirectory:
+    """The layout of one run below `path`. Nothing else in that directory is ever touched."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.newest = path / checkpoint.NEWEST
+        self.metrics = path / METRICS
+        self.log = path / LOG
+        self.plot = path / PLOT
+        self.best = path / BEST
+        self.final = path / FINAL
+
+    def lock(self) -> DirectoryLock:
+        """The lock that keeps a second training out. `UserError` when the directory cannot be made or
+        written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return DirectoryLock(self.path / LOCK, "training")
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot be used as run directory ({error.strerror}); choose another --out_dir"
+            ) from None
+
+    def tidy(self) -> None:
+        """Finish or remove what an interrupted write left behind. The caller holds the lock."""
+        for directory in (self.best, self.final):
+            atomic.recover_directory(directory)
+        for directory in (self.path, self.path / checkpoint.DIRECTORY):
+            atomic.remove_temporaries(directory)
+
+    def holds_run(self) -> bool:
+        """Whether a run's results lie here (a log alone is none)."""
+        files = [self.newest, self.metrics, self.best, self.final]
+        return any(file.exists() for file in files) or bool(checkpoint.saved_steps(self.path))
+
+    def refuse_existing(self) -> None:
+        """`UserError` when a fresh run would write over an existing one."""
+        if self.holds_run():
+            steps = checkpoint.saved_steps(self.path)
+            what = f"a run, saved up to step {steps[-1]}" if steps else "a run"
+            raise UserError(
+                f"{self.path}: holds {what}. Continue it with --resume, replace it with --overwrite, "
+                "or choose another --out_dir"
+            )
+
+    def clear(self) -> None:
+        """Remove the run that lies here, newest checkpoint first; a crash between leaves no usable half."""
+        for name in OWN_FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for name in OWN_DIRECTORIES:
+            if (self.path / name).exists():
+                shutil.rmtree(self.path / name)
+
+    def cut_metrics(self, step: int) -> None:
+        """Keep the lines of metrics.jsonl up to `step`; a half-written last line goes too."""
+        if not self.metrics.exists():
+            return
+        lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if _step_of(line) <= step]
+        if kept != lines:
+            atomic.write_text(self.metrics, "".join(kept))
+
+
+def _step_of(line: str) -> float:
+    """The step of a metrics line; infinity for a line that is not whole."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith("\n") else float("inf")
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

@@ -1,0 +1,61 @@
+"""SIGTERM and Ctrl-C: finish tidily, or at once when asked twice.
+
+The first SIGTERM or Ctrl-C only sets a flag: the loop leaves at the next microstep, saves a checkpoint and
+exits resumable (75, EX_TEMPFAIL, for SIGTERM; 130 for Ctrl-C). A second Ctrl-C stops now; the last checkpoint
+is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+EXIT_RESUMABLE = 75
+EXIT_INTERRUPTED = 130
+_SAME_PRESS_SECONDS = 2.0
+
+
+class StopRequest:
+    """Context manager that turns the signals into `requested`; restores the old handlers at the end."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._first_at = 0.0
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether somebody asked this process to stop."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a run that was stopped, saved, and can be resumed."""
+        return EXIT_INTERRUPTED if self.signal == signal.SIGINT else EXIT_RESUMABLE
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.signal is None:
+            self.signal, self._first_at = number, now
+        elif number == signal.SIGINT and not self._same_press(now):
+            raise KeyboardInterrupt
+
+    def _same_press(self, now: float) -> bool:
+        """One Ctrl-C reaches a torchrun worker twice: from the terminal and from torchrun."""
+        return "TORCHELASTIC_RUN_ID" in os.environ and now - self._first_at < _SAME_PRESS_SECONDS

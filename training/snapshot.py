@@ -1,0 +1,76 @@
+"""The content of a checkpoint: everything a run is, taken from and put back into its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foundation.errors import UserError
+from model.decoder import Decoder
+from training.config import TrainingConfig
+from training.optimizer import set_hyperparameters
+from training.precision import Precision
+from training.resume import Identity
+from training.state import RunState
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The parts of a run whose state a checkpoint holds."""
+
+    model: Decoder
+    optimizer: torch.optim.Optimizer
+    precision: Precision
+    identity: Identity
+    tokenizer_files: dict[str, bytes]
+
+    def take(self, state: RunState) -> dict[str, Any]:
+        """Plain values and float32 tensors. The tensors are the live ones: write them before the next step.
+
+        No generator state is needed: every draw is a function of the seed and the step.
+        """
+        model_config = self.model.config.model_dump(mode="json")
+        return {
+            "step": state.step,
+            "tokens": state.tokens,
+            "sample": state.sample,
+            "best": state.best,
+            "state": state.to_dict(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+            "rng": {"seed": self.identity.config["training"]["seed"]},
+            "config": {name: dict(section) for name, section in self.identity.config.items()},
+            "model_config": model_config,
+            "vocab_size": self.identity.vocab_size,
+            "dataset": self.identity.dataset,
+            "tokenizer": self.identity.tokenizer,
+            "global_batch": self.identity.global_batch,
+            "tokenizer_files": self.tokenizer_files,
+        }
+
+    def restore(self, saved: Mapping[str, Any], path: Path, config: TrainingConfig) -> RunState:
+        """Put `saved` (from `path`) into the parts; gives the run's state.
+
+        `UserError` when the weights do not fit: an architecture that was allowed to change but cannot.
+        """
+        try:
+            self.model.load_state_dict(saved["model"])
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise UserError(
+                f"{path}: its weights do not fit the model settings ({reason}); use the saved ones"
+            ) from None
+        if saved["config"]["training"]["optimizer"] == config.optimizer:
+            fused = [group["fused"] for group in self.optimizer.param_groups]
+            self.optimizer.load_state_dict(saved["optimizer"])
+            for group, value in zip(self.optimizer.param_groups, fused, strict=True):
+                group["fused"] = value  # a property of this device, not of the run
+            set_hyperparameters(self.optimizer, config)
+        if saved["scaler"] and self.precision.scaler.is_enabled():
+            self.precision.scaler.load_state_dict(saved["scaler"])
+        return RunState(**saved["state"])

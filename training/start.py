@@ -1,0 +1,73 @@
+"""Where a run begins: afresh, at the newest checkpoint of its directory, or at a named one."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.logs import get_logger
+from training import checkpoint
+from training.config import TrainFlags
+from training.distributed import World
+from training.resume import find_checkpoint
+from training.run_directory import RunDirectory
+
+log = get_logger("training")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint's content and path, or neither for a fresh run."""
+
+    content: dict[str, Any] | None = None
+    path: Path | None = None
+
+
+def find_start(directory: RunDirectory, flags: TrainFlags, world: World, stack: ExitStack) -> Start:
+    """Lock the run directory until `stack` closes, tidy it, and decide where to begin. Changes no result of a
+    run.
+
+    Rank 0 decides and the others follow, reading the same file: with several machines the run directory must
+    be on storage that all of them see. `UserError` for an existing run without --resume or --overwrite, no
+    usable checkpoint, or a checkpoint of another directory while this one holds a run.
+    """
+    start, error = Start(), None
+    if world.is_main:
+        try:
+            stack.enter_context(directory.lock())
+            directory.tidy()
+            start = _decide(directory, flags)
+        except (UserError, OSError) as problem:
+            error = problem
+    failed, path = world.same_everywhere((error is not None, start.path))
+    if error is not None:
+        raise error
+    if failed:
+        raise SystemExit(2)  # rank 0 says why
+    if not world.is_main and path is not None:
+        return Start(checkpoint.load(path), path)
+    return start
+
+
+def _decide(directory: RunDirectory, flags: TrainFlags) -> Start:
+    if flags.resume_from is not None:
+        if not _within(flags.resume_from, directory.path):
+            directory.refuse_existing()
+            log.info("%s is continued in %s", flags.resume_from, directory.path)
+        return Start(*find_checkpoint(flags.resume_from))
+    if flags.resume and any(True for _ in checkpoint.candidates(directory.newest)):
+        return Start(*find_checkpoint(directory.newest))
+    if flags.resume:
+        log.info("%s: no checkpoint yet; starting afresh", directory.path)
+    elif not flags.overwrite:
+        directory.refuse_existing()
+    return Start()
+
+
+def _within(path: Path, directory: Path) -> bool:
+    """Whether the checkpoint `path` is one of the run in `directory`."""
+    owner = path.parent.parent if path.parent.name == checkpoint.DIRECTORY else path.parent
+    return owner.resolve() == directory.resolve()

@@ -1,0 +1,32 @@
+"""What a run knows about its own progress, apart from tensors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass
+class RunState:
+    """Progress of a run. Everything is a plain value, so that a checkpoint holds it as it is."""
+
+    step: int = 0
+    """Optimizer steps done (skipped ones included: they used their samples)."""
+    tokens: int = 0
+    """Predicted tokens seen so far, over all ranks."""
+    sample: int = 0
+    """Number of the next global sample."""
+    best: dict[str, Any] | None = None
+    """`val_loss`, `step` and `validation` (identity of its data) of the best validation."""
+    bad_steps: int = 0
+    """Skipped steps in a row, up to now."""
+    skipped: int = 0
+    """Steps skipped so far because a loss or gradient was not finite."""
+    pending_row: dict[str, Any] | None = None
+    """The metrics of a step whose validation was interrupted: a resume validates first and then logs it."""
+    wandb_id: str | None = None
+    """The Weights & Biases run to continue."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return asdict(self)
