@@ -14,27 +14,31 @@ FEED_FORWARD_MULTIPLE = 64  # a derived feed-forward width is rounded up to this
 class ModelConfig(Section):
     """Hyperparameters of the decoder. The vocabulary is not here: it comes from the tokenizer."""
 
-    hidden_size: int = Field(256, gt=0, description="width of the residual stream")
-    num_hidden_layers: int = Field(6, gt=0, description="number of transformer blocks")
-    num_attention_heads: int = Field(8, gt=0, description="query heads of each attention layer")
+    hidden_size: int = Field(default=256, gt=0, description="width of the residual stream")
+    num_hidden_layers: int = Field(default=6, gt=0, description="number of transformer blocks")
+    num_attention_heads: int = Field(default=8, gt=0, description="query heads of each attention layer")
     num_key_value_heads: int = Field(
-        4, gt=0, description="key and value heads, each shared by a group of query heads"
+        default=4, gt=0, description="key and value heads, each shared by a group of query heads"
     )
     head_dim: int | None = Field(
-        None, gt=0, description="width of one head; null: hidden_size / num_attention_heads"
+        default=None, gt=0, description="width of one head; null: hidden_size / num_attention_heads"
     )
     intermediate_size: int | None = Field(
-        None,
+        default=None,
         gt=0,
         description="width of the feed-forward layer; null: 8/3 of hidden_size, up to a multiple of 64",
     )
-    max_position_embeddings: int = Field(1024, gt=1, description="longest context in tokens")
-    rope_theta: float = Field(10000.0, gt=0, allow_inf_nan=False, description="base of the rotary embedding")
-    rms_norm_eps: float = Field(1e-5, gt=0, lt=1, description="added to the mean square in RMSNorm")
-    qk_norm: bool = Field(False, description="normalise queries and keys per head, as Qwen3 does")
-    tie_word_embeddings: bool = Field(True, description="use the token embedding as the output head too")
+    max_position_embeddings: int = Field(default=1024, gt=1, description="longest context in tokens")
+    rope_theta: float = Field(
+        default=10000.0, gt=0, allow_inf_nan=False, description="base of the rotary embedding"
+    )
+    rms_norm_eps: float = Field(default=1e-5, gt=0, lt=1, description="added to the mean square in RMSNorm")
+    qk_norm: bool = Field(default=False, description="normalise queries and keys per head, as Qwen3 does")
+    tie_word_embeddings: bool = Field(
+        default=True, description="use the token embedding as the output head too"
+    )
     initializer_range: float = Field(
-        0.02, gt=0, allow_inf_nan=False, description="standard deviation of initial weights"
+        default=0.02, gt=0, allow_inf_nan=False, description="standard deviation of initial weights"
     )
 
     @property

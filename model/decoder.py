@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from model.attention import Attention
 from model.config import ModelConfig
+from model.head import logits_of, summed_cross_entropy
 from model.kv_cache import KVCache
-from model.loss import summed_cross_entropy
 from model.mlp import FeedForward
 from model.norm import RMSNorm
 from model.rotary import Rotary
@@ -129,7 +129,7 @@ class Decoder(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) for hidden states (..., C): give it only the positions you need."""
-        return nn.functional.linear(hidden, self.head_weight)[..., : self.vocab_size]
+        return logits_of(hidden, self.head_weight, self.vocab_size)
 
     def loss(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of cross entropies in nats (float32 scalar) and the number of predicted tokens (int64 scalar).
