@@ -1,0 +1,1 @@
+"""From a trained model to text: sampling, decoding, prompts, chat, batches, the interactive loop."""

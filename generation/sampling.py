@@ -1,0 +1,70 @@
+"""From logits to token ids: pure functions, applied in the order and with the meaning of `transformers`.
+
+Axes: B rows, V vocabulary. Logits are float32; a token that must not be chosen has logit -inf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor
+
+NEVER = float("-inf")
+
+
+def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Make the tokens in `seen` (B, V) bool less likely, each once however often it occurred.
+
+    (B, V) -> (B, V). Positive logits are divided, negative ones multiplied (Keskar et al., 2019).
+    """
+    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+
+
+def ban_tokens(logits: Tensor, banned: Sequence[Collection[int]]) -> Tensor:
+    """Forbid the ids `banned` of each row. A row that would have nothing left stays as it is."""
+    out = logits.clone()
+    for row, ids in enumerate(banned):
+        if 0 < len(ids) < logits.shape[-1]:
+            out[row, torch.tensor(sorted(ids), device=logits.device)] = NEVER
+    return out
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Forbid all but the `k` likeliest tokens of each row, and those that tie with the last of them."""
+    k = min(k, logits.shape[-1])
+    threshold = logits.topk(k, dim=-1).values[..., -1:]  # (B, 1)
+    return logits.masked_fill(logits < threshold, NEVER)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Forbid the unlikely tokens whose probabilities together stay within `1 - p`; one token always stays.
+
+    Sorting dominates the cost, so only what earlier steps left possible is sorted.
+    """
+    possible = int((logits > NEVER).sum(dim=-1).max())
+    values, tokens = logits.topk(possible, dim=-1)  # (B, possible), likeliest first
+    values, tokens = values.flip(-1), tokens.flip(-1)
+    remove = values.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
+    remove[..., -1] = False
+    out = torch.full_like(logits, NEVER)
+    return out.scatter(-1, tokens, values.masked_fill(remove, NEVER))
+
+
+def choose_greedily(logits: Tensor) -> Tensor:
+    """The likeliest token of each row: (B, V) -> (B,) int64."""
+    return logits.argmax(dim=-1)
+
+
+def choose_at(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw from each row's distribution by inverting its cumulative sum at `uniforms` (B,) float64 in [0, 1).
+
+    (B, V) -> (B,) int64. One number of chance a token keeps rows independent of each other. Forbidden tokens
+    are never drawn: the cumulative sum does not rise there.
+    """
+    wide = torch.float32 if logits.device.type == "mps" else torch.float64  # MPS has no float64
+    cumulative = logits.softmax(dim=-1, dtype=wide).cumsum(dim=-1)  # (B, V)
+    total = cumulative[:, -1:]
+    # Rounding must not lift the product to the total, where nothing lies above it any more.
+    point = torch.minimum(uniforms.to(wide)[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, point, right=True)[:, 0]
