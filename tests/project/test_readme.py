@@ -1,0 +1,86 @@
+"""The README tells the truth: its commands exist with the options it names, and every file has its line."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def _commands() -> list[list[str]]:
+    """The words of every command line in the README's shell blocks, comments left out."""
+    readme = (ROOT / "README.md").read_text()
+    lines = [line for block in BLOCK.findall(readme) for line in block.splitlines()]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+@functools.cache
+def _help(*program: str) -> str:
+    result = subprocess.run(
+        [sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_shows_the_two_and_the_four_commands() -> None:
+    lines = [" ".join(words) for words in _commands()]
+    road = [
+        "make demo",
+        "make test",
+        "python -m pipeline.process --resume",
+        "torchrun train.py --config config.yaml --ddp",
+        "python train.py --resume_from out/ckpt.pth",
+        "python inference.py --interactive",
+    ]
+    assert [line for line in lines if line in road][: len(road)] == road
+
+
+@pytest.mark.parametrize("words", _commands(), ids=" ".join)
+def test_command_exists_with_its_options(words: list[str]) -> None:
+    head, arguments = words[0], words[1:]
+    if head == "make":
+        targets = [word for word in arguments if "=" not in word]
+        makefile = (ROOT / "Makefile").read_text()
+        assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in targets)
+        return
+    if head in ("source", "git", "cd"):
+        return
+    if head == "pip":
+        assert arguments in (["install", "-e", "."], ["install", "-r", "requirements.txt"])
+        return
+    assert head in ("python", "torchrun"), f"a command this test does not know: {words}"
+    if head == "torchrun":
+        arguments = [word for word in arguments if not word.startswith("--nproc")]
+    program = arguments[:2] if arguments[0] == "-m" else arguments[:1]
+    text = _help(*program)
+    for option in (word.partition("=")[0] for word in arguments[len(program) :] if word.startswith("--")):
+        assert re.search(rf"{re.escape(option)}\b", text), f"{' '.join(program)} has no {option}"
+
+
+def test_every_file_has_a_line() -> None:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listing.returncode != 0:
+        pytest.skip("not a git checkout")
+    readme = (ROOT / "README.md").read_text()
+    names = [name for name in os.fsdecode(listing.stdout).split("\0") if name and (ROOT / name).exists()]
+    named = set(re.findall(r"^- `([^`]+)`", readme, re.MULTILINE))
+
+    def has_line(name: str) -> bool:
+        # Tests may share the line of their directory; what only keeps a directory there needs none.
+        parents = {f"{parent.as_posix()}/" for parent in Path(name).parents}
+        in_tests = name.startswith("tests/") and bool(parents & named - {"tests/"})
+        return name in named or in_tests or Path(name).name in ("__init__.py", ".gitkeep")
+
+    assert [name for name in names if not has_line(name)] == []
+    gone = [name for name in named if not (ROOT / name).exists()]
+    assert gone == [], "files the README names that are not there"
