@@ -61,7 +61,6 @@ def _section_text(name: str, section: Section) -> str:
     return "\n".join(lines) + "\n"
 
 
-
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """A YAML file's mapping, and the line of every key. `UserError` for a missing or malformed file."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -75,6 +75,7 @@ class Manifest(_Model):
     terminator: list[int]
     tokenizer_fingerprint: str
     pipeline_fingerprint: str
+    settings: dict[str, Any]
     versions: dict[str, str]
     block_bytes: int
     inputs: list[InputEntry]

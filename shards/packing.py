@@ -37,9 +37,7 @@ class TokenStream:
         self._offsets = [int(offset) for offset in dataset.token_offsets]
         self.size = dataset.tokens
 
-    def read(
-        self, start: int, out: npt.NDArray[np.int64], borders: list[npt.NDArray[np.int64]], shift: int
-    ) -> None:
+    def read(self, start: int, out: npt.NDArray[np.int64], borders: list[npt.NDArray[np.int64]], shift: int) -> None:
         """Copy tokens from `start` on into `out` (n,). Positions in `out` at which a document starts, but its first
         and last, go into `borders`, each plus `shift`. Costs O(n + log documents)."""
         wanted, filled = len(out), 0

@@ -105,7 +105,5 @@ class SplitWriter:
         atomic.write_bytes(self.directory / f"{name}.idx", index)
         atomic.write_bytes(self.directory / f"{name}.docs.npy", records)  # also syncs the names of all three
         self.shards.append(
-            ShardEntry(
-                name=name, documents=len(lengths), tokens=self._tokens, text_bytes=self._text_bytes, files=files
-            )
+            ShardEntry(name=name, documents=len(lengths), tokens=self._tokens, text_bytes=self._text_bytes, files=files)
         )

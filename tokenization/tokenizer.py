@@ -44,7 +44,9 @@ class Tokenizer:
             raise UserError(f"{path}: a tokenizer is a {TOKENIZER_JSON} or a directory that holds one")
         files = {name: (directory / name).read_bytes() for name in CARRIED_FILES if (directory / name).is_file()}
         if TOKENIZER_JSON not in files:
-            raise UserError(f"{directory}: no {TOKENIZER_JSON} there; give a tokenizer directory of Hugging Face's layout")
+            raise UserError(
+                f"{directory}: no {TOKENIZER_JSON} there; give a tokenizer directory of Hugging Face's layout"
+            )
         return cls(files, str(directory))
 
     @classmethod

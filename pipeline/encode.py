@@ -1,0 +1,69 @@
+"""Turn cleaned texts into tokens: the engine, its audit, the terminator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.megatron import token_dtype
+from tokenization.engines import audit
+from tokenization.engines.base import Engine
+from tokenization.engines.reference import ReferenceEngine
+from tokenization.tokenizer import Tokenizer
+
+FAST_ENGINE = "tokenization.engines.fast:build"
+REFERENCE = ReferenceEngine.name
+
+
+class AuditMismatch(Exception):
+    """The fast engine and the reference disagree on a text."""
+
+
+def fast_engine(tokenizer: Tokenizer, factory: str) -> Engine | None:
+    """The engine that `factory` ("module:function") builds, or None when it does not support the tokenizer."""
+    module, _, name = factory.partition(":")
+    build: Callable[[Tokenizer], Engine | None] = getattr(import_module(module), name)
+    return build(tokenizer)
+
+
+class Encoder:
+    """Encodes batches; `factory` None means the reference engine."""
+
+    def __init__(self, tokenizer: Tokenizer, factory: str | None) -> None:
+        self._tokenizer = tokenizer
+        fast = fast_engine(tokenizer, factory) if factory else None
+        self._engine: Engine = fast or ReferenceEngine(tokenizer)
+        self._audit = fast is not None
+        end = tokenizer.roles.end_of_text
+        self.terminator = [] if end is None else [end]
+        self.dtype = token_dtype(tokenizer.vocab_size)
+        self.audited = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the engine in use."""
+        return self._engine.name
+
+    def encode(self, texts: list[bytes], hashes: list[bytes]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
+        """Tokens of all `texts`, each followed by the terminator, and the length of each with it, shape (n,)."""
+        ids, borders = self._engine.encode_batch(texts)
+        if self._audit:
+            self._compare(texts, hashes, ids, borders)
+        if self.terminator:
+            ids = np.insert(ids, borders[1:], self.terminator[0])
+        return ids.astype(self.dtype), np.diff(borders) + len(self.terminator)
+
+    def _compare(
+        self, texts: list[bytes], hashes: list[bytes], ids: npt.NDArray[np.uint32], borders: npt.NDArray[np.int64]
+    ) -> None:
+        for place, content_hash in enumerate(hashes):
+            if not audit.selected(content_hash):
+                continue
+            self.audited += 1
+            ours = ids[borders[place] : borders[place + 1]]
+            wrong = audit.first_mismatch(self._tokenizer, [texts[place]], ours, np.array([0, len(ours)], np.int64))
+            if wrong is not None:
+                raise AuditMismatch(wrong.decode()[:200])

@@ -1,0 +1,13 @@
+"""What a filter is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Filter(Protocol):
+    """Judges one cleaned document."""
+
+    def reject(self, text: str) -> str | None:
+        """The reason to drop `text` (a short identifier), or None to keep it."""
+        ...

@@ -1,0 +1,146 @@
+"""Map: read, clean, filter, hash and tokenize one task into one part."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.cleaning import Cleaner
+from pipeline.config import PipelineConfig
+from pipeline.encode import Encoder
+from pipeline.filters.chain import build_filters
+from pipeline.parts import DOCUMENT, PartWriter, Summary, count
+from pipeline.plan import Task, read_options
+from pipeline.sources.base import BadRecord, Batch, Document
+from pipeline.sources.registry import source_for
+from tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class MapSetup:
+    """What a worker needs to know, sent to it once."""
+
+    config: PipelineConfig
+    tokenizer: Path
+    parts: Path
+    engine_factory: str | None
+
+
+class Mapper:
+    """Maps tasks one after the other, in one process."""
+
+    def __init__(self, setup: MapSetup) -> None:
+        self._config = setup.config
+        self._parts = setup.parts
+        self._encoder = Encoder(Tokenizer.load(setup.tokenizer), setup.engine_factory)
+
+    def run(self, task: Task, progress: Callable[[int], None]) -> None:
+        """Make and commit the part of `task`; `progress` is told the input bytes read since its last call."""
+        writer = PartWriter(self._parts, task.key, self._encoder.dtype)
+        try:
+            writer.commit(_TaskRun(task, self._config, self._encoder, writer, progress).run())
+        except BaseException:
+            writer.abandon()
+            raise
+
+
+class _TaskRun:
+    """The state of one task: counters and the clock of each step."""
+
+    def __init__(
+        self,
+        task: Task,
+        config: PipelineConfig,
+        encoder: Encoder,
+        writer: PartWriter,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._task, self._config = task, config
+        self._encoder, self._writer, self._progress = encoder, writer, progress
+        self._cleaner = Cleaner(config)
+        self._filters = build_filters(config)
+        self._summary = Summary(engine=encoder.name)
+        self._left = task.max_records
+        self._clock = time.perf_counter()
+
+    def run(self) -> Summary:
+        summary, task = self._summary, self._task
+        lines = task.reader(self._config)
+        audited = self._encoder.audited
+        done = 0
+        for batch in source_for(task.path, self._config).batches(lines, read_options(self._config)):
+            self._cut(batch)
+            if self._left == 0:
+                lines.stop()
+            self._tick("read")
+            self._process(batch)
+            self._progress(lines.position - done)
+            done = lines.position
+        self._progress(task.end - task.start - done)
+        summary.newlines, summary.digests, summary.damage = lines.newlines, lines.digests, lines.damage
+        summary.cleaned = dict(self._cleaner.changed)
+        summary.audited = self._encoder.audited - audited
+        return summary
+
+    def _tick(self, step: str) -> None:
+        now = time.perf_counter()
+        self._summary.seconds[step] = self._summary.seconds.get(step, 0.0) + now - self._clock
+        self._clock = now
+
+    def _cut(self, batch: Batch) -> None:
+        """Keep only the records up to `max_records`, in input order."""
+        if self._left is None:
+            return
+        records: list[Document | BadRecord] = [*batch.documents, *batch.bad]
+        order = sorted(records, key=attrgetter("offset"))[: self._left]
+        self._left -= len(order)
+        batch.documents = [record for record in order if isinstance(record, Document)]
+        batch.bad = [record for record in order if isinstance(record, BadRecord)]
+
+    def _process(self, batch: Batch) -> None:
+        summary = self._summary
+        for bad in batch.bad:
+            count(summary.quarantined, bad.reason, bad.size)
+            self._writer.quarantine(bad)
+        extracted = [len(document.text.encode()) for document in batch.documents]
+        summary.extracted_bytes += sum(extracted)
+        clean = self._cleaner.clean
+        texts = [clean(document.text) for document in batch.documents]
+        self._tick("clean")
+        kept = self._filter(batch.documents, texts, extracted)
+        self._tick("filter")
+        data = [texts[place].encode() for place in kept]
+        hashes = [hashlib.sha256(text).digest()[:16] for text in data]
+        self._tick("hash")
+        if kept:
+            tokens, lengths = self._encoder.encode(data, hashes)
+            self._tick("tokenize")
+            documents = np.zeros(len(kept), DOCUMENT)
+            documents["offset"] = [batch.documents[place].offset for place in kept]
+            documents["label"] = [batch.documents[place].label for place in kept]
+            documents["content_hash"] = np.frombuffer(b"".join(hashes), "V16")
+            documents["tokens"] = lengths
+            documents["extracted_bytes"] = [extracted[place] for place in kept]
+            documents["text_bytes"] = [len(text) for text in data]
+            self._writer.add(tokens, documents)
+            self._tick("write")
+
+    def _filter(self, documents: list[Document], texts: list[str], extracted: list[int]) -> list[int]:
+        """Places of the documents that pass; the others are counted, and some kept as examples."""
+        kept, rejected = [], self._summary.rejected
+        for place, text in enumerate(texts):
+            reason = next((r for f in self._filters if (r := f.reject(text)) is not None), None)
+            if reason is None:
+                kept.append(place)
+                continue
+            count(rejected, reason, extracted[place])
+            if rejected[reason][0] <= self._config.rejected_samples:
+                document = documents[place]
+                self._writer.reject(document.offset, document.line, reason, text)
+        return kept

@@ -1,0 +1,172 @@
+"""A part: what mapping one task gave. A directory of the work area, committed by rename, then by the journal.
+
+tokens.bin        tokens of its documents back to back, terminators included, in the dataset's dtype
+documents.npy     one DOCUMENT record each
+quarantine.jsonl  records that could not be read (only if there are any)
+rejected.jsonl    examples of rejected documents, by reason (only if there are any)
+summary.json      counters, the input's block digests, timings
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonlines
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from foundation import atomic, fingerprint
+from foundation.failpoints import failpoint
+from pipeline.sources.base import BadRecord
+
+DOCUMENT = np.dtype(
+    [
+        ("offset", "<u8"),
+        ("content_hash", "V16"),
+        ("label", "<i4"),
+        ("tokens", "<u4"),  # terminator included
+        ("extracted_bytes", "<u4"),  # UTF-8, before cleaning
+        ("text_bytes", "<u4"),  # UTF-8, after cleaning
+    ]
+)
+SUMMARY = "summary.json"
+RAW_BYTES_KEPT = 64 * 1024
+EXCERPT_CHARS = 500
+
+
+@dataclass
+class Summary:
+    """Counters of one part. Sums over parts give the dataset's accounts."""
+
+    documents: int = 0
+    tokens: int = 0
+    newlines: int = 0
+    extracted_bytes: int = 0
+    rejected: dict[str, list[int]] = field(default_factory=dict)  # reason -> [records, extracted bytes]
+    quarantined: dict[str, list[int]] = field(default_factory=dict)  # reason -> [records, raw bytes]
+    cleaned: dict[str, int] = field(default_factory=dict)  # step -> documents changed
+    digests: list[str] = field(default_factory=list)
+    damage: str | None = None
+    audited: int = 0
+    engine: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def bad_records(self) -> int:
+        """Quarantined records."""
+        return sum(count for count, _ in self.quarantined.values())
+
+    @property
+    def records(self) -> int:
+        """All records read."""
+        return self.documents + self.bad_records + sum(count for count, _ in self.rejected.values())
+
+
+def count(table: dict[str, list[int]], reason: str, size: int) -> None:
+    """Add one record of `size` bytes under `reason`."""
+    entry = table.setdefault(reason, [0, 0])
+    entry[0] += 1
+    entry[1] += size
+
+
+class PartWriter:
+    """Collects a task's results in a temporary directory; `commit` renames it into place."""
+
+    def __init__(self, parts: Path, key: str, dtype: np.dtype[np.generic]) -> None:
+        self._final = parts / key
+        self._dtype = dtype
+        self._temporary = atomic.temporary_directory(parts, key)
+        self._tokens = (self._temporary / "tokens.bin").open("wb")
+        self._documents: list[npt.NDArray[np.void]] = []
+        self._quarantine: list[dict[str, Any]] = []
+        self._rejected: list[dict[str, Any]] = []
+
+    def add(self, tokens: npt.NDArray[np.generic], documents: npt.NDArray[np.void]) -> None:
+        """Append documents (n,) of DOCUMENT and their tokens."""
+        assert tokens.dtype == self._dtype and documents.dtype == DOCUMENT
+        self._tokens.write(np.ascontiguousarray(tokens).view(np.uint8).data)
+        self._documents.append(documents)
+        failpoint("map.mid_part", self._temporary)
+
+    def quarantine(self, bad: BadRecord) -> None:
+        """Keep a record that could not be read, with its raw bytes (the first 64 KiB)."""
+        raw = bad.raw[:RAW_BYTES_KEPT]
+        self._quarantine.append(
+            {
+                "offset": bad.offset,
+                "line": bad.line,
+                "bytes": bad.size,
+                "reason": bad.reason,
+                "detail": bad.detail,
+                "raw_base64": base64.b64encode(raw).decode(),
+                "raw_complete": len(raw) == bad.size,
+            }
+        )
+
+    def reject(self, offset: int, line: int, reason: str, text: str) -> None:
+        """Keep an example of a rejected document."""
+        self._rejected.append({"offset": offset, "line": line, "reason": reason, "text": text[:EXCERPT_CHARS]})
+
+    def commit(self, summary: Summary) -> None:
+        """Write, sync and rename. A part of the same name is the same part, made by a worker that lost its parent."""
+        self._tokens.close()
+        documents = np.concatenate(self._documents) if self._documents else np.zeros(0, DOCUMENT)
+        np.save(self._temporary / "documents.npy", documents)
+        for name, rows in (("quarantine.jsonl", self._quarantine), ("rejected.jsonl", self._rejected)):
+            if rows:
+                with jsonlines.open(self._temporary / name, "w", dumps=lambda row: orjson.dumps(row).decode()) as out:
+                    out.write_all(rows)
+        summary.documents = len(documents)
+        summary.tokens = int(documents["tokens"].sum(dtype=np.int64))
+        (self._temporary / SUMMARY).write_text(json.dumps(asdict(summary)))
+        atomic.fsync_tree(self._temporary)
+        failpoint("map.before_rename", self._final)
+        if self._final.exists():
+            shutil.rmtree(self._final)
+        os.rename(self._temporary, self._final)
+        atomic.fsync_directory(self._final.parent)
+        failpoint("map.after_rename", self._final)
+
+    def abandon(self) -> None:
+        """Remove the temporary directory."""
+        self._tokens.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A committed part, read lazily."""
+
+    directory: Path
+
+    def summary(self) -> Summary:
+        """Its counters."""
+        return Summary(**json.loads((self.directory / SUMMARY).read_bytes()))
+
+    def checksum(self) -> str:
+        """Fingerprint of the counters, by which the journal knows this very part."""
+        return fingerprint.of_file(self.directory / SUMMARY)
+
+    def documents(self) -> npt.NDArray[np.void]:
+        """Its DOCUMENT records (n,), read into memory."""
+        return np.load(self.directory / "documents.npy", allow_pickle=False)  # type: ignore[no-any-return]
+
+    def tokens(self, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+        """Its tokens, mapped."""
+        path = self.directory / "tokens.bin"
+        return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of quarantine.jsonl or rejected.jsonl."""
+        path = self.directory / name
+        if not path.exists():
+            return []
+        with jsonlines.open(path, loads=orjson.loads) as rows:
+            return list(rows)

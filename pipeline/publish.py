@@ -1,0 +1,193 @@
+"""Publish: copy the parts into shards and replace the manifest last.
+
+The order on disk: content-named shards beside the old ones, the tokenizer, the manifest (the commit), then
+statistics and samples, then what the manifest no longer names is removed. A crash anywhere leaves the old dataset or
+the new one, and running again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from foundation import atomic, fingerprint
+from foundation.errors import UserError
+from foundation.failpoints import failpoint
+from pipeline.config import PipelineConfig
+from pipeline.decide import Decisions
+from pipeline.parts import Summary
+from pipeline.plan import Task
+from pipeline.sources.registry import InputFile
+from shards.documents import RECORD
+from shards.manifest import (
+    FILE_NAME,
+    SPLITS,
+    SUFFIXES,
+    TOKENIZER_DIRECTORY,
+    InputEntry,
+    Manifest,
+    RoleEntry,
+    SplitEntry,
+)
+from shards.megatron import token_dtype
+from shards.writer import SplitWriter
+from tokenization.tokenizer import Tokenizer
+
+RUN_TOKENS = 1 << 20
+"""Documents are copied in runs of about so many tokens, so that memory and shard sizes stay bounded."""
+
+
+def input_entries(inputs: list[InputFile], tasks: list[Task], digests: list[list[str]]) -> list[InputEntry]:
+    """The manifest's entries of the input files, from the block digests that mapping each task gave."""
+    blocks: list[list[str]] = [[] for _ in inputs]
+    for task, values in zip(tasks, digests, strict=True):
+        blocks[task.source].extend(values)
+    return [
+        InputEntry(
+            name=file.name, bytes=file.path.stat().st_size, fingerprint=fingerprint.of_bytes("".join(b).encode())
+        )
+        for file, b in zip(inputs, blocks, strict=True)
+    ]
+
+
+def write_shards(
+    config: PipelineConfig,
+    decisions: Decisions,
+    sources: list[int],
+    dtype: np.dtype[np.generic],
+    progress: Callable[[int], object],
+) -> dict[str, SplitEntry]:
+    """Copy every kept document into the shards of its split, in input order; `progress` is told the tokens copied."""
+    _check_space(config.output, decisions, dtype)
+    entries: dict[str, SplitEntry] = {}
+    for number, split in enumerate(SPLITS):
+        writer = SplitWriter(config.output / split, dtype, config.shard_tokens)
+        try:
+            for place, part in enumerate(decisions.parts):
+                tokens = part.tokens(dtype)
+                documents = decisions.documents[place]
+                for first, last, start, end in _runs(decisions.splits[place] == number, documents["tokens"]):
+                    chosen = documents[first:last]
+                    records = _records(chosen, sources[place])
+                    size = int(chosen["text_bytes"].sum(dtype=np.int64))
+                    writer.append(tokens[start:end], chosen["tokens"].astype(np.int32), records, size)
+                    progress(end - start)
+                failpoint("publish.mid_split", config.output)
+            entries[split] = writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+    return entries
+
+
+def _runs(chosen: npt.NDArray[np.bool_], lengths: npt.NDArray[np.integer]) -> Iterator[tuple[int, int, int, int]]:
+    """Runs of neighbouring chosen documents, none much longer than RUN_TOKENS: first and last + 1 document, first and
+    last + 1 token within the part."""
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
+    for first, last in edges.reshape(-1, 2).tolist():
+        while first < last:
+            cut = int(np.searchsorted(offsets, offsets[first] + RUN_TOKENS, side="right")) - 1
+            cut = min(last, max(first + 1, cut))
+            yield first, cut, int(offsets[first]), int(offsets[cut])
+            first = cut
+
+
+def _records(documents: npt.NDArray[np.void], source: int) -> npt.NDArray[np.void]:
+    records = np.zeros(len(documents), RECORD)
+    records["source"] = source
+    for name in ("label", "offset", "content_hash"):
+        records[name] = documents[name]
+    return records
+
+
+def _check_space(output: Path, decisions: Decisions, dtype: np.dtype[np.generic]) -> None:
+    need = sum(
+        int(d["tokens"].sum(dtype=np.int64)) * dtype.itemsize + len(d) * (RECORD.itemsize + 20)
+        for d in decisions.documents
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(output).free
+    if need > free:
+        raise UserError(
+            f"{output}: the shards need {need / 1e6:.1f} MB and the disk has {free / 1e6:.1f} MB free;"
+            " free some space and run the same command with --resume"
+        )
+
+
+def build_manifest(
+    config: PipelineConfig,
+    settings: dict[str, Any],
+    tokenizer: Tokenizer,
+    inputs: list[InputEntry],
+    splits: dict[str, SplitEntry],
+) -> Manifest:
+    """The manifest of the new dataset."""
+    roles = {
+        role: RoleEntry(token=tokenizer.id_to_token(number) or "", id=number)
+        for role, number in tokenizer.roles.present().items()
+    }
+    end = tokenizer.roles.end_of_text
+    return Manifest(
+        dtype=token_dtype(tokenizer.vocab_size).name,
+        vocab_size=tokenizer.vocab_size,
+        roles=roles,
+        terminator=[] if end is None else [end],
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        pipeline_fingerprint=fingerprint.of_json(settings),
+        settings=settings,
+        versions={"tokenizers": tokenizers.__version__, "unicode": unicodedata.unidata_version},
+        block_bytes=config.block_bytes,
+        inputs=inputs,
+        splits=splits,
+    )
+
+
+def commit(output: Path, manifest: Manifest, tokenizer: Tokenizer) -> None:
+    """Put the tokenizer and the manifest in place; after this the new dataset is what readers see."""
+    failpoint("publish.before_tokenizer", output)
+    place = output / TOKENIZER_DIRECTORY
+    atomic.recover_directory(place)
+    if not place.exists() or Tokenizer.load(place).files() != tokenizer.files():
+        # Another tokenizer cannot lie beside the old one, so the old dataset is withdrawn first: for this moment there
+        # is none, never a mixture, and --resume goes on from the work.
+        (output / FILE_NAME).unlink(missing_ok=True)
+        atomic.fsync_directory(output)
+        temporary = atomic.temporary_directory(output, TOKENIZER_DIRECTORY)
+        tokenizer.save(temporary)
+        temporary.chmod(0o755)
+        atomic.replace_directory(temporary, place)
+    failpoint("publish.before_manifest", output)
+    manifest.save(output)
+    failpoint("publish.after_manifest", output)
+
+
+def remove_unnamed(output: Path, manifest: Manifest) -> None:
+    """Remove temporaries, and shards that the manifest does not name."""
+    atomic.remove_temporaries(output)
+    for split in SPLITS:
+        directory = output / split
+        if not directory.is_dir():
+            continue
+        named = {s.name + suffix for s in manifest.splits[split].shards for suffix in SUFFIXES}
+        for path in directory.iterdir():
+            if path.name not in named:
+                path.unlink()
+        if not named:
+            directory.rmdir()
+
+
+def newline_bases(tasks: list[Task], summaries: list[Summary]) -> list[int]:
+    """For each task the number of lines of its file before it."""
+    bases, totals = [], dict.fromkeys((task.source for task in tasks), 0)
+    for task, summary in zip(tasks, summaries, strict=True):
+        bases.append(totals[task.source])
+        totals[task.source] += summary.newlines
+    return bases

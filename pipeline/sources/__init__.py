@@ -1,0 +1,1 @@
+"""Readers of raw text, one file each. `registry` knows which reads what."""

@@ -1,0 +1,58 @@
+"""What a source hands on: documents that were read and records that could not be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from pipeline.sources.blocks import LineReader
+
+
+class Document(NamedTuple):
+    """One extracted text. `offset` is the byte offset of its record in the decompressed file, `line` counts from 0
+    within the task."""
+
+    offset: int
+    line: int
+    text: str
+    label: int
+
+
+class BadRecord(NamedTuple):
+    """A record that could not be read. `raw` holds its first bytes, `size` its whole length."""
+
+    offset: int
+    line: int
+    size: int
+    reason: str
+    detail: str
+    raw: bytes
+
+
+@dataclass
+class Batch:
+    """A run of records in input order."""
+
+    documents: list[Document] = field(default_factory=list)
+    bad: list[BadRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a reader needs to know of the configuration."""
+
+    text_field: str
+    label_field: str
+    max_record_bytes: int
+
+
+class Source(Protocol):
+    """Turns the lines of one task into documents."""
+
+    splittable: bool
+    """Whether every line is a record of its own, so that a plain file can be cut at any line."""
+
+    def batches(self, lines: LineReader, options: ReadOptions) -> Iterator[Batch]:
+        """Documents and bad records, in order, about a megabyte at a time."""
+        ...

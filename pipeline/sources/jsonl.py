@@ -1,0 +1,76 @@
+"""JSON Lines: one object a line (https://jsonlines.org), the text in a field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from pipeline.sources.base import BadRecord, Batch, Document, ReadOptions
+from pipeline.sources.blocks import KEPT_OF_OVERSIZE, Line, LineReader
+from shards.documents import NO_LABEL
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LARGEST_LABEL = 2**31 - 1
+
+
+class JsonLinesSource:
+    """Blank lines are no records; everything else is a document or a bad record."""
+
+    splittable = True
+
+    def batches(self, lines: LineReader, options: ReadOptions) -> Iterator[Batch]:
+        """See `Source.batches`."""
+        for group in lines:
+            yield self._batch(group, options)
+
+    def _batch(self, group: list[Line], options: ReadOptions) -> Batch:
+        batch = Batch()
+        documents, loads = batch.documents, orjson.loads
+        text_field, label_field = options.text_field, options.label_field
+        for line in group:
+            offset, number, data, size = line
+            try:
+                record = loads(data)
+                text = record[text_field]
+                if type(text) is not str or size > len(data):
+                    raise TypeError
+                label = record.get(label_field, NO_LABEL)
+            except (ValueError, LookupError, TypeError):
+                if not data.strip() and size == len(data):
+                    continue
+                batch.bad.append(_diagnose(line, text_field))
+                continue
+            documents.append(Document(offset, number, text, label if _is_label(label) else NO_LABEL))
+        return batch
+
+
+def _is_label(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _LARGEST_LABEL
+
+
+def _diagnose(line: Line, text_field: str) -> BadRecord:
+    """Why a line gave no document. Slow and thorough: it runs for bad lines only."""
+    reason, detail = _reason(line, text_field)
+    return BadRecord(line.offset, line.number, line.size, reason, detail, line.data)
+
+
+def _reason(line: Line, text_field: str) -> tuple[str, str]:
+    if line.size > len(line.data):
+        return "record_too_large", f"{line.size} bytes exceed max_record_bytes; kept the first {KEPT_OF_OVERSIZE}"
+    if line.data.startswith(BYTE_ORDER_MARK):
+        return "byte_order_mark", "the line starts with a UTF-8 byte order mark; save the file without it"
+    try:
+        line.data.decode()
+    except UnicodeDecodeError as error:
+        return "invalid_utf8", str(error)
+    try:
+        record = orjson.loads(line.data)
+    except ValueError as error:
+        return "invalid_json", str(error)
+    if not isinstance(record, dict):
+        return "not_an_object", f"the line holds a {type(record).__name__}"
+    if text_field not in record:
+        return "missing_text_field", f"no field {text_field!r}; the record has {', '.join(map(repr, record)) or 'none'}"
+    return "text_not_a_string", f"field {text_field!r} holds a {type(record[text_field]).__name__}"

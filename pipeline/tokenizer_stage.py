@@ -1,0 +1,92 @@
+"""The tokenizer stage: load the given tokenizer, or train one once and freeze it for later inputs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from foundation import atomic
+from foundation.errors import UserError
+from foundation.logs import get_logger
+from pipeline.cleaning import Cleaner
+from pipeline.config import PipelineConfig
+from pipeline.encode import FAST_ENGINE, fast_engine
+from pipeline.filters.chain import build_filters
+from pipeline.plan import Task, read_options
+from pipeline.sources.registry import source_for
+from tokenization.engines import audit
+from tokenization.tokenizer import Tokenizer
+from tokenization.train import train_byte_bpe
+
+log = get_logger("pipeline.tokenizer")
+
+
+def prepare_tokenizer(config: PipelineConfig, tasks: list[Task], place: Path, frozen: Path | None) -> Tokenizer:
+    """The tokenizer in `place`; when it is not there yet, the given one, the `frozen` one or a newly trained one."""
+    if not place.exists():
+        if config.tokenizer is not None:
+            tokenizer = Tokenizer.load(config.tokenizer)
+        elif frozen is not None:
+            tokenizer = Tokenizer.load(frozen)
+        else:
+            tokenizer = _train(config, tasks)
+        temporary = atomic.temporary_directory(place.parent, place.name)
+        try:
+            tokenizer.save(temporary)
+            atomic.replace_directory(temporary, place)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return Tokenizer.load(place)
+
+
+def choose_engine(config: PipelineConfig, tokenizer: Tokenizer, factory: str = FAST_ENGINE) -> str | None:
+    """The fast engine's factory when it may be used: wanted, supported, and right on every probe."""
+    if config.tokenizer_engine == "reference":
+        return None
+    engine = fast_engine(tokenizer, factory)
+    if engine is None:
+        return None
+    wrong = audit.probe_mismatch(tokenizer, engine)
+    if wrong is not None:
+        log.warning(
+            "the fast tokenizer %s is wrong on %r; using the reference engine for this dataset",
+            engine.name, wrong.decode()[:80],
+        )  # fmt: skip
+        return None
+    return factory
+
+
+def _train(config: PipelineConfig, tasks: list[Task]) -> Tokenizer:
+    total = sum(task.end - task.start for task in tasks)
+    with tqdm(total=total, unit="B", unit_scale=True, desc="tokenizer sample", leave=False) as bar:
+        texts = list(_sample(config, tasks, bar.update))
+    if not texts:
+        raise UserError("no text left to train a tokenizer on: every record was empty, rejected or unreadable")
+    log.info("training a tokenizer of %d tokens on %.1f MB of text", config.vocab_size, sum(map(len, texts)) / 1e6)
+    tokenizer = train_byte_bpe(texts, config.vocab_size)
+    if tokenizer.vocab_size < config.vocab_size:
+        log.info("the text gives only %d tokens", tokenizer.vocab_size)
+    return tokenizer
+
+
+def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int], object]) -> Iterator[str]:
+    """Cleaned documents from the start of every task, each task in proportion to its size: the same for every run."""
+    cleaner, filters, options = Cleaner(config), build_filters(config), read_options(config)
+    total = sum(task.end - task.start for task in tasks)
+    for task in tasks:
+        size = task.end - task.start
+        # An archive holds more text than bytes, so its share of the budget is what it may give, not what it holds.
+        budget = max(1, config.tokenizer_sample_bytes * size // max(1, total))
+        lines = task.reader(config)
+        for batch in source_for(task.path, config).batches(lines, options):
+            for document in batch.documents:
+                text = cleaner.clean(document.text)
+                if budget > 0 and all(f.reject(text) is None for f in filters):
+                    budget -= len(text.encode())
+                    yield text
+            if budget <= 0:
+                lines.stop()
+        progress(size)

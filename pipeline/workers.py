@@ -1,0 +1,216 @@
+"""Run map tasks in worker processes that may die: a lost task is tried again, three losses are reported.
+
+Each worker has a pipe of its own, so that a death is charged to the task it was working on. Workers are spawned, not
+forked: threads of the tokenizer libraries do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from foundation.failpoints import failpoint
+from foundation.logs import get_logger
+from pipeline.encode import AuditMismatch
+from pipeline.map_task import Mapper, MapSetup
+from pipeline.plan import Task
+from pipeline.sources.blocks import InputChanged
+
+ATTEMPTS = 3
+PROGRESS_INTERVAL = 0.1
+log = get_logger("pipeline.workers")
+
+
+@dataclass
+class Outcome:
+    """What a run of tasks came to, besides the parts it committed."""
+
+    mismatch: str | None = None
+    changed: set[str] = field(default_factory=set)
+    failed: list[tuple[Task, str]] = field(default_factory=list)
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    task: Task | None = None
+
+
+class WorkerPool:
+    """Maps tasks with `count` processes. `done(task)` is called in this process for every committed part,
+    `progress(bytes)` as input is read."""
+
+    def __init__(
+        self, setup: MapSetup, count: int, done: Callable[[Task], None], progress: Callable[[int], object]
+    ) -> None:
+        self._setup, self._count = setup, count
+        self._done, self._progress = done, progress
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: list[_Worker] = []
+        self._losses: Counter[str] = Counter()
+
+    def run(self, tasks: list[Task]) -> Outcome:
+        """Map all `tasks`; stops early only at an audit mismatch or an error of the operating system (raised)."""
+        self._queue = deque(tasks)
+        outcome = Outcome()
+        try:
+            for _ in range(min(self._count, len(tasks))):
+                self._workers.append(self._start())
+            while self._workers and outcome.mismatch is None:
+                self._turn(outcome)
+        finally:
+            self._stop()
+        return outcome
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(self._setup, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _turn(self, outcome: Outcome) -> None:
+        for worker in list(self._workers):
+            if worker.task is None and not self._assign(worker, outcome):
+                self._retire(worker)
+        ready = wait([worker.pipe for worker in self._workers]) if self._workers else []
+        for worker in [w for w in self._workers if w.pipe in ready]:
+            try:
+                self._receive(worker, worker.pipe.recv(), outcome)
+            except (EOFError, ConnectionResetError):
+                self._lost(worker, outcome)
+
+    def _assign(self, worker: _Worker, outcome: Outcome) -> bool:
+        while self._queue:
+            task = self._queue.popleft()
+            if str(task.path) in outcome.changed:
+                continue
+            worker.task = task
+            try:
+                worker.pipe.send(task)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the death is noticed, and charged, when its pipe is read
+            return True
+        return False
+
+    def _receive(self, worker: _Worker, message: tuple[str, object], outcome: Outcome) -> None:
+        kind, value = message
+        if kind == "progress":
+            assert isinstance(value, int)
+            self._progress(value)
+            return
+        task, worker.task = worker.task, None
+        assert task is not None
+        if kind == "done":
+            self._done(task)
+        elif kind == "mismatch":
+            outcome.mismatch = str(value)
+        elif kind == "changed":
+            outcome.changed.add(str(value))
+        elif kind == "os_error":
+            assert isinstance(value, OSError)
+            raise value
+        else:
+            self._count_loss(task, str(value), outcome)
+
+    def _lost(self, worker: _Worker, outcome: Outcome) -> None:
+        """The worker died. Charge its task and put another worker in its place."""
+        worker.process.join()
+        code = worker.process.exitcode or 0
+        cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        self._workers.remove(worker)
+        if worker.task is not None:
+            self._count_loss(worker.task, f"its worker died ({cause}; out of memory?)", outcome)
+        if self._queue:
+            self._workers.append(self._start())
+
+    def _count_loss(self, task: Task, reason: str, outcome: Outcome) -> None:
+        self._losses[task.key] += 1
+        if self._losses[task.key] >= ATTEMPTS:
+            log.error("%s: failed %d times, leaving it out: %s", task.label, ATTEMPTS, reason)
+            outcome.failed.append((task, reason))
+        else:
+            log.warning("%s: %s; trying again", task.label, reason)
+            self._queue.append(task)
+
+    def _retire(self, worker: _Worker) -> None:
+        """Nothing is left for this worker now. While others may still lose a task, it waits; else it ends."""
+        if any(other.task is not None for other in self._workers):
+            return
+        self._workers.remove(worker)
+        self._end(worker)
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            self._end(worker)
+        self._workers.clear()
+
+    @staticmethod
+    def _end(worker: _Worker) -> None:
+        worker.pipe.close()
+        worker.process.join(timeout=10)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+
+def _serve(setup: MapSetup, pipe: Connection) -> None:
+    """The life of a worker: map what comes through the pipe until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        mapper = Mapper(setup)
+        report = _Reporter(pipe)
+        while True:
+            task: Task = pipe.recv()
+            pipe.send(_map_one(mapper, task, report))
+
+
+class _Reporter:
+    """Sends progress, a few times a second at most."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._bytes, self._sent = pipe, 0, 0.0
+
+    def __call__(self, size: int) -> None:
+        self._bytes += size
+        now = time.monotonic()
+        if now - self._sent > PROGRESS_INTERVAL:
+            self.flush()
+            self._sent = now
+
+    def flush(self) -> None:
+        """Send what is pending; raises BrokenPipeError when the parent is gone."""
+        self._pipe.send(("progress", self._bytes))
+        self._bytes = 0
+
+
+def _map_one(mapper: Mapper, task: Task, report: _Reporter) -> tuple[str, object]:
+    try:
+        failpoint("map.start", task.path)
+        mapper.run(task, report)
+        report.flush()
+    except AuditMismatch as error:
+        return "mismatch", str(error)
+    except InputChanged as error:
+        return "changed", str(error)
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except OSError as error:
+        return "os_error", error
+    except Exception:  # whatever goes wrong with one task must not take the others along
+        return "error", traceback.format_exc(limit=-3).strip()
+    return "done", None
