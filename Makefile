@@ -11,7 +11,7 @@ TORCH := 2.13.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format test-slow lock install install-dev clean
+.PHONY: help demo test lint format map test-slow lock install install-dev clean
 
 help:
 	@echo "make demo       raw text -> token shards -> a trained model -> samples, on text your Python already holds"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-slow  the tests that take minutes (many kills, long runs)"
 	@echo "make lint       ruff, mypy --strict, import contracts"
 	@echo "make format     rewrite the code in the one format that make lint accepts"
+	@echo "make map        the README's line for every file, taken from the files"
 	@echo "make install    .venv with what the commands need;  make install-dev: and what the tests need"
 	@echo "make lock       new requirements*.txt from pyproject.toml (needs uv)"
 	@echo "make clean      remove .venv and caches; datasets and runs stay"
@@ -66,6 +67,9 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+map: $(VENV)/.runtime
+	$(PY) .ci/house_map.py
 
 test: lint
 	$(PY) -m pytest

@@ -12,9 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 LOCKS = ("requirements.txt", "requirements-dev.txt")
-ENVIRONMENTS = [
-    (python, system) for python in ("3.11", "3.12", "3.13") for system in ("linux", "darwin", "win32")
-]
+ENVIRONMENTS = [(python, system) for python in ("3.11", "3.12", "3.13") for system in ("linux", "darwin", "win32")]
 
 
 def _requirements(root: Path, *names: str) -> list[Requirement]:

@@ -25,9 +25,7 @@ def _commands() -> list[list[str]]:
 
 @functools.cache
 def _help(*program: str) -> str:
-    result = subprocess.run(
-        [sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -67,20 +65,14 @@ def test_command_exists_with_its_options(words: list[str]) -> None:
         assert re.search(rf"{re.escape(option)}\b", text), f"{' '.join(program)} has no {option}"
 
 
-def test_every_file_has_a_line() -> None:
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
-    if listing.returncode != 0:
+def test_every_file_has_its_line() -> None:
+    if subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True, check=False).returncode != 0:
         pytest.skip("not a git checkout")
+    check = [sys.executable, ".ci/house_map.py", "--check"]
+    result = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
     readme = (ROOT / "README.md").read_text()
-    names = [name for name in os.fsdecode(listing.stdout).split("\0") if name and (ROOT / name).exists()]
-    named = set(re.findall(r"^- `([^`]+)`", readme, re.MULTILINE))
-
-    def has_line(name: str) -> bool:
-        # Tests may share the line of their directory; what only keeps a directory there needs none.
-        parents = {f"{parent.as_posix()}/" for parent in Path(name).parents}
-        in_tests = name.startswith("tests/") and bool(parents & named - {"tests/"})
-        return name in named or in_tests or Path(name).name in ("__init__.py", ".gitkeep")
-
-    assert [name for name in names if not has_line(name)] == []
-    gone = [name for name in named if not (ROOT / name).exists()]
-    assert gone == [], "files the README names that are not there"
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in os.fsdecode(listing).split("\0"):
+        if (ROOT / name).is_file() and Path(name).name not in ("__init__.py", ".gitkeep"):
+            assert re.search(rf"^- `{re.escape(name)}` — \S", readme, re.MULTILINE), name

@@ -53,9 +53,7 @@ def _third_party_imports(root: Path) -> Iterator[tuple[str, Path]]:
 def test_declared_is_what_is_imported(repo_root: Path) -> None:
     declared = {
         IMPORT_NAMES.get(name, name)
-        for name in (
-            canonicalize_name(Requirement(line).name) for line in _project(repo_root)["dependencies"]
-        )
+        for name in (canonicalize_name(Requirement(line).name) for line in _project(repo_root)["dependencies"])
     }
     imported: dict[str, Path] = dict(_third_party_imports(repo_root))
     assert {name: str(path) for name, path in imported.items() if name not in declared} == {}
@@ -71,9 +69,7 @@ def test_licence_is_mit(repo_root: Path) -> None:
 def test_no_machine_in_the_repository(repo_root: Path) -> None:
     # Absolute directories of one machine, and package registries: a clone works anywhere, behind any mirror.
     # Spelt in pieces, so that this file does not match itself.
-    machine = re.compile(
-        "|".join(["/" + "work/", "/" + "root/", "/" + "tmp/w", "/" + "home/", "/" + "Users/"])
-    )
+    machine = re.compile("|".join(["/" + "work/", "/" + "root/", "/" + "tmp/w", "/" + "home/", "/" + "Users/"]))
     registry = re.compile("py" + r"pi\.org|python" + r"hosted|--(extra-)?index" + r"-url|find" + "-links")
     for path in tracked_files(repo_root):
         if not path.exists():
