@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input, configuration or state. The message says what, where and what to do; it is shown without a traceback."""
+    """Bad input, configuration or state: the message says what, where and what to do, and no traceback follows."""
 
 
 def did_you_mean(word: str, choices: Iterable[str], prefix: str = "") -> str:

@@ -47,7 +47,9 @@ class Encoder:
         """Name of the engine in use."""
         return self._engine.name
 
-    def encode(self, texts: list[bytes], hashes: list[bytes]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
+    def encode(
+        self, texts: list[bytes], hashes: npt.NDArray[np.void]
+    ) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
         """Tokens of all `texts`, each followed by the terminator, and the length of each with it, shape (n,)."""
         ids, borders = self._engine.encode_batch(texts)
         if self._audit:
@@ -57,13 +59,15 @@ class Encoder:
         return ids.astype(self.dtype), np.diff(borders) + len(self.terminator)
 
     def _compare(
-        self, texts: list[bytes], hashes: list[bytes], ids: npt.NDArray[np.uint32], borders: npt.NDArray[np.int64]
+        self,
+        texts: list[bytes],
+        hashes: npt.NDArray[np.void],
+        ids: npt.NDArray[np.uint32],
+        borders: npt.NDArray[np.int64],
     ) -> None:
-        for place, content_hash in enumerate(hashes):
-            if not audit.selected(content_hash):
-                continue
-            self.audited += 1
-            ours = ids[borders[place] : borders[place + 1]]
-            wrong = audit.first_mismatch(self._tokenizer, [texts[place]], ours, np.array([0, len(ours)], np.int64))
-            if wrong is not None:
-                raise AuditMismatch(wrong.decode()[:200])
+        places = audit.selected(hashes)
+        self.audited += len(places)
+        ours = [ids[borders[place] : borders[place + 1]] for place in places]
+        wrong = audit.first_mismatch(self._tokenizer, [texts[place] for place in places], ours)
+        if wrong is not None:
+            raise AuditMismatch(wrong.decode()[:200])

@@ -108,15 +108,15 @@ class _TaskRun:
         for bad in batch.bad:
             count(summary.quarantined, bad.reason, bad.size)
             self._writer.quarantine(bad)
-        extracted = [len(document.text.encode()) for document in batch.documents]
+        texts = [document.text for document in batch.documents]
+        extracted = [len(text) for text in texts]
         summary.extracted_bytes += sum(extracted)
-        clean = self._cleaner.clean
-        texts = [clean(document.text) for document in batch.documents]
+        texts = self._cleaner.clean(texts)
         self._tick("clean")
         kept = self._filter(batch.documents, texts, extracted)
         self._tick("filter")
-        data = [texts[place].encode() for place in kept]
-        hashes = [hashlib.sha256(text).digest()[:16] for text in data]
+        data = [texts[place] for place in kept]
+        hashes = np.frombuffer(b"".join([hashlib.sha256(text).digest()[:16] for text in data]), "V16")
         self._tick("hash")
         if kept:
             tokens, lengths = self._encoder.encode(data, hashes)
@@ -124,14 +124,14 @@ class _TaskRun:
             documents = np.zeros(len(kept), DOCUMENT)
             documents["offset"] = [batch.documents[place].offset for place in kept]
             documents["label"] = [batch.documents[place].label for place in kept]
-            documents["content_hash"] = np.frombuffer(b"".join(hashes), "V16")
+            documents["content_hash"] = hashes
             documents["tokens"] = lengths
             documents["extracted_bytes"] = [extracted[place] for place in kept]
             documents["text_bytes"] = [len(text) for text in data]
             self._writer.add(tokens, documents)
             self._tick("write")
 
-    def _filter(self, documents: list[Document], texts: list[str], extracted: list[int]) -> list[int]:
+    def _filter(self, documents: list[Document], texts: list[bytes], extracted: list[int]) -> list[int]:
         """Places of the documents that pass; the others are counted, and some kept as examples."""
         kept, rejected = [], self._summary.rejected
         for place, text in enumerate(texts):
@@ -142,5 +142,5 @@ class _TaskRun:
             count(rejected, reason, extracted[place])
             if rejected[reason][0] <= self._config.rejected_samples:
                 document = documents[place]
-                self._writer.reject(document.offset, document.line, reason, text)
+                self._writer.reject(document.offset, document.line, reason, text.decode())
         return kept

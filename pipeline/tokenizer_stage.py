@@ -82,11 +82,10 @@ def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int],
         budget = max(1, config.tokenizer_sample_bytes * size // max(1, total))
         lines = task.reader(config)
         for batch in source_for(task.path, config).batches(lines, options):
-            for document in batch.documents:
-                text = cleaner.clean(document.text)
+            for text in cleaner.clean([document.text for document in batch.documents]):
                 if budget > 0 and all(f.reject(text) is None for f in filters):
-                    budget -= len(text.encode())
-                    yield text
+                    budget -= len(text)
+                    yield text.decode()
             if budget <= 0:
                 lines.stop()
         progress(size)

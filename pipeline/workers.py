@@ -7,6 +7,7 @@ forked: threads of the tokenizer libraries do not survive a fork.
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -96,10 +97,8 @@ class WorkerPool:
             if str(task.path) in outcome.changed:
                 continue
             worker.task = task
-            try:
-                worker.pipe.send(task)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the death is noticed, and charged, when its pipe is read
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                worker.pipe.send(task)  # a dead worker is noticed, and its task charged, when its pipe is read
             return True
         return False
 
@@ -173,6 +172,7 @@ def _serve(setup: MapSetup, pipe: Connection) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         mapper = Mapper(setup)
+        gc.freeze()  # what is loaded now stays; collections need not look at it again
         report = _Reporter(pipe)
         while True:
             task: Task = pipe.recv()

@@ -50,7 +50,7 @@ class SplitEntry(_Model):
 
 
 class InputEntry(_Model):
-    """One input file. `fingerprint` is the SHA-256 over the SHA-256 digests of its consecutive blocks of `block` bytes."""
+    """One input file. `fingerprint`: SHA-256 over the hex SHA-256 of its consecutive blocks of `block_bytes` bytes."""
 
     name: str
     bytes: int

@@ -10,10 +10,12 @@ class LengthFilter:
         self._min = min_chars
         self._max = max_chars
 
-    def reject(self, text: str) -> str | None:
+    def reject(self, text: bytes) -> str | None:
         """See `Filter.reject`."""
-        if len(text) < self._min:
+        size = len(text)
+        if size >= 4 * self._min and (self._max is None or size <= self._max):
+            return None  # a character takes one to four bytes: no need to count them
+        length = size if text.isascii() else len(text.decode())
+        if length < self._min:
             return "too_short" if text else "empty"
-        if self._max is not None and len(text) > self._max:
-            return "too_long"
-        return None
+        return "too_long" if self._max is not None and length > self._max else None

@@ -10,12 +10,12 @@ from pipeline.sources.blocks import LineReader
 
 
 class Document(NamedTuple):
-    """One extracted text. `offset` is the byte offset of its record in the decompressed file, `line` counts from 0
-    within the task."""
+    """One extracted text, in UTF-8. `offset`: byte offset of its record in the decompressed file; `line`: line
+    number within the task, from 0."""
 
     offset: int
     line: int
-    text: str
+    text: bytes
     label: int
 
 

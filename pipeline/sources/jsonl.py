@@ -42,7 +42,7 @@ class JsonLinesSource:
                     continue
                 batch.bad.append(_diagnose(line, text_field))
                 continue
-            documents.append(Document(offset, number, text, label if _is_label(label) else NO_LABEL))
+            documents.append(Document(offset, number, text.encode(), label if _is_label(label) else NO_LABEL))
         return batch
 
 

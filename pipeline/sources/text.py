@@ -60,7 +60,7 @@ class _Gathered:
             kept = data if size == len(data) else data[:KEPT_OF_OVERSIZE]
             batch.bad.append(BadRecord(first.offset, first.number, size, reason, detail, kept))
         else:
-            batch.documents.append(Document(first.offset, first.number, data.decode(), NO_LABEL))
+            batch.documents.append(Document(first.offset, first.number, data, NO_LABEL))
 
 
 def _reason(data: bytes, size: int) -> tuple[str, str]:
