@@ -22,9 +22,7 @@ def main(argv: list[str]) -> int:
     """Parse `argv`, train, and give the exit code: 0 finished, 75 or 130 stopped and resumable, 1 or 2
     failed."""
     try:
-        loaded = load_config(
-            "train.py", "Train a language model on token shards.", SECTIONS, TrainFlags, argv
-        )
+        loaded = load_config("train.py", "Train a language model on token shards.", SECTIONS, TrainFlags, argv)
     except UserError:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             return cli.EXIT_USER_ERROR  # the machine's first process says what is wrong

@@ -22,11 +22,11 @@ from training.loggers.history_plot import HistoryPlot
 from training.loggers.metrics_jsonl import MetricsFile
 from training.loggers.progress import Progress
 from training.loggers.wandb_logger import WandbLogger
+from training.parts import Parts
 from training.run_directory import RunDirectory
 from training.snapshot import Snapshot
 from training.state import RunState
 from training.step import LossModule, Stepper
-from training.trainer import Parts
 
 log = get_logger("training")
 

@@ -128,9 +128,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises `DamagedCheckpoint` naming what is wrong with the file, `UserError` when it is missing.
     """
     if not path.is_file():
-        raise UserError(
-            f"{path}: no such checkpoint; check the path, or leave --resume_from out to start afresh"
-        )
+        raise UserError(f"{path}: no such checkpoint; check the path, or leave --resume_from out to start afresh")
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -138,9 +136,7 @@ def load(path: Path) -> dict[str, Any]:
             raise DamagedCheckpoint(f"{path}: damaged (the checksum of {broken} does not match)")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise DamagedCheckpoint(
-            f"{path}: holds more than plain data and is refused; it may execute code"
-        ) from None
+        raise DamagedCheckpoint(f"{path}: holds more than plain data and is refused; it may execute code") from None
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, NotImplementedError) as error:
         if isinstance(error, DamagedCheckpoint):
             raise
@@ -148,9 +144,7 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedCheckpoint(f"{path}: not a checkpoint of this program")
     if content.get("version") != VERSION:
-        raise UserError(
-            f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}"
-        )
+        raise UserError(f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}")
     missing = [key for key in REQUIRED if key not in content]
     if missing:
         raise DamagedCheckpoint(f"{path}: incomplete, lacks {', '.join(missing)}")

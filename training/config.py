@@ -33,9 +33,7 @@ class TrainingConfig(Section):
     """How the model is trained."""
 
     out_dir: Path = Field(Path("out"), description="run directory: checkpoints, metrics, log, models")
-    max_steps: Count | None = Field(
-        None, ge=1, description="optimizer steps; null: as many as `epochs` needs"
-    )
+    max_steps: Count | None = Field(None, ge=1, description="optimizer steps; null: as many as `epochs` needs")
     epochs: float = Field(
         1.0,
         gt=0,
@@ -65,12 +63,8 @@ class TrainingConfig(Section):
     grad_clip: float | None = Field(
         1.0, gt=0, allow_inf_nan=False, description="largest norm of the gradient; null: no clipping"
     )
-    eval_interval: Count = Field(
-        100, ge=1, description="steps between validations; the last step always validates"
-    )
-    save_interval: Count = Field(
-        100, ge=1, description="steps between checkpoints; the last step always saves"
-    )
+    eval_interval: Count = Field(100, ge=1, description="steps between validations; the last step always validates")
+    save_interval: Count = Field(100, ge=1, description="steps between checkpoints; the last step always saves")
     keep_last: int = Field(3, ge=1, description="checkpoints kept under checkpoints/; older ones are removed")
     max_bad_steps: int = Field(
         5, ge=1, description="stop after this many steps in a row with a loss or gradient that is not finite"
@@ -80,11 +74,9 @@ class TrainingConfig(Section):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="number format of the matrix products; weights stay in float32"
     )
-    compile: Annotated[bool | None, BeforeValidator(lambda value: None if value == "auto" else value)] = (
-        Field(
-            None,
-            description="torch.compile: true, false or auto (null): where it pays within minutes, on CUDA",
-        )
+    compile: Annotated[bool | None, BeforeValidator(lambda value: None if value == "auto" else value)] = Field(
+        None,
+        description="torch.compile: true, false or auto (null): where it pays within minutes, on CUDA",
     )
 
 

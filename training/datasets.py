@@ -48,8 +48,9 @@ def _tokenizer(config: DataConfig, train: Dataset) -> Tokenizer:
     path = config.tokenizer_path or train.tokenizer_path
     if path is None:
         raise UserError(
-            f"{train.path}: these tokens come without a tokenizer; give the directory (or tokenizer.json) of "
-            "the one that made them with --tokenizer_path. The model's vocabulary size and the finished model need it"
+            f"{train.path}: these tokens come without a tokenizer, and the model's vocabulary size and the "
+            "finished model need it; give the directory (or tokenizer.json) of the one that made them with "
+            "--tokenizer_path"
         )
     return Tokenizer.load(path)
 
@@ -62,8 +63,8 @@ def _check_tokenizer(tokenizer: Tokenizer, dataset: Dataset, config: DataConfig)
     raise UserError(
         f"{dataset.path}: its tokens were made with another tokenizer (fingerprint "
         f"{short(manifest.tokenizer_fingerprint)}) than the one of {source} "
-        f"({short(tokenizer.fingerprint)}). Leave --tokenizer_path out to use the dataset's own, or process the text "
-        "again with the tokenizer you want"
+        f"({short(tokenizer.fingerprint)}). Leave --tokenizer_path out to use the dataset's own, or "
+        "process the text again with the tokenizer you want"
     )
 
 

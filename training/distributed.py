@@ -74,14 +74,10 @@ def join_world(ddp: bool, local_rank: int | None, device_name: str) -> tuple[Wor
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1 and not ddp:
-        raise UserError(
-            f"torchrun started {size} processes, but --ddp is not given; add --ddp, or use plain python"
-        )
+        raise UserError(f"torchrun started {size} processes, but --ddp is not given; add --ddp, or use plain python")
     if size == 1:
         if ddp and "RANK" not in os.environ:
-            log.info(
-                "--ddp without torchrun: training in one process (torchrun --nproc_per_node N train.py --ddp)"
-            )
+            log.info("--ddp without torchrun: training in one process (torchrun --nproc_per_node N train.py --ddp)")
         return World(), pick_device(device_name)
     rank = int(os.environ["RANK"])
     local = int(os.environ.get("LOCAL_RANK", local_rank if local_rank is not None else 0))

@@ -25,9 +25,7 @@ def save_model(path: Path, model: Decoder, data: TrainingData, state: RunState) 
         "tokenizer": data.tokenizer.fingerprint,
     }
     generation = {"eos_token_id": roles.end_of_text, "pad_token_id": roles.pad}
-    save_model_directory(
-        path, model, tokenizer_files=data.tokenizer.files(), generation=generation, mateconv=mateconv
-    )
+    save_model_directory(path, model, tokenizer_files=data.tokenizer.files(), generation=generation, mateconv=mateconv)
 
 
 def saved_step(path: Path) -> int | None:

@@ -66,9 +66,7 @@ def find_checkpoint(first: Path) -> tuple[dict[str, Any], Path]:
             log.warning("using %s (step %d) instead", path, content["step"])
         return content, path
     if not problems:
-        raise UserError(
-            f"{first}: no such checkpoint; check the path, or leave --resume_from out to start afresh"
-        )
+        raise UserError(f"{first}: no such checkpoint; check the path, or leave --resume_from out to start afresh")
     raise UserError("\n  ".join([f"{first}: no checkpoint of this run can be used:", *problems]))
 
 
@@ -114,9 +112,7 @@ def check_resume(saved: Mapping[str, Any], path: Path, now: Identity, allowed: t
         return
     lines = [f"{key}: {old} in the checkpoint, {new} now" for key, (old, new) in found.items()]
     if "global_batch" in found:
-        lines.append(
-            f"(global_batch is batch_size x accumulation_steps x processes; keep it at {found['global_batch'][0]})"
-        )
+        lines.append(f"(batch_size x accumulation_steps x processes; keep it at {found['global_batch'][0]})")
     raise UserError(
         "\n  ".join([f"{path}: this would be another run than the one that was saved:", *lines])
         + f"\n  Use the saved settings, or accept the change with --allow_change {' '.join(found)}"

@@ -59,9 +59,7 @@ class RunConfig:
 
 def run_training(config: RunConfig) -> int:
     """Train as `config` says; gives the exit code (see `Trainer.run`). `UserError` before any work."""
-    problems = combination_problems(
-        config.data, config.training, config.flags, config.model.max_position_embeddings
-    )
+    problems = combination_problems(config.data, config.training, config.flags, config.model.max_position_embeddings)
     if problems:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
     world, device = join_world(config.flags.ddp, config.flags.local_rank, config.training.device)
@@ -99,9 +97,7 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
         return 0
     if world.is_main:
         _open_directory(directory, config, start, state)
-    assembly = Assembly(
-        config.data, training, config.logging, world, directory, data, samples, plan, snapshot, steps
-    )
+    assembly = Assembly(config.data, training, config.logging, world, directory, data, samples, plan, snapshot, steps)
     assembly.announce(state)
     code = Trainer(assembly.parts(state, config.plain()), state).run()
     if code == 0:

@@ -23,4 +23,4 @@ def learning_rate(step: int, total_steps: int, config: TrainingConfig) -> float:
     last = total_steps - 1
     done = min(1.0, (step - config.warmup_steps) / max(1, last - config.warmup_steps))
     left = 1 - done if config.lr_scheduler == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-    return low + (peak - low) * left
+    return peak * left + low * (1 - left)

@@ -67,9 +67,7 @@ class Stepper:
         self._limit = grad_clip if grad_clip is not None else math.inf
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
 
-    def run(
-        self, batches: Sequence[Microbatch], rate: float, interrupted: Callable[[], bool]
-    ) -> StepResult | None:
+    def run(self, batches: Sequence[Microbatch], rate: float, interrupted: Callable[[], bool]) -> StepResult | None:
         """One step with learning rate `rate`; None when `interrupted` (asked by all ranks alike) before its
         end.
 
@@ -86,12 +84,8 @@ class Stepper:
         scaler = self.precision.scaler
         scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._limit, error_if_nonfinite=False)
-        loss, grad_norm = torch.stack(
-            [self._world.add_up(summed) / predicted, norm]
-        ).tolist()  # one wait a step
-        overflow = (
-            math.isfinite(loss) and not math.isfinite(grad_norm) and self.precision.overflow_is_normal()
-        )
+        loss, grad_norm = torch.stack([self._world.add_up(summed) / predicted, norm]).tolist()  # one wait a step
+        overflow = math.isfinite(loss) and not math.isfinite(grad_norm) and self.precision.overflow_is_normal()
         result = StepResult(loss, grad_norm, predicted, overflow)
         if not result.skipped:
             set_learning_rate(self.optimizer, rate)

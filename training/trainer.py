@@ -5,52 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
 from training import checkpoint
-from training.batches import BatchPlan, BatchStream, Microbatch
-from training.config import LoggingConfig, TrainingConfig
-from training.datasets import TrainingData
-from training.distributed import World
-from training.evaluation import Evaluator
-from training.loggers import Logger, Row
-from training.loggers.progress import Progress
+from training.batches import BatchStream, Microbatch
+from training.loggers import Row
 from training.model_output import save_model
-from training.run_directory import RunDirectory
+from training.parts import Parts
 from training.schedule import learning_rate
 from training.signals import StopRequest
-from training.snapshot import Snapshot
 from training.state import RunState
-from training.step import Stepper, StepResult
+from training.step import StepResult
 
 log = get_logger("training")
 
 EXIT_DIVERGED = 1
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Everything the loop uses; `training/run.py` puts it together. `loggers` and `progress` are rank 0's."""
-
-    training: TrainingConfig
-    logging: LoggingConfig
-    world: World
-    directory: RunDirectory
-    data: TrainingData
-    snapshot: Snapshot
-    stepper: Stepper
-    plan: BatchPlan
-    stream: BatchStream
-    validated: nn.Module  # the LossModule, outside DDP
-    evaluator: Evaluator | None
-    loggers: Sequence[Logger]
-    progress: Progress | None
-    total_steps: int
 
 
 class Trainer:
@@ -189,9 +161,7 @@ class Trainer:
 
     def _is_best(self, value: float, identity: str) -> bool:
         best = self._state.best
-        return math.isfinite(value) and (
-            best is None or best["validation"] != identity or value < best["val_loss"]
-        )
+        return math.isfinite(value) and (best is None or best["validation"] != identity or value < best["val_loss"])
 
     def _log(self, row: Row) -> None:
         for logger in self._parts.loggers:
@@ -248,8 +218,6 @@ class Trainer:
                 100 * stream.waited / self._busy,
             )
         if self._state.skipped:
-            log.warning(
-                "%d steps were skipped because a loss or gradient was not finite", self._state.skipped
-            )
+            log.warning("%d steps were skipped because a loss or gradient was not finite", self._state.skipped)
         if best:
             log.info("best validation loss %.4f at step %d", best["val_loss"], best["step"])

@@ -43,9 +43,7 @@ class Progress:
     def log(self, row: Row) -> None:
         """Update the bar; write a line where one is due."""
         text = self._text(row)
-        self._bar.set_postfix_str(
-            f"loss {row['loss']:.4f}, lr {row['lr']:.2e}, {row['tokens_per_second']:,.0f} tok/s"
-        )
+        self._bar.set_postfix_str(f"loss {row['loss']:.4f}, lr {row['lr']:.2e}, {row['tokens_per_second']:,.0f} tok/s")
         now = time.monotonic()
         if "val_loss" in row or (not self._terminal and now - self._last_line > _LINE_SECONDS):
             self._last_line = now

@@ -16,15 +16,11 @@ class WandbLogger:
     Offline, everything lies in `directory`/wandb for a later `wandb sync`.
     """
 
-    def __init__(
-        self, config: LoggingConfig, directory: Path, run_id: str | None, settings: dict[str, Any]
-    ) -> None:
+    def __init__(self, config: LoggingConfig, directory: Path, run_id: str | None, settings: dict[str, Any]) -> None:
         try:
             import wandb
         except ImportError:
-            raise UserError(
-                "use_wandb: the package is not installed; pip install wandb, or leave it out"
-            ) from None
+            raise UserError("use_wandb: the package is not installed; pip install wandb, or leave it out") from None
         try:
             self._run = wandb.init(
                 project=config.wandb_project,

@@ -1,0 +1,40 @@
+"""What the loop is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from training.batches import BatchPlan, BatchStream
+from training.config import LoggingConfig, TrainingConfig
+from training.datasets import TrainingData
+from training.distributed import World
+from training.evaluation import Evaluator
+from training.loggers import Logger
+from training.loggers.progress import Progress
+from training.run_directory import RunDirectory
+from training.snapshot import Snapshot
+from training.step import Stepper
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything the loop uses; `training/assembly.py` puts it together. `loggers` and `progress` are rank
+    0's."""
+
+    training: TrainingConfig
+    logging: LoggingConfig
+    world: World
+    directory: RunDirectory
+    data: TrainingData
+    snapshot: Snapshot
+    stepper: Stepper
+    plan: BatchPlan
+    stream: BatchStream
+    validated: nn.Module  # the LossModule, outside DDP
+    evaluator: Evaluator | None
+    loggers: Sequence[Logger]
+    progress: Progress | None
+    total_steps: int
