@@ -63,10 +63,7 @@ def main(argv: list[str]) -> int:
     elif flags.batch_file is not None:
         bad = run_batch(generator, config, settings.batch_size, flags.batch_file, flags.output, sys.stdout)
         if bad:
-            print(
-                f"error: {flags.batch_file}: {bad} lines could not be used; their rows say why",
-                file=sys.stderr,
-            )
+            print(f"error: {flags.batch_file}: unusable lines: {bad}; their rows say why", file=sys.stderr)
         code = 1 if bad else 0
     elif flags.prompt is not None:
         _show_samples(generator, config, flags.prompt, flags.num_samples, flags.stream)
@@ -74,16 +71,12 @@ def main(argv: list[str]) -> int:
     return code
 
 
-def _show_samples(
-    generator: TextGenerator, config: GenerationConfig, prompt: str, count: int, stream: bool
-) -> None:
+def _show_samples(generator: TextGenerator, config: GenerationConfig, prompt: str, count: int, stream: bool) -> None:
     """Print texts that begin with `prompt` (or a chat model's answers to it), `---` between them."""
     for sample in range(count):
         if sample:
             print("\n---")
-        seed = (
-            config.seed if config.seed is None or not sample else derive_seed(config.seed, "sample", sample)
-        )
+        seed = config.seed if config.seed is None or not sample else derive_seed(config.seed, "sample", sample)
         own = config.model_copy(update={"seed": seed})
         if generator.can_chat:
             pieces = generator.chat([{"role": "user", "content": prompt}], own, stream=True)

@@ -77,9 +77,7 @@ def run_batch(
         return _write(generator, config, batch_size, rows, target)
 
 
-def _write(
-    generator: TextGenerator, config: GenerationConfig, batch_size: int, rows: list[Row], target: TextIO
-) -> int:
+def _write(generator: TextGenerator, config: GenerationConfig, batch_size: int, rows: list[Row], target: TextIO) -> int:
     for start in range(0, len(rows), batch_size):
         group = rows[start : start + batch_size]
         prompts = [row.prompt for row in group if row.prompt is not None]

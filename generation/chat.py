@@ -21,9 +21,7 @@ def check_history(history: Sequence[Message]) -> None:
         raise UserError("history: holds no message; give at least one with role 'user'")
     for place, message in enumerate(history):
         if message.get("role") not in ROLES:
-            raise UserError(
-                f"history[{place}]: role is {message.get('role')!r}; use one of {', '.join(ROLES)}"
-            )
+            raise UserError(f"history[{place}]: role is {message.get('role')!r}; use one of {', '.join(ROLES)}")
         if not isinstance(message.get("content"), str):
             raise UserError(f"history[{place}]: needs a text under 'content'")
 

@@ -13,9 +13,7 @@ class GenerationConfig(Section):
     """Options of one generation, with the meaning they have in `transformers`."""
 
     max_new_tokens: int = Field(default=200, gt=0, description="most tokens to add to the prompt")
-    do_sample: bool = Field(
-        default=True, description="draw from the distribution; false: always the likeliest token"
-    )
+    do_sample: bool = Field(default=True, description="draw from the distribution; false: always the likeliest token")
     temperature: float = Field(
         default=0.8,
         ge=0,
@@ -35,12 +33,8 @@ class GenerationConfig(Section):
         allow_inf_nan=False,
         description="above 1 makes tokens already there less likely; 1 is off",
     )
-    no_repeat_ngram_size: int = Field(
-        default=0, ge=0, description="never repeat a run of this many tokens; 0 is off"
-    )
-    use_cache: bool = Field(
-        default=True, description="keep keys and values of tokens read (false: slow, same text)"
-    )
+    no_repeat_ngram_size: int = Field(default=0, ge=0, description="never repeat a run of this many tokens; 0 is off")
+    use_cache: bool = Field(default=True, description="keep keys and values of tokens read (false: slow, same text)")
     seed: int | None = Field(
         default=None, ge=0, description="same seed and prompt, same text; null: a new one each time"
     )
@@ -60,6 +54,4 @@ class GenerationSettings(GenerationConfig):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps")
     dtype: str = Field(default="auto", description="auto, float32, bfloat16 or float16")
-    batch_size: int = Field(
-        default=16, gt=0, description="prompts of a batch file that are generated together"
-    )
+    batch_size: int = Field(default=16, gt=0, description="prompts of a batch file that are generated together")

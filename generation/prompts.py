@@ -28,9 +28,7 @@ class Conventions:
     chat_trained: bool
 
     @classmethod
-    def read(
-        cls, tokenizer: Tokenizer, generation: Mapping[str, Any], mateconv: Mapping[str, Any]
-    ) -> Conventions:
+    def read(cls, tokenizer: Tokenizer, generation: Mapping[str, Any], mateconv: Mapping[str, Any]) -> Conventions:
         """From generation_config.json and the `mateconv` key of config.json, empty for a foreign model.
 
         Our models say under `terminator` how their documents ended; where that is missing it is the
@@ -66,15 +64,11 @@ class PromptEncoder:
     def text(self, prompt: str, config: GenerationConfig) -> list[int]:
         """Token ids of a text to continue; special tokens spelt in it are plain text."""
         if not is_text(prompt):
-            raise UserError(
-                "prompt: holds bytes that are not UTF-8, or half a surrogate pair; give plain text"
-            )
+            raise UserError("prompt: holds bytes that are not UTF-8, or half a surrogate pair; give plain text")
         ids = [*self._conventions.beginning, *self._tokenizer.encode(prompt)]
         if not ids:
             if self._conventions.first is None:
-                raise UserError(
-                    "prompt: empty, and the tokenizer has no end-of-text token to start from; give a text"
-                )
+                raise UserError("prompt: empty, and the tokenizer has no end-of-text token to start from; give a text")
             ids = [self._conventions.first]
         return self._fit(ids, config)
 
@@ -95,7 +89,5 @@ class PromptEncoder:
         if len(ids) < self._limit:
             return ids
         kept = self._longest(config)
-        LOG.warning(
-            "the prompt has %d tokens, the context %d: its last %d are used", len(ids), self._limit, kept
-        )
+        LOG.warning("the prompt has %d tokens, the context %d: its last %d are used", len(ids), self._limit, kept)
         return ids[-kept:]

@@ -55,9 +55,7 @@ class TextGenerator:
         self._said_not_chat_trained = False
 
     @classmethod
-    def from_path(
-        cls, path: Path | str | None = None, device: str = "auto", dtype: str = "auto"
-    ) -> TextGenerator:
+    def from_path(cls, path: Path | str | None = None, device: str = "auto", dtype: str = "auto") -> TextGenerator:
         """Load a model directory, a run directory or a .pth checkpoint; None: the newest model under out/."""
         where = pick_device(device)
         loaded = load_trained(None if path is None else Path(path), where, pick_dtype(dtype, where))
@@ -75,9 +73,7 @@ class TextGenerator:
     def generate(self, prompt: str, config: Options = ..., *, stream: Literal[False] = ...) -> str: ...
 
     @overload
-    def generate(
-        self, prompt: str, config: Options = ..., *, stream: bool = ..., callback: Callback
-    ) -> str: ...
+    def generate(self, prompt: str, config: Options = ..., *, stream: bool = ..., callback: Callback) -> str: ...
 
     def generate(
         self,
@@ -125,14 +121,10 @@ class TextGenerator:
         return texts
 
     @overload
-    def chat(
-        self, history: Sequence[Message], config: Options = ..., *, stream: Literal[True]
-    ) -> Iterator[str]: ...
+    def chat(self, history: Sequence[Message], config: Options = ..., *, stream: Literal[True]) -> Iterator[str]: ...
 
     @overload
-    def chat(
-        self, history: Sequence[Message], config: Options = ..., *, stream: Literal[False] = ...
-    ) -> str: ...
+    def chat(self, history: Sequence[Message], config: Options = ..., *, stream: Literal[False] = ...) -> str: ...
 
     @overload
     def chat(
@@ -174,9 +166,7 @@ class TextGenerator:
         cache: KVCache | None = None,
     ) -> Iterator[list[tuple[int, int]]]:
         """`generate_tokens`, counted and timed."""
-        steps = generate_tokens(
-            self.model, prompts, config, stop=self._conventions.stop, seeds=seeds, cache=cache
-        )
+        steps = generate_tokens(self.model, prompts, config, stop=self._conventions.stop, seeds=seeds, cache=cache)
         while True:
             begun = time.perf_counter()
             step = next(steps, None)
@@ -186,9 +176,7 @@ class TextGenerator:
             self.tokens_generated += len(step)
             yield step
 
-    def _pieces(
-        self, prompt: list[int], config: GenerationConfig, cache: KVCache | None = None
-    ) -> Iterator[str]:
+    def _pieces(self, prompt: list[int], config: GenerationConfig, cache: KVCache | None = None) -> Iterator[str]:
         """Generate after `prompt`, to which the new tokens are added."""
         decoder = StreamDecoder(self.tokenizer)
         for step in self._steps([list(prompt)], config, cache=cache):

@@ -29,14 +29,10 @@ class ModelConfig(Section):
         description="width of the feed-forward layer; null: 8/3 of hidden_size, up to a multiple of 64",
     )
     max_position_embeddings: int = Field(default=1024, gt=1, description="longest context in tokens")
-    rope_theta: float = Field(
-        default=10000.0, gt=0, allow_inf_nan=False, description="base of the rotary embedding"
-    )
+    rope_theta: float = Field(default=10000.0, gt=0, allow_inf_nan=False, description="base of the rotary embedding")
     rms_norm_eps: float = Field(default=1e-5, gt=0, lt=1, description="added to the mean square in RMSNorm")
     qk_norm: bool = Field(default=False, description="normalise queries and keys per head, as Qwen3 does")
-    tie_word_embeddings: bool = Field(
-        default=True, description="use the token embedding as the output head too"
-    )
+    tie_word_embeddings: bool = Field(default=True, description="use the token embedding as the output head too")
     initializer_range: float = Field(
         default=0.02, gt=0, allow_inf_nan=False, description="standard deviation of initial weights"
     )

@@ -81,9 +81,7 @@ class Decoder(nn.Module):
         self.padded_vocab_size = -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
         self.model = Trunk(config, self.padded_vocab_size)
         self.lm_head = (
-            None
-            if config.tie_word_embeddings
-            else nn.Linear(config.hidden_size, self.padded_vocab_size, bias=False)
+            None if config.tie_word_embeddings else nn.Linear(config.hidden_size, self.padded_vocab_size, bias=False)
         )
         self._initialise()
 
@@ -120,9 +118,7 @@ class Decoder(nn.Module):
             return self.head(hidden)
         return summed_cross_entropy(hidden, self.head_weight, targets, self.vocab_size)
 
-    def hidden(
-        self, tokens: Tensor, *, cache: KVCache | None = None, positions: Tensor | None = None
-    ) -> Tensor:
+    def hidden(self, tokens: Tensor, *, cache: KVCache | None = None, positions: Tensor | None = None) -> Tensor:
         """The hidden states (B, T, C) that the head reads, for tokens (B, T) int64."""
         out: Tensor = self.model(tokens, cache, positions)
         return out

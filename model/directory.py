@@ -119,9 +119,7 @@ def _weight_files(path: Path) -> list[Path]:
         return [path / WEIGHTS]
     if not (path / INDEX).is_file():
         foreign = [file.name for pattern in ("*.bin", "*.pth", "*.pt") for file in path.glob(pattern)]
-        found = (
-            f"; {', '.join(sorted(foreign))} is not read, because such files can run code" if foreign else ""
-        )
+        found = f"; {', '.join(sorted(foreign))} is not read, because such files can run code" if foreign else ""
         raise UserError(f"{path / WEIGHTS}: no such file{found}; save the model as safetensors")
     mapping = _read_json(path / INDEX).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
@@ -129,9 +127,7 @@ def _weight_files(path: Path) -> list[Path]:
     names = sorted({str(name) for name in mapping.values()})
     for name in names:
         if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
-            raise UserError(
-                f"{path / INDEX}: {name!r} is not a safetensors file of this directory; do not trust it"
-            )
+            raise UserError(f"{path / INDEX}: {name!r} is not a safetensors file of this directory; do not trust it")
         if not (path / name).is_file():
             raise UserError(f"{path / name}: no such file, but {INDEX} names it; copy the whole model")
     return [path / name for name in names]

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 IGNORED = -100  # targets with this value are not predicted
 
-# Logits computed at a time. On a CPU a piece should stay in the cache (16 MB of float32); elsewhere, and under
+# Logits computed at a time. On a CPU a piece should stay in the cache (16 MB of float32). Elsewhere, and under
 # torch.compile, which repeats the code of each, pieces only bound memory.
 CPU_PIECE, PIECE = 2**22, 2**28
 # With more logits than this (1 GiB of float32), backward computes them again instead of keeping them.
@@ -42,9 +42,7 @@ def logits_of(hidden: Tensor, weight: Tensor, vocab_size: int) -> Tensor:
     return logits.reshape(*hidden.shape[:-1], -1)[..., :vocab_size]
 
 
-def summed_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int
-) -> tuple[Tensor, Tensor]:
+def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
     """Summed nats (float32 scalar) and count (int64 scalar) of the targets that are not -100.
 
     hidden (B, T, C), the head's matrix (at least V, C), targets (B, T) int64. The sum is always over float32.

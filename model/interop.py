@@ -15,9 +15,7 @@ from model.decoder import Decoder
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 VOCABULARY_TENSORS = ("model.embed_tokens.weight", "lm_head.weight")
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.bfloat16, torch.float16)
-}
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.bfloat16, torch.float16)}
 MISMATCH = "the weights and the configuration beside them don't match, use the files of one model"
 # What such models may carry and our decoder does not have: (key, values that mean "not used").
 UNSUPPORTED: tuple[tuple[str, tuple[Any, ...]], ...] = (
@@ -91,9 +89,7 @@ def from_transformers(values: Mapping[str, Any], where: str) -> tuple[ModelConfi
     try:
         config = ModelConfig(**own)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}".strip(": ") for e in error.errors()
-        )
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".strip(": ") for e in error.errors())
         raise UserError(f"{where}: {problems}; restore the file from where the model came") from None
     vocab_size = values["vocab_size"]
     if not isinstance(vocab_size, int) or vocab_size < 1:
@@ -107,10 +103,7 @@ def from_transformers(values: Mapping[str, Any], where: str) -> tuple[ModelConfi
 def export_tensors(model: Decoder) -> dict[str, Tensor]:
     """The weights under their names in `transformers`, on the CPU, without the padding of the vocabulary."""
     return {
-        name: (tensor[: model.vocab_size] if name in VOCABULARY_TENSORS else tensor)
-        .detach()
-        .cpu()
-        .contiguous()
+        name: (tensor[: model.vocab_size] if name in VOCABULARY_TENSORS else tensor).detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
     }
 
@@ -155,8 +148,6 @@ def _copy(source: Tensor, target: Tensor, name: str, vocab_size: int, where: str
     if tuple(source.shape) not in allowed:
         raise UserError(f"{where}: {name} has shape {tuple(source.shape)}, expected {allowed[0]}; {MISMATCH}")
     if not source.is_floating_point():
-        raise UserError(
-            f"{where}: {name} holds {source.dtype}, not floating-point numbers; save the model again"
-        )
+        raise UserError(f"{where}: {name} holds {source.dtype}, not floating-point numbers; save the model again")
     target[: source.shape[0]].copy_(source)
     target[source.shape[0] :].zero_()  # the padding of the vocabulary: never read, but never garbage

@@ -25,9 +25,7 @@ class KVCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)  # (L, B, G, S, D)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.lengths: list[int] = [0] * batch  # on the host: nothing here waits for the device
-        self._columns: Tensor | None = (
-            None  # (B, T) of the tokens being read; None: the same slice in each row
-        )
+        self._columns: Tensor | None = None  # (B, T) of the tokens being read; None: the same slice in each row
         self._span = (0, 0)
 
     @property
@@ -65,9 +63,7 @@ class KVCache:
             all_values[:, :, start:stop] = values
         else:
             rows = torch.arange(keys.shape[0], device=keys.device)[:, None]
-            all_keys[rows, :, self._columns] = keys.transpose(
-                1, 2
-            )  # advanced indices bring (B, T) to the front
+            all_keys[rows, :, self._columns] = keys.transpose(1, 2)  # advanced indices bring (B, T) to the front
             all_values[rows, :, self._columns] = values.transpose(1, 2)
         return all_keys[:, :, :stop], all_values[:, :, :stop]
 
