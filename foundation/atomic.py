@@ -55,8 +55,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         fsync_file(temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a failed write (disk full) does not say where
         raise
     fsync_directory(path.parent)
 
@@ -89,7 +91,11 @@ def replace_directory(temporary: Path, final: Path) -> None:
     recover_directory(final)
     if final.exists():
         os.rename(final, aside)
-    os.rename(temporary, final)
+    try:
+        os.rename(temporary, final)
+    except BaseException:
+        recover_directory(final)
+        raise
     fsync_directory(final.parent)
     if aside.exists():
         shutil.rmtree(aside)

@@ -29,7 +29,7 @@ def describe_os_error(error: OSError) -> str:
     """One line for an operating-system error: what happened, to which path, what to do."""
     what = _REMEDIES.get(error.errno or 0, error.strerror or str(error))
     where = error.filename2 or error.filename
-    return f"{os.fsdecode(where)}: {what}" if where else what
+    return f"{os.fsdecode(where)}: {what}" if isinstance(where, str | bytes) and where else what
 
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:

@@ -84,16 +84,23 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: must hold sections ({', '.join(SECTIONS)}), found a {type(value).__name__}")
     lines: dict[tuple[str, ...], int] = {}
-    _collect_lines(node, (), lines)
+    twice: list[str] = []
+    _collect_lines(node, (), lines, twice)
+    if twice:
+        raise UserError("; ".join(f"{path}:{problem}" for problem in twice) + "; keep one of them")
     return value, lines
 
 
-def _collect_lines(node: Any, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
-    if isinstance(node, yaml.MappingNode):
+def _collect_lines(node: Any, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int], twice: list[str]) -> None:
+    """Lines of the sections and of their keys. YAML itself would let the last of two equal keys win in silence."""
+    if isinstance(node, yaml.MappingNode) and len(prefix) < 2:
         for key, child in node.value:
             place = (*prefix, str(key.value))
-            lines[place] = key.start_mark.line + 1
-            _collect_lines(child, place, lines)
+            line = key.start_mark.line + 1
+            if place in lines:
+                twice.append(f"{line}: {place[-1]!r} stands a second time (first in line {lines[place]})")
+            lines[place] = line
+            _collect_lines(child, place, lines, twice)
 
 
 def load_config(

@@ -22,7 +22,9 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device: {name!r} is not a device; use auto, cuda, cuda:0, mps or cpu") from None
+        device = torch.device("meta")
+    if device.type not in ("cuda", "mps", "cpu"):
+        raise UserError(f"device: {name!r} is not a device; use auto, cuda, cuda:0, mps or cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device: {name!r} was asked for, but torch sees no CUDA GPU; use auto or cpu")
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():

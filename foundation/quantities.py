@@ -24,7 +24,8 @@ def _parse(value: Any, units: dict[str, int], what: str, example: str) -> Any:
     match = _NUMBER.fullmatch(value)
     if match is None or match[2].lower() not in units:
         raise ValueError(f"{value!r} is not a {what}; write it like {example}")
-    return float(match[1]) * units[match[2].lower()]
+    number = int(match[1]) if match[1].isdecimal() else float(match[1])  # whole numbers stay exact
+    return number * units[match[2].lower()]
 
 
 def _whole(value: Any, units: dict[str, int], what: str, example: str) -> Any:
