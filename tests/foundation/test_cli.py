@@ -1,0 +1,99 @@
+"""A command ends with a code and one line, never with a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from foundation.cli import describe_os_error, run
+from foundation.errors import UserError
+
+
+def outcome(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], effect: object) -> tuple[object, str]:
+    def main(argv: list[str]) -> int:
+        assert argv == ["--a", "1"]
+        if isinstance(effect, BaseException):
+            raise effect
+        assert isinstance(effect, int)
+        return effect
+
+    monkeypatch.setattr(sys, "argv", ["prog", "--a", "1"])
+    with pytest.raises(SystemExit) as stopped:
+        run(main)
+    return stopped.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("effect", "code", "shown"),
+    [
+        (0, 0, ""),
+        (7, 7, ""),
+        (UserError("file.x: broken; mend it"), 2, "error: file.x: broken; mend it\n"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a/b"), 1, "error: a/b: no such file or directory\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 1, "error: a/b: permission denied; check who owns the path\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)  # fmt: skip
+def test_exit_codes_and_messages(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], effect: object, code: int, shown: str
+):
+    assert outcome(monkeypatch, capsys, effect) == (code, shown)
+
+
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/.tmp-x", None, "out/x")
+    code, shown = outcome(monkeypatch, capsys, error)
+    assert code == 1 and shown.startswith("error: out/x: the disk is full; free some space") and shown.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
+    def main(argv: list[str]) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(main)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError("only words"), OSError(errno.EBADF, "Bad file descriptor", 99), OSError(errno.EIO, "x", b"bytes"), OSError()],
+)  # fmt: skip
+def test_every_os_error_can_be_described(error: OSError):
+    described = describe_os_error(error)
+    assert "\n" not in described and "Traceback" not in described
+
+
+SCRIPT = """
+import sys
+from foundation.cli import run
+from foundation.errors import UserError
+def main(argv):
+    if argv == ["user"]:
+        raise UserError("no")
+    for _ in range(100000):
+        print("line")
+    return 0
+run(main)
+"""
+
+
+def test_in_a_real_process_no_traceback(repo_root: Path):
+    done = subprocess.run([sys.executable, "-c", SCRIPT, "user"], cwd=repo_root, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: no\n")
+
+
+def test_a_reader_that_went_away_is_no_error_message(repo_root: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], cwd=repo_root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 1

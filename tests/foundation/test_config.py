@@ -1,0 +1,300 @@
+"""The configuration loader, seen through a small command of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import yaml
+from pydantic import Field, model_validator
+
+from foundation.config import Loaded, Section, load_config
+from foundation.errors import UserError
+from foundation.quantities import Count, Duration, Size
+
+
+class Model(Section):
+    hidden_size: int = Field(256, ge=1, description="width")
+    num_hidden_layers: int = Field(6, ge=1, description="depth")
+    head_dim: int | None = Field(None, description="width of a head: null derives it")
+
+
+class Training(Section):
+    batch_size: int = Field(8, ge=1, description="rows")
+    learning_rate: float = Field(3e-4, gt=0, description="peak rate, 100% of it")
+    max_steps: Count | None = Field(1000, description="steps")
+    memory: Size = Field(1, description="bytes")
+    patience: Duration = Field(0.0, description="seconds")
+    compile: bool = Field(False, description="compile")
+    inputs: list[str] = Field(["a"], description="files")
+    note: str | None = Field(None, description="free text")
+    place: Path = Field(Path("out"), description="where")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Training:
+        if self.batch_size == 13:
+            raise ValueError("batch_size 13 brings bad luck; take 14")
+        return self
+
+
+class Flags(Section):
+    aliases: ClassVar[dict[str, list[str]]] = {"local_rank": ["--local-rank", "--rank-here"]}
+    resume: bool = Field(False, description="go on")
+    local_rank: int | None = Field(None, description="rank")
+
+
+SECTIONS: dict[str, type[Section]] = {"model": Model, "training": Training}
+
+
+def load(*argv: str) -> Loaded:
+    return load_config("prog", "A command.", SECTIONS, Flags, argv)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def yaml_file(text: str, name: str = "c.yaml") -> str:
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def problems(*argv: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load(*argv)
+    return str(caught.value)
+
+
+def test_defaults_without_any_file():
+    loaded = load()
+    assert loaded.get(Model) == Model() and loaded.get(Training) == Training() and loaded.get(Flags) == Flags()
+    assert loaded.given == frozenset()
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults():
+    loaded = load("--config", yaml_file("model: {hidden_size: 64, head_dim: 8}\n"), "--hidden_size", "96")
+    assert (loaded.get(Model).hidden_size, loaded.get(Model).head_dim, loaded.get(Model).num_hidden_layers) == (
+        96,
+        8,
+        6,
+    )
+    assert loaded.given == {"hidden_size", "head_dim"}
+
+
+def test_the_default_file_is_config_yaml_in_the_current_directory():
+    yaml_file("training: {batch_size: 3}\n", "config.yaml")
+    assert load().get(Training).batch_size == 3
+    assert load("--config", yaml_file("training:\n")).get(Training).batch_size == 8
+
+
+@pytest.mark.parametrize("spelling", ["--batch_size", "--batch-size"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_underscores_and_dashes_are_alike(spelling: str, joined: bool):
+    argv = [f"{spelling}=5"] if joined else [spelling, "5"]
+    assert load(*argv).get(Training).batch_size == 5
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--compile"], True),
+        (["--compile", "true"], True),
+        (["--compile", "false"], False),
+        (["--no_compile"], False),
+        (["--no-compile"], False),
+        ([], True),
+    ],
+)
+def test_booleans(argv: list[str], expected: bool):
+    assert load("--config", yaml_file("training: {compile: true}"), *argv).get(Training).compile is expected
+
+
+def test_a_flag_without_value_may_precede_another_flag():
+    loaded = load("--resume", "--batch_size", "2")
+    assert loaded.get(Flags).resume is True and loaded.get(Training).batch_size == 2
+
+
+@pytest.mark.parametrize("spelling", ["--local_rank", "--local-rank", "--rank-here"])
+def test_aliases(spelling: str):
+    assert load(f"{spelling}=3").get(Flags).local_rank == 3
+
+
+def test_null_unsets_only_what_may_be_null():
+    loaded = load("--max_steps", "null", "--note", "none")
+    assert loaded.get(Training).max_steps is None and loaded.get(Training).note is None
+    assert load("--place", "null").get(Training).place == Path("null")  # a path of that name
+    assert "batch_size" in problems("--batch_size", "null")
+
+
+def test_lists_take_several_values_and_end_at_the_next_flag():
+    assert load("--inputs", "x", "y z", "--batch_size", "2").get(Training).inputs == ["x", "y z"]
+    assert load("--config", yaml_file("training: {inputs: [p, q]}")).get(Training).inputs == ["p", "q"]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("500k", 500_000), ("5M", 5_000_000), ("1.5k", 1500), ("2b", 2 * 10**9), ("1e3", 1000), ("7", 7), (" 3 k", 3000)],
+)
+def test_counts(text: str, number: int):
+    assert load(f"--max_steps={text}").get(Training).max_steps == number
+
+
+def test_whole_numbers_are_exact_beyond_floats():
+    assert load("--max_steps", str(2**53 + 1)).get(Training).max_steps == 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("24GB", 24 * 10**9), ("64MB", 64 * 10**6), ("1KiB", 1024), ("3 GiB", 3 * 2**30), ("17", 17), ("8kB", 8000)],
+)
+def test_sizes(text: str, number: int):
+    assert load("--memory", text).get(Training).memory == number
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30m", 1800.0), ("2h", 7200.0), ("1.5min", 90.0), ("90", 90.0), ("1d", 86400.0)]
+)
+def test_durations(text: str, seconds: float):
+    assert load("--patience", text).get(Training).patience == seconds
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [("max_steps", "12 parsecs"), ("max_steps", "-5"), ("max_steps", "0.5"), ("max_steps", "1e999"), ("max_steps", ""),
+     ("memory", "5XB"), ("patience", "soon"), ("patience", "5k")],
+)  # fmt: skip
+def test_impossible_quantities_name_the_flag(flag: str, text: str):
+    message = problems(f"--{flag}={text}")
+    assert message.count("\n") == 1 and f"--{flag}: {flag}: " in message
+
+
+def test_every_problem_at_once_each_with_its_place_and_the_nearest_key():
+    path = yaml_file(
+        "# comment\n"
+        "modle:\n"
+        "  hidden_size: 4\n"
+        "model:\n"
+        "  hiden_size: 64\n"
+        "  num_hidden_layers: 0\n"
+        "training:\n"
+        "  learning_rate: fast\n"
+        "  zzzzzz: 1\n"
+        "data: 7\n"
+    )
+    message = problems("--config", path, "--batch_size", "-2", "--local_rank", "one")
+    lines = [line.strip() for line in message.splitlines()]
+    assert len(lines) == 1 + 8
+    places = sorted(line.split(": ")[0] for line in lines[1:])
+    assert places == sorted(
+        ["c.yaml:2", "c.yaml:5", "c.yaml:6", "c.yaml:8", "c.yaml:9", "c.yaml:10", "--batch_size", "--local_rank"]
+    )
+    assert "unknown section 'modle'; did you mean model?" in message
+    assert "unknown key 'hiden_size'; did you mean hidden_size?" in message
+    assert "(got 'fast')" in message and "(got 0)" in message
+    assert next(line for line in lines if "zzzzzz" in line).endswith("unknown key 'zzzzzz'")  # nothing is near
+
+
+def test_a_combination_of_values_is_reported_without_pydantic_s_words():
+    message = problems("--batch_size", "13")
+    assert "batch_size 13 brings bad luck; take 14" in message and "Value error" not in message
+
+
+def test_sections_of_other_commands_are_left_alone():
+    loaded = load("--config", yaml_file("pipeline: {whatever: 1}\ngeneration:\n  top_k: 5\nmodel: {hidden_size: 2}\n"))
+    assert loaded.get(Model).hidden_size == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["--batchsize", "2"], "did you mean --batch_size?"),
+        (["--hidden-sizes=2"], "did you mean --hidden_size?"),
+        (["--print_confg"], "did you mean --print_config?"),
+        (["stray"], "'stray'"),
+        (["--batch_size"], "expected one argument"),
+    ],
+)
+def test_unknown_options_name_the_nearest_one(argv: list[str], hint: str):
+    message = problems(*argv)
+    assert hint in message and "prog --help" in message
+
+
+def test_options_are_never_abbreviated():
+    assert "unknown option '--hidden'" in problems("--hidden", "2")
+
+
+def test_missing_config_file():
+    assert problems("--config", "no/such.yaml").startswith("no/such.yaml: no such configuration file")
+
+
+def test_malformed_config_file_names_the_line():
+    assert problems("--config", yaml_file("model:\n  hidden_size: 4\n bad\n")).startswith("c.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"model:\n  note: caf\xe9\n", "not UTF-8"),
+        (b"model: {\x00}\n", "not valid YAML"),
+        (b"- a\n- b\n", "must hold sections"),
+        (b"just words\n", "must hold sections"),
+        (b"model: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+        (b"model: &a\n  b: *a\n", "c.yaml"),
+    ],
+)
+def test_config_files_that_are_no_configuration(data: bytes, what: str):
+    Path("c.yaml").write_bytes(data)
+    message = problems("--config", "c.yaml")
+    assert what in message and "c.yaml" in message
+
+
+def test_a_key_given_twice_is_a_problem():
+    message = problems("--config", yaml_file("model:\n  hidden_size: 4\n  head_dim: 2\n  hidden_size: 8\n"))
+    assert "c.yaml:4" in message and "'hidden_size'" in message
+
+
+def test_a_directory_is_no_config_file():
+    Path("d").mkdir()
+    assert problems("--config", "d").startswith("d: is a directory")
+
+
+def test_an_empty_config_file_means_defaults():
+    assert load("--config", yaml_file("# nothing\n")).get(Training) == Training()
+
+
+def test_print_config_prints_the_merged_result_which_reloads_to_the_same_values(capsys: pytest.CaptureFixture[str]):
+    path = yaml_file("training: {max_steps: 2M, patience: 30m}\nmodel: {head_dim: 4}\n")
+    argv = [
+        "--config", path, "--memory", "24GB", "--learning_rate", "1e-5", "--compile", "--inputs", "a b", "c: d", "诗",
+        "--note", "x: 'y' # z ... \\ \n", "--place", "/tmp/a#b",
+    ]  # fmt: skip
+    expected = load(*argv)
+    with pytest.raises(SystemExit) as stopped:
+        load(*argv, "--print_config")
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    again = load("--config", yaml_file(printed, "again.yaml"))
+    assert again.sections == expected.sections
+    document = yaml.safe_load(printed)
+    assert document["training"]["max_steps"] == 2_000_000 and document["training"]["patience"] == 1800
+    assert list(document) == ["model", "training"]
+    for key in Training.model_fields:
+        assert f"  {key}: " in printed
+    assert "# peak rate, 100% of it" in printed
+
+
+def test_help_shows_every_leaf_with_description_and_default(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        load("--help")
+    assert stopped.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "A command." in shown and "peak rate, 100% of it (default: 0.0003)" in shown
+    for key in [*Model.model_fields, *Training.model_fields, *Flags.model_fields, "config", "print_config"]:
+        assert f"--{key}" in shown
+
+
+def test_sections_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load().get(Model).hidden_size = 3  # type: ignore[misc]
