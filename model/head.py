@@ -35,11 +35,11 @@ def logits_of(hidden: Tensor, weight: Tensor, vocab_size: int) -> Tensor:
         and not torch.is_autocast_enabled("cpu")
     )
     if not blocks:
-        return linear(hidden, weight)[..., :vocab_size]
+        return _without_padding(linear(hidden, weight), vocab_size)
     rows = weight.view(BLOCKS, -1, weight.shape[1])  # (16, V/16, C)
     columns = hidden.reshape(positions, -1).t().expand(BLOCKS, -1, -1)  # (16, C, N)
     logits = torch.bmm(rows, columns).flatten(0, 1).t()  # (N, V)
-    return logits.reshape(*hidden.shape[:-1], -1)[..., :vocab_size]
+    return _without_padding(logits.reshape(*hidden.shape[:-1], -1), vocab_size)
 
 
 def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
@@ -69,6 +69,11 @@ def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_
     return total, (wanted != IGNORED).sum()
 
 
+def _without_padding(logits: Tensor, vocab_size: int) -> Tensor:
+    """The first `vocab_size` columns. Even a slice of everything would cost a copy in backward."""
+    return logits if logits.shape[-1] == vocab_size else logits[..., :vocab_size]
+
+
 def _piece_loss(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
-    logits = linear(hidden, weight)[:, :vocab_size].float()  # (N, V)
+    logits = _without_padding(linear(hidden, weight), vocab_size).float()  # (N, V)
     return cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
