@@ -18,7 +18,7 @@ def config(**values: object) -> TrainingConfig:
 def test_warmup_rises_in_equal_parts_and_reaches_the_peak() -> None:
     rates = [learning_rate(step, 101, config()) for step in range(8)]
     assert rates[6] == pytest.approx(0.02)
-    assert [later - earlier for earlier, later in itertools.pairwise(rates)] == pytest.approx([0.02 / 7] * 6)
+    assert [later - earlier for earlier, later in itertools.pairwise(rates[:7])] == pytest.approx([0.02 / 7] * 6)
     assert rates[0] == pytest.approx(0.02 / 7)
 
 
