@@ -27,7 +27,7 @@ class Shard:
     path: Path
     tokens: npt.NDArray[np.generic]  # (tokens,) read-only memory map
     pointers: npt.NDArray[np.int64]  # (documents,)
-    lengths: npt.NDArray[np.int32]  # (documents,)
+    lengths: npt.NDArray[np.int32] | npt.NDArray[np.int64]  # (documents,)
     records: npt.NDArray[np.void] | None  # (documents,), None for shards not written by us
 
 
@@ -113,7 +113,7 @@ class Dataset:
 
     def max_token_id(self) -> int:
         """Largest token id; reads every token once (for datasets whose vocabulary nobody vouches for)."""
-        return max((int(shard.tokens.max()) for shard in self.shards), default=-1)
+        return max((int(shard.tokens.max()) for shard in self.shards if len(shard.tokens)), default=-1)
 
 
 def _open_shard(prefix: Path, files: dict[str, FileEntry], manifest: Manifest) -> Shard:
@@ -138,22 +138,33 @@ def _open_megatron(binary: Path) -> Shard:
     expected = int(index.pointers[-1]) + int(index.lengths[-1]) * index.dtype.itemsize if count else 0
     if size != expected:
         raise UserError(f"{binary}: {size} bytes, its index announces {expected}; the file is damaged or unfinished")
-    pointers, lengths = index.pointers, index.lengths
-    if len(index.document_index) != count + 1:  # several sequences a document, as Megatron may write sentences
-        first = index.document_index[:-1]
-        pointers, lengths = pointers[first], np.add.reduceat(lengths, first).astype(np.int32)
-    return Shard(binary, _map_tokens(binary, index.dtype), pointers, lengths, None)
+    return Shard(binary, _map_tokens(binary, index.dtype), index.pointers, index.lengths, None)
+
+
+def _join_sequences(shard: Shard) -> Shard:
+    """The shard with its documents as the document index has them: Megatron may store one sequence a sentence, and
+    none at all for an empty document. Costs O(documents), so it is left out for our own shards."""
+    path = shard.path.with_suffix(".idx")
+    first = megatron.read_index(path).document_index
+    count = len(shard.lengths)
+    if np.array_equal(first, np.arange(count + 1)):
+        return shard
+    if not len(first) or first[0] != 0 or first[-1] != count or (np.diff(first) < 0).any():
+        raise UserError(f"{path}: damaged index, its document index does not run from 0 to {count} sequences")
+    ends = np.cumsum(np.concatenate([[0], shard.lengths]), dtype=np.int64)
+    pointers = np.append(shard.pointers, len(shard.tokens) * shard.tokens.itemsize)[first[:-1]]
+    return Shard(shard.path, shard.tokens, pointers, ends[first[1:]] - ends[first[:-1]], shard.records)
 
 
 def _open_foreign(binary: Path) -> Shard:
     if binary.with_suffix(".idx").exists():
-        return _open_megatron(binary)
+        return _join_sequences(_open_megatron(binary))
     size = binary.stat().st_size
     if size % NANOGPT_DTYPE.itemsize:
         raise UserError(f"{binary}: {size} bytes is no whole number of uint16 tokens; is it a nanoGPT .bin?")
     tokens = _map_tokens(binary, NANOGPT_DTYPE)
     count = 1 if len(tokens) else 0
-    return Shard(binary, tokens, np.zeros(count, np.int64), np.full(count, len(tokens), np.int32), None)
+    return Shard(binary, tokens, np.zeros(count, np.int64), np.full(count, len(tokens), np.int64), None)
 
 
 def _map_tokens(path: Path, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:

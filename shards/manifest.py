@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from foundation import atomic, fingerprint
 from foundation.errors import UserError
@@ -33,11 +33,18 @@ class FileEntry(_Model):
 class ShardEntry(_Model):
     """One shard: the files `SPLIT/NAME.bin`, `.idx` and `.docs.npy`."""
 
-    name: str
+    name: str = Field(pattern=r"^[0-9]{5,}-[0-9a-f]{8}$")  # a plain name: a manifest cannot lead out of its directory
     documents: int
     tokens: int
     text_bytes: int
     files: dict[str, FileEntry]
+
+    @field_validator("files")
+    @classmethod
+    def _all_files(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        if sorted(files) != sorted(SUFFIXES):
+            raise ValueError(f"a shard has the files {', '.join(SUFFIXES)}, found {', '.join(sorted(files)) or 'none'}")
+        return files
 
 
 class SplitEntry(_Model):
@@ -69,7 +76,7 @@ class Manifest(_Model):
 
     format: Literal["mateconv-dataset"] = "mateconv-dataset"
     version: int = FORMAT_VERSION
-    dtype: str
+    dtype: str = Field(pattern="^(uint16|int32)$")
     vocab_size: int
     roles: dict[str, RoleEntry]
     terminator: list[int]

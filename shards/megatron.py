@@ -31,7 +31,7 @@ VERSION = 1
 _HEADER = struct.Struct("<9sQBQQ")
 DTYPE_CODES: dict[int, np.dtype[np.generic]] = {
     code: np.dtype(name).newbyteorder("<")
-    for code, name in {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f8", 7: "f4", 8: "u2"}.items()
+    for code, name in {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 8: "u2"}.items()  # 6 and 7 are floats: no tokens
 }
 _CODES = {dtype: code for code, dtype in DTYPE_CODES.items()}
 UINT16_VOCABULARY_LIMIT = 65500

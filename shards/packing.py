@@ -5,6 +5,7 @@ B rows a batch, T tokens a row. A batch is a pure function of (seed, sample numb
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +52,19 @@ class TokenStream:
                 borders.append(np.array([filled + shift], np.int64))  # a shard starts with a document
             size = shard.tokens.itemsize
             end = local + min(count, wanted - 1 - filled)
-            first, last = shard.pointers.searchsorted(((local + 1) * size, end * size))
+            # Not NumPy's searchsorted: the index file leaves the pointers unaligned, and that would copy them all.
+            first = bisect_left(shard.pointers, (local + 1) * size)
+            last = bisect_left(shard.pointers, end * size, lo=first)
             if last > first:
                 borders.append(shard.pointers[first:last] // size + (filled - local + shift))
             filled += count
             number += 1
+
+
+def _segments(borders: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int32]:
+    """The ascending `borders` as one array, each place once: empty documents and shards begin where the next does."""
+    places = np.concatenate(borders)
+    return places[np.diff(places, prepend=-1) > 0].astype(np.int32)
 
 
 class PackedSamples:
@@ -84,7 +93,7 @@ class PackedSamples:
             borders.append(np.array([row * length], np.int64))
             self._stream.read(int(start), buffer[row], borders, row * length)
         borders.append(np.array([rows * length], np.int64))
-        return PackedBatch(buffer[:, :-1], buffer[:, 1:], np.concatenate(borders).astype(np.int32))
+        return PackedBatch(buffer[:, :-1], buffer[:, 1:], _segments(borders))
 
     def _starts(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         epochs = numbers // self.samples_per_epoch
@@ -132,4 +141,4 @@ class SequentialSamples:
             if available < length:
                 borders.append(np.array([place * length + available], np.int64))
         borders.append(np.array([len(rows) * length], np.int64))
-        return PackedBatch(buffer[:, :-1], targets, np.concatenate(borders).astype(np.int32))
+        return PackedBatch(buffer[:, :-1], targets, _segments(borders))
