@@ -66,6 +66,7 @@ def write_shards(
 ) -> dict[str, SplitEntry]:
     """Copy every kept document into the shards of its split, in input order; `progress` is told the tokens copied."""
     _check_space(config.output, decisions, dtype)
+    limit = min(RUN_TOKENS, config.shard_tokens)
     entries: dict[str, SplitEntry] = {}
     for number, split in enumerate(SPLITS):
         writer = SplitWriter(config.output / split, dtype, config.shard_tokens)
@@ -73,7 +74,7 @@ def write_shards(
             for place, part in enumerate(decisions.parts):
                 tokens = part.tokens(dtype)
                 documents = decisions.documents[place]
-                for first, last, start, end in _runs(decisions.splits[place] == number, documents["tokens"]):
+                for first, last, start, end in _runs(decisions.splits[place] == number, documents["tokens"], limit):
                     chosen = documents[first:last]
                     records = _records(chosen, sources[place])
                     size = int(chosen["text_bytes"].sum(dtype=np.int64))
@@ -87,14 +88,16 @@ def write_shards(
     return entries
 
 
-def _runs(chosen: npt.NDArray[np.bool_], lengths: npt.NDArray[np.integer]) -> Iterator[tuple[int, int, int, int]]:
-    """Runs of neighbouring chosen documents, none much longer than RUN_TOKENS: first and last + 1 document, first and
-    last + 1 token within the part."""
+def _runs(
+    chosen: npt.NDArray[np.bool_], lengths: npt.NDArray[np.integer], limit: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Runs of neighbouring chosen documents, of at most `limit` tokens (a document stays whole): first and last + 1
+    document, first and last + 1 token within the part."""
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
     for first, last in edges.reshape(-1, 2).tolist():
         while first < last:
-            cut = int(np.searchsorted(offsets, offsets[first] + RUN_TOKENS, side="right")) - 1
+            cut = int(np.searchsorted(offsets, offsets[first] + limit, side="right")) - 1
             cut = min(last, max(first + 1, cut))
             yield first, cut, int(offsets[first]), int(offsets[cut])
             first = cut

@@ -30,6 +30,7 @@ class SplitWriter:
         self.shard_tokens = shard_tokens
         self.shards: list[ShardEntry] = []
         self._file: BinaryIO | None = None
+        self._temporary: Path | None = None
 
     def append(
         self,
@@ -38,7 +39,10 @@ class SplitWriter:
         records: npt.NDArray[np.void],
         text_bytes: int,
     ) -> None:
-        """Add documents: `tokens` (sum of lengths,), `lengths` (n,), `records` (n,) of RECORD."""
+        """Add documents: `tokens` (sum of lengths,), `lengths` (n,), `records` (n,) of RECORD.
+
+        They go into one shard together, so a run of documents longer than `shard_tokens` makes a longer shard.
+        """
         assert tokens.dtype == self.dtype and records.dtype == RECORD and len(records) == len(lengths)
         if self._file is not None and self._tokens + len(tokens) > self.shard_tokens:
             self._close_shard()
@@ -46,7 +50,8 @@ class SplitWriter:
             self._open_shard()
         assert self._file is not None
         data = np.ascontiguousarray(tokens).view(np.uint8).data
-        self._file.write(data)
+        with atomic.naming(self.directory):
+            self._file.write(data)
         self._hash.update(data)
         self._tokens += len(tokens)
         self._text_bytes += text_bytes
@@ -69,7 +74,9 @@ class SplitWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._temporary is not None:  # also when closing the shard failed
             self._temporary.unlink(missing_ok=True)
+            self._temporary = None
 
     def _open_shard(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -83,9 +90,11 @@ class SplitWriter:
 
     def _close_shard(self) -> None:
         assert self._file is not None
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        assert self._temporary is not None
+        with atomic.naming(self.directory):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
         self._file = None
         failpoint("shard.before_rename", self._temporary)
         lengths = np.concatenate(self._lengths)
@@ -101,6 +110,7 @@ class SplitWriter:
         content = fingerprint.of_bytes("".join(entry.sha256 for entry in files.values()).encode())
         name = f"{len(self.shards):05d}-{fingerprint.short(content)}"
         os.replace(self._temporary, self.directory / f"{name}.bin")
+        self._temporary = None
         failpoint("shard.after_rename", self.directory)
         atomic.write_bytes(self.directory / f"{name}.idx", index)
         atomic.write_bytes(self.directory / f"{name}.docs.npy", records)  # also syncs the names of all three
