@@ -107,9 +107,7 @@ class B:
     assert len(documents) == 4
 
 
-def test_a_python_without_sources_is_said_with_the_way_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_python_without_sources_is_said_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = _library(tmp_path, monkeypatch, {})
     with pytest.raises(UserError, match="--input") as caught:
         collect(tmp_path / "raw", progress=False)

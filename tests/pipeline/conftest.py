@@ -1,0 +1,108 @@
+"""A small dirty corpus, a small tokenizer, and the real command run in a process of its own."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import PipelineConfig
+from tokenization.train import train_byte_bpe
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = ["the", "of", "rain", "über", "naïve", "世界", "春眠不覺曉", "river", "😀", "token", "<|endoftext|>"]
+WORDS += ["house's", "3.14", "don't", "run", "café", "a", "e\u0301"]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def documents(count: int, seed: int) -> list[str]:
+    """Texts of 1 to 60 words over several lines, some with things to clean, about one in ten a duplicate."""
+    chance = random.Random(seed)
+    texts: list[str] = []
+    for _ in range(count):
+        if texts and chance.random() < 0.1:
+            texts.append(chance.choice(texts))
+            continue
+        words = [chance.choice(WORDS) + str(chance.randrange(50)) for _ in range(chance.randrange(1, 60))]
+        joiner = chance.choice([" ", " ", " \n", "<br />", "\r\n", "\n\n\n\n"])
+        texts.append(joiner.join(words))
+    return texts
+
+
+def write_corpus(directory: Path, seed: int = 1) -> Path:
+    """Two plain JSONL files, an archive and a text file, with a few records that cannot be read."""
+    directory.mkdir(parents=True)
+    chance = random.Random(seed)
+    for name in ("a.jsonl", "b.jsonl"):
+        with (directory / name).open("wb") as out:
+            for text in documents(113, chance.randrange(10**9)):
+                record = {"id": chance.randrange(1000), "text": text, "label": chance.randrange(3)}
+                out.write(json.dumps(record, ensure_ascii=chance.random() < 0.5).encode() + b"\n")
+            out.write(b'{"text": "broken \xff utf-8"}\n{"nothing": 1}\n\n{"text": ""}\n')
+    with gzip.open(directory / "c.jsonl.gz", "wb") as out:
+        out.writelines(json.dumps({"text": text}).encode() + b"\n" for text in documents(61, 7))
+    (directory / "d.txt").write_text("\n\n".join(documents(37, 8)), encoding="utf-8")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dirty corpus; read only."""
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "raw")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE of 500 tokens."""
+    place = tmp_path_factory.mktemp("tokenizer")
+    train_byte_bpe(documents(200, 3), 500).save(place)
+    return place
+
+
+@pytest.fixture
+def small(corpus: Path, tokenizer: Path, tmp_path: Path) -> PipelineConfig:
+    """A configuration that cuts the corpus into dozens of tasks and several shards."""
+    return PipelineConfig(
+        input=[str(corpus)], output=tmp_path / "dataset" / "x", tokenizer=tokenizer, workers=1,
+        block_bytes=9000, shard_tokens=7000, val_fraction=0.1, test_fraction=0.05, max_bad_fraction=0.2,
+    )  # fmt: skip
+
+
+def arguments(config: PipelineConfig) -> list[str]:
+    """The command line that gives `config`."""
+    options: list[str] = []
+    for key, value in config.model_dump(mode="json").items():
+        values = value if isinstance(value, list) else ["null" if value is None else str(value)]
+        options += [f"--{key}", *values]
+    return options
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run `python -m pipeline.process` in `tmp_path`, with a failpoint if given."""
+
+    def start(*options: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "MATECONV_FAILPOINT": failpoint}
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline.process", *options],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    return start
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file below `directory` but `report/`, by relative path."""
+    return {
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.relative_to(directory).parts[0] != "report"
+    }

@@ -1,0 +1,138 @@
+"""Killed anywhere and resumed, the dataset is byte for byte that of an uninterrupted run."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import PipelineConfig
+from pipeline.process import process
+
+from .conftest import ROOT, Run, arguments, digests
+
+FAILPOINTS = [
+    "map.start:2", "map.mid_part:1", "map.mid_part:5", "map.before_rename:2", "map.after_rename:2",
+    "journal.before_append:1", "journal.after_append:1", "journal.before_append:6", "journal.after_append:6",
+    "shard.before_rename:1", "shard.after_rename:2", "publish.mid_split:3", "publish.before_tokenizer",
+    "publish.before_manifest", "publish.after_manifest", "publish.before_stats",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def expected(corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The files of an uninterrupted run with one worker."""
+    output = tmp_path_factory.mktemp("whole") / "dataset" / "x"
+    config = PipelineConfig(
+        input=[str(corpus)], output=output, tokenizer=tokenizer, workers=1,
+        block_bytes=9000, shard_tokens=7000, val_fraction=0.1, test_fraction=0.05, max_bad_fraction=0.2,
+    )  # fmt: skip
+    process(config)
+    found = digests(output)
+    assert sum(name.endswith(".bin") for name in found) >= 4
+    return found
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_same_bytes_for_any_number_of_workers(small: PipelineConfig, expected: dict[str, str], workers: int) -> None:
+    process(small.model_copy(update={"workers": workers}))
+    assert digests(small.output) == expected
+
+
+@pytest.mark.parametrize("failpoint", FAILPOINTS)
+def test_failpoints(small: PipelineConfig, expected: dict[str, str], run: Run, failpoint: str) -> None:
+    options = arguments(small)
+    killed = run(*options, failpoint=failpoint)
+    in_worker = failpoint.startswith("map.")
+    # A worker's death is survived by the parent: it tries three times, and every new worker dies at the same place.
+    assert killed.returncode == (2 if in_worker else -signal.SIGKILL), killed.stderr
+    published = failpoint in ("publish.after_manifest", "publish.before_stats")
+    assert (small.output / "manifest.json").exists() == published
+    finished = run(*options, "--resume")
+    assert finished.returncode == 0, finished.stderr
+    assert digests(small.output) == expected
+
+
+def test_failpoint_while_overwriting_leaves_old_or_new(
+    small: PipelineConfig, expected: dict[str, str], run: Run, tmp_path: Path
+) -> None:
+    other = small.model_copy(update={"seed": 77})
+    process(other)
+    old = digests(small.output)
+    assert run(*arguments(small), "--overwrite", failpoint="publish.before_manifest").returncode == -signal.SIGKILL
+    during = digests(small.output)
+    assert all(during[name] == value for name, value in old.items()), "the old dataset must still be whole"
+    assert run(*arguments(small), "--overwrite", failpoint="publish.after_manifest").returncode == -signal.SIGKILL
+    assert digests(small.output)["manifest.json"] == expected["manifest.json"]
+    finished = run(*arguments(small), "--resume")
+    assert finished.returncode == 0, finished.stderr
+    assert digests(small.output) == expected
+
+
+def kill_and_resume(small: PipelineConfig, expected: dict[str, str], kills: int, seed: int, cwd: Path) -> None:
+    """SIGKILL the process group `kills` times at random moments, starting over whenever it had finished."""
+    chance = random.Random(seed)
+    options = [sys.executable, "-m", "pipeline.process", *arguments(small), "--resume"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            options, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        )
+
+    started = time.monotonic()
+    assert start().wait(timeout=120) == 0
+    whole = time.monotonic() - started
+    done = 0
+    while done < kills:
+        if digests(small.output) == expected:  # it had finished: begin again from nothing
+            shutil.rmtree(small.output.parent)
+            small.output.parent.mkdir()
+        running = start()
+        try:
+            running.wait(timeout=chance.uniform(0.1, 1.0) * whole)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            done += 1
+        running.communicate()
+    last = start()
+    _, errors = last.communicate(timeout=120)
+    assert last.returncode == 0, errors.decode()
+    assert digests(small.output) == expected
+
+
+def test_ten_kills(small: PipelineConfig, expected: dict[str, str], tmp_path: Path) -> None:
+    kill_and_resume(small.model_copy(update={"workers": 2}), expected, 10, seed=5, cwd=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_hundred_kills(small: PipelineConfig, expected: dict[str, str], tmp_path: Path) -> None:
+    kill_and_resume(small.model_copy(update={"workers": 2}), expected, 100, seed=int(time.time()), cwd=tmp_path)
+
+
+def test_lost_workers_are_replaced(small: PipelineConfig, expected: dict[str, str], run: Run) -> None:
+    """Each worker dies at its ninth task; the tasks are tried again and the run succeeds."""
+    finished = run(*arguments(small.model_copy(update={"workers": 2})), failpoint="map.start:4")
+    assert finished.returncode == 0, finished.stderr
+    assert "trying again" in finished.stdout + finished.stderr
+    assert digests(small.output) == expected
+
+
+def test_orphan_part_of_a_lost_parent_is_not_trusted(small: PipelineConfig, expected: dict[str, str], run: Run) -> None:
+    """Between a part's rename and its record a crash leaves a part nobody vouches for; it is made again."""
+    assert run(*arguments(small), failpoint="journal.before_append:4").returncode == -signal.SIGKILL
+    parts = next(small.output.parent.glob(".work/*/parts"))
+    journal = (parts.parent / "journal.jsonl").read_text()
+    orphans = [part for part in parts.iterdir() if part.name not in journal and not part.name.startswith(".")]
+    assert orphans
+    (orphans[0] / "tokens.bin").write_bytes(b"\0\0")
+    assert run(*arguments(small), "--resume").returncode == 0
+    assert digests(small.output) == expected
