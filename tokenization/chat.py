@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from foundation.errors import UserError
@@ -28,5 +27,7 @@ def render_chat(
         return environment.from_string(template).render(
             messages=list(messages), add_generation_prompt=add_generation_prompt, **tokens
         )
-    except jinja2.TemplateError as error:
+    except UserError:
+        raise
+    except Exception as error:  # a template's own arithmetic, its endless range: Python raises what it likes
         raise UserError(f"the model's chat template cannot be used: {error}") from None

@@ -63,7 +63,11 @@ class StreamDecoder:
             return ""
         new, self._shown = text[len(self._shown) :], text
         if len(self._window) > 64 and new:
-            # Keep the last token as context, so that the next one knows whether a space precedes it.
-            self._window = self._window[-1:]
-            self._shown = self._tokenizer.decode(self._window)
+            # Keep a last token as context, so that the next one knows whether a space precedes it; more than one
+            # when a character spans them.
+            for kept in range(1, 9):
+                shown = self._tokenizer.decode(self._window[-kept:])
+                if "\ufffd" not in shown:
+                    self._window, self._shown = self._window[-kept:], shown
+                    break
         return new

@@ -28,9 +28,11 @@ class Tokenizer:
     def __init__(self, files: Mapping[str, bytes], where: str) -> None:
         self._files = {name: files[name] for name in CARRIED_FILES if name in files}
         self.where = where
+        self._definition = self._files[TOKENIZER_JSON]
         self._plain = self._build(special=False)
         self.config = self._read_config()
         self.roles: Roles = find_roles(self.config, self._plain.token_to_id)
+        self._mark_roles_special()
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
@@ -58,7 +60,7 @@ class Tokenizer:
 
     def _build(self, special: bool) -> tokenizers.Tokenizer:
         try:
-            built = tokenizers.Tokenizer.from_buffer(self._files[TOKENIZER_JSON])
+            built = tokenizers.Tokenizer.from_buffer(self._definition)
         except Exception as error:  # the library raises bare Exception
             raise UserError(f"{self.where}/{TOKENIZER_JSON}: not a readable tokenizer ({error})") from None
         built.no_padding()
@@ -72,6 +74,17 @@ class Tokenizer:
         except ValueError as error:
             raise UserError(f"{self.where}/{CONFIG_JSON}: not valid JSON ({error})") from None
         return value if isinstance(value, dict) else {}
+
+    def _mark_roles_special(self) -> None:
+        """A token with a role is special even where its file forgot to say so: text must never turn into it."""
+        definition = self.json()
+        roles = set(self.roles.present().values())
+        forgotten = [t for t in definition.get("added_tokens") or [] if t["id"] in roles and not t["special"]]
+        if forgotten:
+            for token in forgotten:
+                token["special"] = True
+            self._definition = json.dumps(definition, ensure_ascii=False).encode()
+            self._plain = self._build(special=False)
 
     @cached_property
     def _with_special(self) -> tokenizers.Tokenizer:
@@ -101,8 +114,8 @@ class Tokenizer:
         return template if isinstance(template, str) else None
 
     def json(self) -> dict[str, Any]:
-        """The decoded `tokenizer.json`."""
-        value: dict[str, Any] = json.loads(self._files[TOKENIZER_JSON])
+        """The decoded `tokenizer.json`, every token with a role marked special."""
+        value: dict[str, Any] = json.loads(self._definition)
         return value
 
     def encode(self, text: str, special: bool = False) -> list[int]:

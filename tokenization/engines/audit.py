@@ -53,7 +53,7 @@ def first_mismatch(tokenizer: Tokenizer, texts: list[bytes], encoded: list[npt.N
     for place, ids in enumerate(encoded):
         if not np.array_equal(ids, expected[borders[place] : borders[place + 1]]):
             return texts[place]
-    return None
+    return texts[len(encoded)] if len(encoded) < len(texts) else None  # a text that got no answer
 
 
 def probe_mismatch(tokenizer: Tokenizer, engine: Engine) -> bytes | None:
