@@ -12,18 +12,25 @@ from training.datasets import TrainingData
 from training.state import RunState
 
 
-def save_model(path: Path, model: Decoder, data: TrainingData, state: RunState) -> None:
-    """Write `model` as it is after `state.step` to the directory `path`, whole or not at all."""
-    roles = data.tokenizer.roles
-    mateconv: dict[str, Any] = {
+def provenance(data: TrainingData, state: RunState) -> dict[str, Any]:
+    """What is ours to say about a model: the `mateconv` key of its config.json, and of a checkpoint."""
+    manifest = data.train.manifest
+    return {
         "objective": "causal",
         "chat_trained": False,
         "weights": "raw",
+        "terminator": manifest.terminator if manifest else [],  # what stood before each document in training
         "step": state.step,
         "tokens": state.tokens,
         "dataset": data.train.identity,
         "tokenizer": data.tokenizer.fingerprint,
     }
+
+
+def save_model(path: Path, model: Decoder, data: TrainingData, state: RunState) -> None:
+    """Write `model` as it is after `state.step` to the directory `path`, whole or not at all."""
+    roles = data.tokenizer.roles
+    mateconv = provenance(data, state)
     generation = {"eos_token_id": roles.end_of_text, "pad_token_id": roles.pad}
     save_model_directory(path, model, tokenizer_files=data.tokenizer.files(), generation=generation, mateconv=mateconv)
 

@@ -89,7 +89,7 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     model = Decoder(config.model, data.vocab_size).to(device)
     precision = Precision(device, pick_dtype(training.dtype, device))
     optimizer = build_optimizer(model, training, device)
-    snapshot = Snapshot(model, optimizer, precision, identity, data.tokenizer.files())
+    snapshot = Snapshot(model, optimizer, precision, identity, data)
     state = _state(start, snapshot, training)
     steps = total_steps(training, state, samples.samples_per_epoch, plan.global_batch)
     if state.step >= steps and state.pending_row is None and saved_step(directory.final) == state.step:

@@ -12,6 +12,8 @@ import torch
 from foundation.errors import UserError
 from model.decoder import Decoder
 from training.config import TrainingConfig
+from training.datasets import TrainingData
+from training.model_output import provenance
 from training.optimizer import set_hyperparameters
 from training.precision import Precision
 from training.resume import Identity
@@ -26,7 +28,7 @@ class Snapshot:
     optimizer: torch.optim.Optimizer
     precision: Precision
     identity: Identity
-    tokenizer_files: dict[str, bytes]
+    data: TrainingData
 
     def take(self, state: RunState) -> dict[str, Any]:
         """Plain values and float32 tensors. The tensors are the live ones: write them before the next step.
@@ -50,7 +52,8 @@ class Snapshot:
             "dataset": self.identity.dataset,
             "tokenizer": self.identity.tokenizer,
             "global_batch": self.identity.global_batch,
-            "tokenizer_files": self.tokenizer_files,
+            "tokenizer_files": self.data.tokenizer.files(),
+            "mateconv": provenance(self.data, state),
         }
 
     def restore(self, saved: Mapping[str, Any], path: Path, config: TrainingConfig) -> RunState:
