@@ -19,7 +19,7 @@ help:
 	@echo "make test-slow  the tests that take minutes (many kills, long runs)"
 	@echo "make lint       ruff, mypy --strict, import contracts"
 	@echo "make format     rewrite the code in the one format that make lint accepts"
-	@echo "make map        the README's line for every file, taken from the files"
+	@echo "make map        config.yaml and the README's line for every file, taken from the code"
 	@echo "make install    .venv with what the commands need;  make install-dev: and what the tests need"
 	@echo "make lock       new requirements*.txt from pyproject.toml (needs uv)"
 	@echo "make clean      remove .venv and caches; datasets and runs stay"
@@ -70,6 +70,7 @@ format: $(VENV)/.dev
 	$(PY) -m ruff format .
 
 map: $(VENV)/.runtime
+	$(PY) .ci/config_file.py
 	$(PY) .ci/house_map.py
 
 test: lint

@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import Field
 
 from foundation import cli, logs
-from foundation.config import Section, load_config
+from foundation.config import load_config
 from foundation.errors import UserError
+from foundation.section import Section
 from foundation.streams import derive_seed
 from generation.batch import run_batch
 from generation.config import GenerationConfig, GenerationSettings

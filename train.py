@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from foundation import cli, logs
-from foundation.config import Section, load_config
+from foundation.config import load_config
 from foundation.errors import UserError
+from foundation.section import Section
 from model.config import ModelConfig
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,4 +138,6 @@ def remove_temporaries(directory: Path) -> None:
 def temporary_directory(parent: Path, name: str) -> Path:
     """A new empty directory inside `parent`, recognisable as temporary."""
     parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{name}-", dir=parent))
+    directory = temporary_beside(parent / name)
+    directory.mkdir()  # not mkdtemp, whose directories only their owner can read
+    return directory

@@ -9,23 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from foundation.errors import UserError, did_you_mean
 from foundation.flags import FlagSet, parse_flags
+from foundation.section import Section
 
 SECTIONS = ("pipeline", "data", "model", "training", "logging", "generation")
 DEFAULT_FILE = Path("config.yaml")
-
-
-class Section(BaseModel):
-    """Base of every configuration model: frozen, unknown keys forbidden, defaults checked like given values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
-    aliases: ClassVar[Mapping[str, Sequence[str]]] = {}
 
 
 S = TypeVar("S", bound=Section)

@@ -8,14 +8,12 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from pydantic.fields import FieldInfo
 
 from foundation.errors import UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from foundation.config import Section
+from foundation.section import Section
 
 RESERVED = ("config", "print_config", "help")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from foundation.config import Section
+from foundation.section import Section
 
 
 class GenerationConfig(Section):

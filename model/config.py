@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from foundation.config import Section
+from foundation.section import Section
 
 FEED_FORWARD_MULTIPLE = 64  # a derived feed-forward width is rounded up to this, for the matmul kernels
 
@@ -15,7 +15,7 @@ class ModelConfig(Section):
     """Hyperparameters of the decoder. The vocabulary is not here: it comes from the tokenizer."""
 
     hidden_size: int = Field(default=256, gt=0, description="width of the residual stream")
-    num_hidden_layers: int = Field(default=6, gt=0, description="number of transformer blocks")
+    num_hidden_layers: int = Field(default=4, gt=0, description="number of transformer blocks")
     num_attention_heads: int = Field(default=8, gt=0, description="query heads of each attention layer")
     num_key_value_heads: int = Field(
         default=4, gt=0, description="key and value heads, each shared by a group of query heads"

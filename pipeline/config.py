@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from foundation.config import Section
 from foundation.quantities import Count, Size
+from foundation.section import Section
 
 DEFAULT_INPUT = "dataset/raw"
 
@@ -31,7 +31,7 @@ class PipelineConfig(Section):
     tokenizer: Path | None = Field(
         None, description="tokenizer directory or tokenizer.json to use; null trains one on the input"
     )
-    vocab_size: Count = Field(8000, ge=1, description="vocabulary size of a tokenizer that is trained")
+    vocab_size: Count = Field(4096, ge=1, description="vocabulary size of a tokenizer that is trained")
     tokenizer_sample_bytes: Size = Field(
         64_000_000, ge=1, description="bytes of text, spread over the input, that a tokenizer is trained on"
     )
@@ -50,9 +50,9 @@ class PipelineConfig(Section):
     min_chars: int = Field(1, ge=1, description="reject shorter documents, in characters after cleaning")
     max_chars: Count | None = Field(None, ge=1, description="reject longer documents, in characters; null for no limit")
     exact_dedup: bool = Field(True, description="keep only the first of documents with the same cleaned text")
-    val_fraction: float = Field(0.01, ge=0, lt=1, description="share of documents for the validation split")
+    val_fraction: float = Field(0.02, ge=0, lt=1, description="share of documents for the validation split")
     test_fraction: float = Field(0.0, ge=0, lt=1, description="share of documents for the test split")
-    max_val_tokens: Count = Field(2_000_000, ge=1, description="most tokens in the validation or the test split")
+    max_val_tokens: Count = Field(250_000, ge=1, description="most tokens in the validation or the test split")
     shard_tokens: Count = Field(100_000_000, ge=1, description="most tokens in one shard file")
     block_bytes: Size = Field(8 * 2**20, ge=64, description="bytes of input one task reads; plain files are cut so")
     max_record_bytes: Size = Field(

@@ -5,6 +5,7 @@ Events: `part` (key, checksum, engine), `engine` (the fast engine was found wron
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -50,9 +51,11 @@ class Journal:
         new = not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.ftruncate(descriptor, self._valid)
-            os.pwrite(descriptor, data, self._valid)
-            os.fsync(descriptor)
+            with atomic.naming(self.path):
+                os.ftruncate(descriptor, self._valid)
+                if os.pwrite(descriptor, data, self._valid) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         if new:

@@ -10,6 +10,7 @@ summary.json      counters, the input's block digests, timings
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -91,7 +92,8 @@ class PartWriter:
     def add(self, tokens: npt.NDArray[np.generic], documents: npt.NDArray[np.void]) -> None:
         """Append documents (n,) of DOCUMENT and their tokens."""
         assert tokens.dtype == self._dtype and documents.dtype == DOCUMENT
-        self._tokens.write(np.ascontiguousarray(tokens).view(np.uint8).data)
+        with atomic.naming(self._temporary):
+            self._tokens.write(np.ascontiguousarray(tokens).view(np.uint8).data)
         self._documents.append(documents)
         failpoint("map.mid_part", self._temporary)
 
@@ -116,6 +118,16 @@ class PartWriter:
 
     def commit(self, summary: Summary) -> None:
         """Write, sync and rename. A part of the same name is the same part, made by a worker that lost its parent."""
+        with atomic.naming(self._temporary):
+            self._write(summary)
+        failpoint("map.before_rename", self._final)
+        if self._final.exists():
+            shutil.rmtree(self._final)
+        os.rename(self._temporary, self._final)
+        atomic.fsync_directory(self._final.parent)
+        failpoint("map.after_rename", self._final)
+
+    def _write(self, summary: Summary) -> None:
         self._tokens.close()
         documents = np.concatenate(self._documents) if self._documents else np.zeros(0, DOCUMENT)
         np.save(self._temporary / "documents.npy", documents)
@@ -127,16 +139,11 @@ class PartWriter:
         summary.tokens = int(documents["tokens"].sum(dtype=np.int64))
         (self._temporary / SUMMARY).write_text(json.dumps(asdict(summary)))
         atomic.fsync_tree(self._temporary)
-        failpoint("map.before_rename", self._final)
-        if self._final.exists():
-            shutil.rmtree(self._final)
-        os.rename(self._temporary, self._final)
-        atomic.fsync_directory(self._final.parent)
-        failpoint("map.after_rename", self._final)
 
     def abandon(self) -> None:
         """Remove the temporary directory."""
-        self._tokens.close()
+        with contextlib.suppress(OSError):  # on a full disk, closing fails again at what is still buffered
+            self._tokens.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 

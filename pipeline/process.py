@@ -162,7 +162,10 @@ class _Run:
                 journal.append("part", key=task.key, checksum=part.checksum(), engine=engine)
 
             setup_ = MapSetup(config, work.tokenizer, work.parts, factory)
-            outcome = WorkerPool(setup_, config.worker_count(), done, bar.update).run(pending)
+            try:
+                outcome = WorkerPool(setup_, config.worker_count(), done, bar.update).run(pending)
+            finally:
+                atomic.remove_temporaries(work.parts)  # of workers that were stopped in the middle
         if outcome.mismatch is not None:
             log.warning(
                 "the fast tokenizer is wrong on %r; encoding this dataset with the reference engine instead",

@@ -158,18 +158,22 @@ def commit(output: Path, manifest: Manifest, tokenizer: Tokenizer) -> None:
     failpoint("publish.before_tokenizer", output)
     place = output / TOKENIZER_DIRECTORY
     atomic.recover_directory(place)
-    if not place.exists() or Tokenizer.load(place).files() != tokenizer.files():
+    if not _holds(place, tokenizer.files()):
         # Another tokenizer cannot lie beside the old one, so the old dataset is withdrawn first: for this moment there
         # is none, never a mixture, and --resume goes on from the work.
         (output / FILE_NAME).unlink(missing_ok=True)
         atomic.fsync_directory(output)
         temporary = atomic.temporary_directory(output, TOKENIZER_DIRECTORY)
         tokenizer.save(temporary)
-        temporary.chmod(0o755)
         atomic.replace_directory(temporary, place)
     failpoint("publish.before_manifest", output)
     manifest.save(output)
     failpoint("publish.after_manifest", output)
+
+
+def _holds(directory: Path, files: dict[str, bytes]) -> bool:
+    """Whether `directory` holds exactly `files`."""
+    return directory.is_dir() and {path.name: path.read_bytes() for path in directory.iterdir()} == files
 
 
 def remove_unnamed(output: Path, manifest: Manifest) -> None:

@@ -65,7 +65,8 @@ def _train(config: PipelineConfig, tasks: list[Task]) -> Tokenizer:
         texts = list(_sample(config, tasks, bar.update))
     if not texts:
         raise UserError("no text left to train a tokenizer on: every record was empty, rejected or unreadable")
-    log.info("training a tokenizer of %d tokens on %.1f MB of text", config.vocab_size, sum(map(len, texts)) / 1e6)
+    size = sum(len(text.encode()) for text in texts)
+    log.info("training a tokenizer of %d tokens on %.1f MB of text", config.vocab_size, size / 1e6)
     tokenizer = train_byte_bpe(texts, config.vocab_size)
     if tokenizer.vocab_size < config.vocab_size:
         log.info("the text gives only %d tokens", tokenizer.vocab_size)

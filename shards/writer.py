@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -72,7 +73,8 @@ class SplitWriter:
     def abandon(self) -> None:
         """Drop the unfinished shard's temporary file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # on a full disk, closing fails again at what is still buffered
+                self._file.close()
             self._file = None
         if self._temporary is not None:  # also when closing the shard failed
             self._temporary.unlink(missing_ok=True)

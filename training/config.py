@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from foundation.config import Section
 from foundation.quantities import Count
+from foundation.section import Section
 
 
 class DataConfig(Section):
@@ -35,24 +35,24 @@ class TrainingConfig(Section):
     out_dir: Path = Field(Path("out"), description="run directory: checkpoints, metrics, log, models")
     max_steps: Count | None = Field(None, ge=1, description="optimizer steps; null: as many as `epochs` needs")
     epochs: float = Field(
-        1.0,
+        1.5,
         gt=0,
         allow_inf_nan=False,
         description="passes over the training data, used while max_steps is null",
     )
-    batch_size: Count = Field(8, ge=1, description="sequences in one microstep on one device")
+    batch_size: Count = Field(16, ge=1, description="sequences in one microstep on one device")
     accumulation_steps: Count = Field(1, ge=1, description="microsteps summed into one optimizer step")
     optimizer: Literal["adamw", "adam"] = Field(
         "adamw", description="adamw (decoupled weight decay) or adam (weight decay as an L2 penalty)"
     )
-    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False, description="peak learning rate")
+    learning_rate: float = Field(3e-3, gt=0, allow_inf_nan=False, description="peak learning rate")
     min_learning_rate: float | None = Field(
         None,
         ge=0,
         allow_inf_nan=False,
         description="learning rate of the last step; null: a tenth of learning_rate",
     )
-    warmup_steps: Count = Field(50, ge=0, description="steps over which the learning rate rises linearly")
+    warmup_steps: Count = Field(30, ge=0, description="steps over which the learning rate rises linearly")
     lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="how the learning rate falls after the warmup: cosine, linear or constant"
     )

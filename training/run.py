@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from foundation import logs
-from foundation.config import Section
 from foundation.device import pick_dtype
 from foundation.errors import UserError
+from foundation.section import Section
 from foundation.streams import derive_seed
 from model.config import ModelConfig
 from model.decoder import Decoder

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from foundation import atomic
+
 CHUNK = 1 << 20
 KEPT_OF_OVERSIZE = 4096
 
@@ -54,7 +56,7 @@ class LineReader:
         self._stopped = True
 
     def __iter__(self) -> Iterator[list[Line]]:
-        with self.path.open("rb", buffering=0) as file:
+        with atomic.naming(self.path), self.path.open("rb", buffering=0) as file:
             self._check(file.fileno())
             yield from self._gzip_lines(file) if self.path.suffix == ".gz" else self._plain_lines(file)
             self._check(file.fileno())

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from pydantic import Field, model_validator
 
-from foundation.config import Loaded, Section, load_config
+from foundation.config import Loaded, load_config
 from foundation.errors import UserError
 from foundation.quantities import Count, Duration, Size
+from foundation.section import Section
 
 
 class Model(Section):

@@ -31,11 +31,11 @@ def test_the_pieces_are_the_text(bpe: Tokenizer, text: str):
 @given(TEXT)
 def test_the_pieces_are_the_text_when_every_byte_is_a_token(bpe: Tokenizer, text: str):
     """Other borders than the tokenizer's own: each byte by its single-byte token, ids 7 to 262."""
-    ids = [bpe.encode(chr(byte))[0] if byte < 128 else None for byte in range(256)]
+    ids: list[int | None] = [bpe.encode(chr(byte))[0] if byte < 128 else None for byte in range(256)]
     for character in (chr(code) for code in range(0x80, 0x800)):  # two bytes each: together they have every byte < E0
-        for byte, token in zip(character.encode(), bpe.encode(character), strict=False):
+        for byte, single in zip(character.encode(), bpe.encode(character), strict=False):
             if len(bpe.encode(character)) == 2:
-                ids[byte] = token
+                ids[byte] = single
     data = text.encode()
     if any(ids[byte] is None for byte in data):
         return
