@@ -1,0 +1,46 @@
+"""The CUDA paths of training: autocast, fused optimizer, pinned copies, compiled step. Run where a GPU is present."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from .conftest import Command
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_trains_and_resumes(command: Command, dtype: str) -> None:
+    options = ["--device", "cuda", "--dtype", dtype, "--max_steps", "40", "--accumulation_steps", "2"]
+    half = command.run(*options[:4], "--max_steps", "20", "--accumulation_steps", "2")
+    assert half.returncode == 0, half.stderr
+    whole = command.run(*options, "--resume")
+    assert whole.returncode == 0, whole.stderr
+    rows = command.rows()
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    losses = [row["loss"] for row in rows if not row.get("skipped")]
+    assert all(map(math.isfinite, losses)) and sum(losses[-5:]) < sum(losses[:5])
+
+
+def test_float32_on_the_gpu_agrees_with_the_cpu(command: Command) -> None:
+    assert command.run("--out_dir", "cpu").returncode == 0
+    assert command.run("--out_dir", "gpu", "--device", "cuda").returncode == 0
+    for cpu, gpu in zip(command.rows("cpu"), command.rows("gpu"), strict=True):
+        assert gpu["loss"] == pytest.approx(cpu["loss"], abs=2e-3)
+
+
+def test_compiled_agrees_with_eager(command: Command) -> None:
+    assert command.run("--out_dir", "eager", "--device", "cuda").returncode == 0
+    compiled = command.run("--out_dir", "compiled", "--device", "cuda", "--compile", "true")
+    assert compiled.returncode == 0, compiled.stderr
+    for one, other in zip(command.rows("eager"), command.rows("compiled"), strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], abs=2e-3)
+
+
+def test_ddp_over_nccl(command: Command) -> None:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1"]
+    result = command.run("--ddp", "--device", "cuda", launcher=launcher)
+    assert result.returncode == 0, result.stderr
+    assert len(command.rows()) == 12
