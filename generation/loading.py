@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from foundation.errors import UserError
+from model.checkpoint_file import read_checkpoint
 from model.config import ModelConfig
 from model.decoder import Decoder
 from model.directory import CONFIG, load_model_directory
@@ -104,9 +103,9 @@ def _time(model: Path) -> float:
 def _load_checkpoint(
     path: Path, device: torch.device | str, dtype: torch.dtype | None
 ) -> tuple[Decoder, Mapping[str, bytes], dict[str, Any]]:
-    state = _read_checkpoint(path)
+    state = read_checkpoint(path, mapped=True)
     wanted = {"model_config": dict, "vocab_size": int, "model": dict, "tokenizer_files": dict}
-    if not isinstance(state, dict) or not all(isinstance(state.get(key), wanted[key]) for key in wanted):
+    if not all(isinstance(state.get(key), wanted[key]) for key in wanted):
         raise UserError(f"{path}: not a checkpoint that train.py wrote (one holds {', '.join(wanted)}); give another")
     try:
         config = ModelConfig(**state["model_config"])
@@ -124,16 +123,3 @@ def _load_checkpoint(
     mateconv = state.get("mateconv")
     ours = mateconv if isinstance(mateconv, dict) else {"objective": "causal", "chat_trained": False}
     return model, state["tokenizer_files"], ours
-
-
-def _read_checkpoint(path: Path) -> Any:
-    """The content of a .pth file, nothing in it executed; its tensors are mapped, so unused ones cost nothing."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        problem = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # that is what torch gives for an empty or truncated archive
-            raise
-        problem = "it is truncated"
-    raise UserError(f"{path}: not a readable checkpoint ({problem}); use an older one beside it")

@@ -1,14 +1,9 @@
-"""Checkpoint files: written whole or not at all, checked before they are believed.
-
-A checkpoint is one `.pth` that `torch.load(weights_only=True)` reads: a zip archive whose CRC-32 sums torch
-itself ignores; `load` checks them, so that a flipped bit is noticed.
-"""
+"""The checkpoints of a run: written whole or not at all, kept, found again. `model.checkpoint_file` reads them."""
 
 from __future__ import annotations
 
+import errno
 import os
-import pickle
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,9 +13,8 @@ import torch
 from foundation import atomic
 from foundation.errors import UserError
 from foundation.failpoints import failpoint
+from model.checkpoint_file import FORMAT, VERSION, DamagedCheckpoint, read_checkpoint
 
-FORMAT = "mateconv-checkpoint"
-VERSION = 1
 NEWEST = "ckpt.pth"
 DIRECTORY = "checkpoints"
 REQUIRED = (
@@ -40,10 +34,6 @@ REQUIRED = (
     "tokenizer_files",
     "global_batch",
 )
-
-
-class DamagedCheckpoint(UserError):
-    """A checkpoint file that is truncated, changed or no checkpoint of ours."""
 
 
 def step_path(run: Path, step: int) -> Path:
@@ -67,7 +57,9 @@ class _File:
     def write(self, data: bytes) -> int:
         try:
             failpoint("checkpoint.write", self._path)
-            return self._file.write(data)
+            if (written := self._file.write(data)) != len(data):  # the disk took only a part
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            return written
         except OSError as error:
             self.error = error
             raise
@@ -129,22 +121,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; check the path, or leave --resume_from out to start afresh")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise DamagedCheckpoint(f"{path}: damaged (the checksum of {broken} does not match)")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise DamagedCheckpoint(f"{path}: holds more than plain data and is refused; it may execute code") from None
-    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, NotImplementedError) as error:
-        if isinstance(error, DamagedCheckpoint):
-            raise
-        raise DamagedCheckpoint(f"{path}: truncated or damaged ({type(error).__name__}: {error})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DamagedCheckpoint(f"{path}: not a checkpoint of this program")
-    if content.get("version") != VERSION:
-        raise UserError(f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}")
+    content = read_checkpoint(path)
     missing = [key for key in REQUIRED if key not in content]
     if missing:
         raise DamagedCheckpoint(f"{path}: incomplete, lacks {', '.join(missing)}")

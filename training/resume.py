@@ -10,6 +10,7 @@ from typing import Any
 from foundation.errors import UserError, did_you_mean
 from foundation.fingerprint import short
 from foundation.logs import get_logger
+from model.checkpoint_file import DamagedCheckpoint
 from training import checkpoint
 
 log = get_logger("training")
@@ -58,7 +59,7 @@ def find_checkpoint(first: Path) -> tuple[dict[str, Any], Path]:
     for path in checkpoint.candidates(first):
         try:
             content = checkpoint.load(path)
-        except checkpoint.DamagedCheckpoint as error:
+        except DamagedCheckpoint as error:
             problems.append(str(error))
             log.warning("skipped: %s", error)
             continue
