@@ -129,12 +129,20 @@ class _Run:
         if self._up_to_date(tasks, journal):
             assert self._existing is not None
             return Result(self._existing, changed=False)
-        with self._timed("tokenizer"):
-            frozen = config.output / TOKENIZER_DIRECTORY if self._existing else None
-            tokenizer = prepare_tokenizer(config, tasks, work.tokenizer, frozen)
-            factory = None if journal.reference_reason else choose_engine(config, tokenizer, self._factory)
-        with self._timed("map"):
-            self._map(tasks, journal, factory)
+        pending = [task for task in tasks if not work.is_done(task, journal)]
+        with self._pool(pending) as pool:
+            with self._timed("tokenizer"):
+                frozen = config.output / TOKENIZER_DIRECTORY if self._existing else None
+                tokenizer = prepare_tokenizer(config, tasks, work.tokenizer, frozen)
+                factory = None if journal.reference_reason else choose_engine(config, tokenizer, self._factory)
+            with self._timed("map"):
+                mismatch = self._map(pool, tasks, pending, journal, factory)
+        if mismatch is not None:
+            log.warning(
+                "the fast tokenizer is wrong on %r; encoding this dataset with the reference engine instead", mismatch
+            )
+            journal.append("engine", engine=REFERENCE, reason=mismatch)
+            return self.run()
         manifest = self._publish(tasks, journal, tokenizer)
         return Result(manifest, changed=True)
 
@@ -146,10 +154,14 @@ class _Run:
         same_inputs = names == [(entry.name, entry.bytes) for entry in self._existing.inputs]
         return same_inputs and all(self._work.is_done(task, journal) for task in tasks)
 
-    def _map(self, tasks: list[Task], journal: Journal, factory: str | None) -> None:
-        """Map every task that has no committed part. An audit mismatch starts again with the reference engine."""
+    def _pool(self, pending: list[Task]) -> WorkerPool:
+        return WorkerPool(min(self._config.worker_count(), len(pending)))
+
+    def _map(
+        self, pool: WorkerPool, tasks: list[Task], pending: list[Task], journal: Journal, factory: str | None
+    ) -> str | None:
+        """Map the `pending` of all `tasks`; the text on which the fast engine was found wrong, or None."""
         config, work = self._config, self._work
-        pending = [task for task in tasks if not work.is_done(task, journal)]
         total = sum(task.end - task.start for task in tasks)
         left = sum(task.end - task.start for task in pending)
         if len(pending) < len(tasks):
@@ -163,18 +175,13 @@ class _Run:
 
             setup_ = MapSetup(config, work.tokenizer, work.parts, factory)
             try:
-                outcome = WorkerPool(setup_, config.worker_count(), done, bar.update).run(pending)
+                outcome = pool.run(setup_, pending, done, bar.update)
             finally:
+                pool.stop()
                 atomic.remove_temporaries(work.parts)  # of workers that were stopped in the middle
-        if outcome.mismatch is not None:
-            log.warning(
-                "the fast tokenizer is wrong on %r; encoding this dataset with the reference engine instead",
-                outcome.mismatch,
-            )
-            journal.append("engine", engine=REFERENCE, reason=outcome.mismatch)
-            self._map(tasks, journal, None)
-            return
-        self._refuse_incomplete(outcome)
+        if outcome.mismatch is None:
+            self._refuse_incomplete(outcome)
+        return outcome.mismatch
 
     def _refuse_incomplete(self, outcome: Outcome) -> None:
         problems = [f"{path}: changed while it was read" for path in sorted(outcome.changed)]

@@ -48,37 +48,51 @@ class _Worker:
 
 
 class WorkerPool:
-    """Maps tasks with `count` processes. `done(task)` is called in this process for every committed part,
-    `progress(bytes)` as input is read."""
+    """Maps tasks with `count` processes. They start at once, so that they load their libraries while the caller still
+    prepares what `run` needs. A context manager: leaving it ends them."""
 
-    def __init__(
-        self, setup: MapSetup, count: int, done: Callable[[Task], None], progress: Callable[[int], object]
-    ) -> None:
-        self._setup, self._count = setup, count
-        self._done, self._progress = done, progress
+    def __init__(self, count: int) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._losses: Counter[str] = Counter()
+        for _ in range(count):
+            self._workers.append(self._start())
 
-    def run(self, tasks: list[Task]) -> Outcome:
-        """Map all `tasks`; stops early only at an audit mismatch or an error of the operating system (raised)."""
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def run(
+        self,
+        setup: MapSetup,
+        tasks: list[Task],
+        done: Callable[[Task], None],
+        progress: Callable[[int], object],
+    ) -> Outcome:
+        """Map all `tasks`, once. `done(task)` is called in this process for every committed part, `progress(bytes)` as
+        input is read. Stops early only at an audit mismatch or an error of the operating system (raised)."""
+        self._setup, self._done, self._progress = setup, done, progress
         self._queue = deque(tasks)
         outcome = Outcome()
-        try:
-            for _ in range(min(self._count, len(tasks))):
-                self._workers.append(self._start())
-            while self._workers and outcome.mismatch is None:
-                self._turn(outcome)
-        finally:
-            self._stop()
+        for worker in self._workers:
+            self._send(worker, setup)
+        while self._workers and outcome.mismatch is None:
+            self._turn(outcome)
         return outcome
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(self._setup, theirs), daemon=True)
+        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
+
+    @staticmethod
+    def _send(worker: _Worker, message: object) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            worker.pipe.send(message)  # a dead worker is noticed, and its task charged, when its pipe is read
 
     def _turn(self, outcome: Outcome) -> None:
         for worker in list(self._workers):
@@ -97,8 +111,7 @@ class WorkerPool:
             if str(task.path) in outcome.changed:
                 continue
             worker.task = task
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                worker.pipe.send(task)  # a dead worker is noticed, and its task charged, when its pipe is read
+            self._send(worker, task)
             return True
         return False
 
@@ -132,6 +145,7 @@ class WorkerPool:
             self._count_loss(worker.task, f"its worker died ({cause}; out of memory?)", outcome)
         if self._queue:
             self._workers.append(self._start())
+            self._send(self._workers[-1], self._setup)
 
     def _count_loss(self, task: Task, reason: str, outcome: Outcome) -> None:
         self._losses[task.key] += 1
@@ -149,7 +163,8 @@ class WorkerPool:
         self._workers.remove(worker)
         self._end(worker)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End all processes, whatever they are doing."""
         for worker in self._workers:
             worker.process.terminate()
         for worker in self._workers:
@@ -165,13 +180,13 @@ class WorkerPool:
             worker.process.join()
 
 
-def _serve(setup: MapSetup, pipe: Connection) -> None:
-    """The life of a worker: map what comes through the pipe until it closes."""
+def _serve(pipe: Connection) -> None:
+    """The life of a worker: take the setup from the pipe, then map the tasks that come, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        mapper = Mapper(setup)
+        mapper = Mapper(pipe.recv())
         gc.freeze()  # what is loaded now stays; collections need not look at it again
         report = _Reporter(pipe)
         while True:
