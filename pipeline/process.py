@@ -51,14 +51,15 @@ def process(
     """Make, continue or update the dataset `config.output`. Raises `UserError` when it must not or cannot be done."""
     inputs = find_inputs(config.input)
     settings = config.settings()
-    settings["tokenizer"] = Tokenizer.load(config.tokenizer).fingerprint if config.tokenizer else "trained"
+    given = Tokenizer.load(config.tokenizer) if config.tokenizer else None
+    settings["tokenizer"] = given.fingerprint if given else "trained"
     work = Work(config, settings)
     with DirectoryLock(lock_path(config.output), f"making {config.output.name}"):
         atomic.recover_directory(config.output / TOKENIZER_DIRECTORY)
         existing = _check_existing(config, settings, work, resume, overwrite)
         if overwrite:
             work.discard()
-        return _Run(config, settings, inputs, work, engine_factory, existing if resume else None).run()
+        return _Run(config, settings, inputs, work, engine_factory, existing if resume else None, given).run()
 
 
 def _check_existing(
@@ -109,9 +110,10 @@ class _Run:
         work: Work,
         engine_factory: str,
         existing: Manifest | None,
+        given: Tokenizer | None,
     ) -> None:
         self._config, self._settings, self._inputs, self._work = config, settings, inputs, work
-        self._factory, self._existing = engine_factory, existing
+        self._factory, self._existing, self._given = engine_factory, existing, given
         self._seconds: dict[str, float] = {}
 
     @contextmanager
@@ -132,8 +134,8 @@ class _Run:
         pending = [task for task in tasks if not work.is_done(task, journal)]
         with self._pool(pending) as pool:
             with self._timed("tokenizer"):
-                frozen = config.output / TOKENIZER_DIRECTORY if self._existing else None
-                tokenizer = prepare_tokenizer(config, tasks, work.tokenizer, frozen)
+                frozen = Tokenizer.load(config.output / TOKENIZER_DIRECTORY) if self._existing else None
+                tokenizer = prepare_tokenizer(config, tasks, work.tokenizer, self._given or frozen)
                 factory = None if journal.reference_reason else choose_engine(config, tokenizer, self._factory)
             with self._timed("map"):
                 mismatch = self._map(pool, tasks, pending, journal, factory)

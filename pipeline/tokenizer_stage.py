@@ -24,22 +24,18 @@ from tokenization.train import train_byte_bpe
 log = get_logger("pipeline.tokenizer")
 
 
-def prepare_tokenizer(config: PipelineConfig, tasks: list[Task], place: Path, frozen: Path | None) -> Tokenizer:
-    """The tokenizer in `place`; when it is not there yet, the given one, the `frozen` one or a newly trained one."""
-    if not place.exists():
-        if config.tokenizer is not None:
-            tokenizer = Tokenizer.load(config.tokenizer)
-        elif frozen is not None:
-            tokenizer = Tokenizer.load(frozen)
-        else:
-            tokenizer = _train(config, tasks)
-        temporary = atomic.temporary_directory(place.parent, place.name)
-        try:
-            tokenizer.save(temporary)
-            atomic.replace_directory(temporary, place)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return Tokenizer.load(place)
+def prepare_tokenizer(config: PipelineConfig, tasks: list[Task], place: Path, ready: Tokenizer | None) -> Tokenizer:
+    """The tokenizer in `place`; when it is not there yet, `ready` (given, or frozen earlier) or a newly trained one."""
+    if place.exists():
+        return Tokenizer.load(place)
+    tokenizer = ready or _train(config, tasks)
+    temporary = atomic.temporary_directory(place.parent, place.name)
+    try:
+        tokenizer.save(temporary)
+        atomic.replace_directory(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return tokenizer
 
 
 def choose_engine(config: PipelineConfig, tokenizer: Tokenizer, factory: str = FAST_ENGINE) -> str | None:

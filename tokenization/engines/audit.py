@@ -17,7 +17,7 @@ from tokenization.engines.reference import ReferenceEngine
 from tokenization.tokenizer import Tokenizer
 
 SELECT_ONE_IN = 512
-RANDOM_PROBES = 256
+RANDOM_PROBES = 128
 
 _PROBES = (
     "", " ", "  ", "\n", "\n\n \n", "\t", "a", " a", "a ", "Hello, world!",
@@ -37,7 +37,8 @@ def probes() -> list[bytes]:
     texts = [text.encode() for text in _PROBES]
     for _ in range(RANDOM_PROBES):
         picks = random.integers(0, len(ranges), random.integers(1, 48))
-        texts.append("".join(chr(int(random.integers(*ranges[pick]))) for pick in picks).encode())
+        low, high = np.array(ranges)[picks].T
+        texts.append("".join(map(chr, random.integers(low, high))).encode())
     return texts
 
 
