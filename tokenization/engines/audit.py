@@ -17,7 +17,7 @@ from tokenization.engines.reference import ReferenceEngine
 from tokenization.tokenizer import Tokenizer
 
 SELECT_ONE_IN = 512
-RANDOM_PROBES = 128
+RANDOM_PROBES = 256
 
 _PROBES = (
     "", " ", "  ", "\n", "\n\n \n", "\t", "a", " a", "a ", "Hello, world!",
