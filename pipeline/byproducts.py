@@ -20,6 +20,8 @@ from shards.dataset import Dataset
 from shards.manifest import SPLITS, Manifest
 
 STATS = "stats.json"
+ROWS = "records.jsonl"
+QUARANTINE, REJECTED = "quarantine", "rejected"
 
 
 def write_byproducts(output: Path, manifest: Manifest, decisions: Decisions, tasks: list[Task], examples: int) -> None:
@@ -27,14 +29,14 @@ def write_byproducts(output: Path, manifest: Manifest, decisions: Decisions, tas
     failpoint("publish.before_stats", output)
     atomic.write_json(output / STATS, _statistics(output, manifest, decisions, tasks))
     bases = newline_bases(tasks, decisions.summaries)
-    _write_rows(output / "quarantine" / "records.jsonl", _rows("quarantine.jsonl", decisions, tasks, bases, manifest))
+    _write_rows(output / QUARANTINE / ROWS, _rows("quarantine.jsonl", decisions, tasks, bases, manifest))
     seen: dict[str, int] = {}
     rejected = []
     for row in _rows("rejected.jsonl", decisions, tasks, bases, manifest):
         seen[row["reason"]] = seen.get(row["reason"], 0) + 1
         if seen[row["reason"]] <= examples:
             rejected.append(row)
-    _write_rows(output / "rejected" / "records.jsonl", rejected)
+    _write_rows(output / REJECTED / ROWS, rejected)
 
 
 def _rows(

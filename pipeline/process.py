@@ -18,7 +18,7 @@ from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from foundation.logs import get_logger, setup
 from pipeline import default_corpus
-from pipeline.byproducts import STATS, write_byproducts
+from pipeline.byproducts import write_byproducts
 from pipeline.config import DEFAULT_INPUT, PipelineConfig, ProcessFlags
 from pipeline.decide import check_bad_records, decide
 from pipeline.encode import FAST_ENGINE, REFERENCE
@@ -27,10 +27,11 @@ from pipeline.map_task import MapSetup
 from pipeline.plan import Task, make_plan
 from pipeline.publish import build_manifest, commit, input_entries, remove_unnamed, write_shards
 from pipeline.sources.registry import InputFile, find_inputs
+from pipeline.summary import summary
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
 from pipeline.work import Work, lock_path
 from pipeline.workers import Outcome, WorkerPool
-from shards.manifest import FILE_NAME, SPLITS, TOKENIZER_DIRECTORY, Manifest
+from shards.manifest import FILE_NAME, TOKENIZER_DIRECTORY, Manifest
 from shards.megatron import token_dtype
 from tokenization.tokenizer import Tokenizer
 
@@ -225,17 +226,6 @@ class _Run:
         return manifest
 
 
-def _report(config: PipelineConfig, result: Result) -> None:
-    if not result.changed:
-        print(f"{config.output}: up to date, nothing to do")
-    for split in SPLITS:
-        entry = result.manifest.splits[split]
-        if entry.documents:
-            print(f"  {split:5} {entry.documents:>10,} documents  {entry.tokens:>13,} tokens")
-    print(f"dataset {config.output} (statistics: {config.output / STATS})")
-    print(f"next: python train.py --train_data_path {config.output}")
-
-
 def main(argv: list[str]) -> int:
     """The command."""
     loaded = load_config(
@@ -250,7 +240,8 @@ def main(argv: list[str]) -> int:
     if config.input == [DEFAULT_INPUT] and not Path(DEFAULT_INPUT).is_dir():
         log.info("%s is not there; collecting the text that this Python installation holds", DEFAULT_INPUT)
         default_corpus.collect(Path(DEFAULT_INPUT))
-    _report(config, process(config, flags.resume, flags.overwrite))
+    result = process(config, flags.resume, flags.overwrite)
+    print(summary(config.output, result.manifest, result.changed))
     return 0
 
 

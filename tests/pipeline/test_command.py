@@ -30,6 +30,15 @@ def test_existing_dataset_is_never_touched_unasked(small: PipelineConfig, run: R
     assert digests(small.output) == before
 
 
+def test_the_summary_says_what_became_of_every_record(small: PipelineConfig, run: Run) -> None:
+    told = run(*arguments(small)).stdout
+    accounts = json.loads((small.output / "stats.json").read_text())["accounts"]
+    for outcome, entry in accounts.items():
+        assert re.search(rf"{outcome} +{entry['records']:,} records", told)
+    assert str(small.output / "quarantine" / "records.jsonl") in told
+    assert f"train.py --train_data_path {small.output}" in told
+
+
 def test_half_done_work_is_never_touched_unasked(small: PipelineConfig, run: Run) -> None:
     assert run(*arguments(small), failpoint="journal.after_append:3").returncode < 0
     refused = run(*arguments(small))

@@ -76,7 +76,7 @@ def test_failpoint_while_overwriting_leaves_old_or_new(
     assert digests(small.output) == expected
 
 
-def kill_and_resume(small: PipelineConfig, expected: dict[str, str], kills: int, seed: int, cwd: Path) -> None:
+def assert_survives_kills(small: PipelineConfig, expected: dict[str, str], kills: int, seed: int, cwd: Path) -> None:
     """SIGKILL the process group `kills` times at random moments, starting over whenever it had finished."""
     chance = random.Random(seed)
     options = [sys.executable, "-m", "pipeline.process", *arguments(small), "--resume"]
@@ -109,13 +109,13 @@ def kill_and_resume(small: PipelineConfig, expected: dict[str, str], kills: int,
 
 
 def test_ten_kills(small: PipelineConfig, expected: dict[str, str], tmp_path: Path) -> None:
-    kill_and_resume(small.model_copy(update={"workers": 2}), expected, 10, seed=5, cwd=tmp_path)
+    assert_survives_kills(small.model_copy(update={"workers": 2}), expected, 10, seed=5, cwd=tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_hundred_kills(small: PipelineConfig, expected: dict[str, str], tmp_path: Path) -> None:
-    kill_and_resume(small.model_copy(update={"workers": 2}), expected, 100, seed=int(time.time()), cwd=tmp_path)
+    assert_survives_kills(small.model_copy(update={"workers": 2}), expected, 100, seed=int(time.time()), cwd=tmp_path)
 
 
 def test_lost_workers_are_replaced(small: PipelineConfig, expected: dict[str, str], run: Run) -> None:
