@@ -216,13 +216,13 @@ class _Run:
             write_byproducts(config.output, manifest, decisions, tasks, config.rejected_samples)
             remove_unnamed(config.output, manifest)
             journal.append("published", identity=manifest.identity)
-        for summary in decisions.summaries:
-            for step, seconds in summary.seconds.items():
+        for part in decisions.summaries:
+            for step, seconds in part.seconds.items():
                 self._seconds[f"map/{step}"] = self._seconds.get(f"map/{step}", 0.0) + seconds
         self._work.add_timings(self._seconds)
-        for task, summary in zip(tasks, decisions.summaries, strict=True):
-            if summary.damage:
-                log.warning("%s: damaged, read up to the damage (%s)", task.path, summary.damage)
+        for task, part in zip(tasks, decisions.summaries, strict=True):
+            if part.damage:
+                log.warning("%s: damaged, read up to the damage (%s)", task.path, part.damage)
         return manifest
 
 
