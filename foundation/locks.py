@@ -35,7 +35,7 @@ class DirectoryLock:
         try:
             if fcntl is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             owner = os.read(descriptor, 400).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
             raise UserError(
