@@ -35,9 +35,11 @@ class DirectoryLock:
         try:
             if fcntl is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             owner = os.read(descriptor, 400).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
+            if not isinstance(error, BlockingIOError):  # a file system without locks, say
+                raise
             raise UserError(
                 f"{self.path.parent}: in use by {owner}. Wait for it to end or stop it, then run this again"
             ) from None
