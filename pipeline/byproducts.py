@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jsonlines
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from foundation import atomic
 from foundation.failpoints import failpoint
 from pipeline.decide import Decisions
+from pipeline.parts import write_rows
 from pipeline.plan import Task
 from pipeline.publish import newline_bases
 from pipeline.stats import split_statistics, unigram_entropy
@@ -56,11 +55,8 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
         return
-    with (
-        atomic.atomic_path(path) as temporary,
-        jsonlines.open(temporary, "w", dumps=lambda row: orjson.dumps(row).decode()) as out,
-    ):
-        out.write_all(rows)
+    with atomic.atomic_path(path) as temporary:
+        write_rows(temporary, rows)
 
 
 def _statistics(output: Path, manifest: Manifest, decisions: Decisions, tasks: list[Task]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 
 from shards.megatron import token_dtype
 from tokenization.engines import audit
-from tokenization.engines.base import Engine
+from tokenization.engines.base import Engine, EngineFactory
 from tokenization.engines.reference import ReferenceEngine
 from tokenization.tokenizer import Tokenizer
 
@@ -25,7 +24,7 @@ class AuditMismatch(Exception):
 def fast_engine(tokenizer: Tokenizer, factory: str) -> Engine | None:
     """The engine that `factory` ("module:function") builds, or None when it does not support the tokenizer."""
     module, _, name = factory.partition(":")
-    build: Callable[[Tokenizer], Engine | None] = getattr(import_module(module), name)
+    build: EngineFactory = getattr(import_module(module), name)
     return build(tokenizer)
 
 
@@ -37,10 +36,8 @@ class Encoder:
         fast = fast_engine(tokenizer, factory) if factory else None
         self._engine: Engine = fast or ReferenceEngine(tokenizer)
         self._audit = fast is not None
-        end = tokenizer.roles.end_of_text
-        self.terminator = [] if end is None else [end]
+        self.terminator = tokenizer.roles.terminator
         self.dtype = token_dtype(tokenizer.vocab_size)
-        self.audited = 0
 
     @property
     def name(self) -> str:
@@ -66,7 +63,6 @@ class Encoder:
         borders: npt.NDArray[np.int64],
     ) -> None:
         places = audit.selected(hashes)
-        self.audited += len(places)
         ours = [ids[borders[place] : borders[place + 1]] for place in places]
         wrong = audit.first_mismatch(self._tokenizer, [texts[place] for place in places], ours)
         if wrong is not None:

@@ -72,7 +72,6 @@ class _TaskRun:
     def run(self) -> Summary:
         summary, task = self._summary, self._task
         lines = task.reader(self._config)
-        audited = self._encoder.audited
         done = 0
         for batch in source_for(task.path, self._config).batches(lines, read_options(self._config)):
             self._cut(batch)
@@ -82,10 +81,9 @@ class _TaskRun:
             self._process(batch)
             self._progress(lines.position - done)
             done = lines.position
-        self._progress(task.end - task.start - done)
+        self._progress(task.length - done)
         summary.newlines, summary.digests, summary.damage = lines.newlines, lines.digests, lines.damage
         summary.cleaned = dict(self._cleaner.changed)
-        summary.audited = self._encoder.audited - audited
         return summary
 
     def _tick(self, step: str) -> None:

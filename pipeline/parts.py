@@ -55,7 +55,6 @@ class Summary:
     cleaned: dict[str, int] = field(default_factory=dict)  # step -> documents changed
     digests: list[str] = field(default_factory=list)
     damage: str | None = None
-    audited: int = 0
     engine: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -75,6 +74,12 @@ def count(table: dict[str, list[int]], reason: str, size: int) -> None:
     entry = table.setdefault(reason, [0, 0])
     entry[0] += 1
     entry[1] += size
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write `rows` as JSON lines."""
+    with jsonlines.open(path, "w", dumps=lambda row: orjson.dumps(row).decode()) as out:
+        out.write_all(rows)
 
 
 class PartWriter:
@@ -133,8 +138,7 @@ class PartWriter:
         np.save(self._temporary / "documents.npy", documents)
         for name, rows in (("quarantine.jsonl", self._quarantine), ("rejected.jsonl", self._rejected)):
             if rows:
-                with jsonlines.open(self._temporary / name, "w", dumps=lambda row: orjson.dumps(row).decode()) as out:
-                    out.write_all(rows)
+                write_rows(self._temporary / name, rows)
         summary.documents = len(documents)
         summary.tokens = int(documents["tokens"].sum(dtype=np.int64))
         (self._temporary / SUMMARY).write_text(json.dumps(asdict(summary)))

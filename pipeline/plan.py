@@ -38,6 +38,11 @@ class Task:
         return fingerprint.of_json(value)[:32]
 
     @property
+    def length(self) -> int:
+        """Bytes of the range."""
+        return self.end - self.start
+
+    @property
     def label(self) -> str:
         """The input range, for messages."""
         return f"{self.path} bytes {self.start}-{self.end}"

@@ -129,11 +129,10 @@ class _Run:
             tasks = make_plan(self._inputs, config)
             journal = work.open()
         setup(work.log)
-        if self._up_to_date(tasks, journal):
-            assert self._existing is not None
-            return Result(self._existing, changed=False)
         pending = [task for task in tasks if not work.is_done(task, journal)]
-        with self._pool(pending) as pool:
+        if self._existing is not None and not pending and self._describes_inputs(self._existing, journal):
+            return Result(self._existing, changed=False)
+        with WorkerPool(min(config.worker_count(), len(pending))) as pool:
             with self._timed("tokenizer"):
                 frozen = Tokenizer.load(config.output / TOKENIZER_DIRECTORY) if self._existing else None
                 tokenizer = prepare_tokenizer(config, tasks, work.tokenizer, self._given or frozen)
@@ -149,24 +148,18 @@ class _Run:
         manifest = self._publish(tasks, journal, tokenizer)
         return Result(manifest, changed=True)
 
-    def _up_to_date(self, tasks: list[Task], journal: Journal) -> bool:
-        """Whether the published dataset is what this run would make."""
-        if self._existing is None or journal.published != self._existing.identity:
-            return False
+    def _describes_inputs(self, existing: Manifest, journal: Journal) -> bool:
+        """Whether the published dataset was finished by this work, from these very inputs."""
         names = [(file.name, file.path.stat().st_size) for file in self._inputs]
-        same_inputs = names == [(entry.name, entry.bytes) for entry in self._existing.inputs]
-        return same_inputs and all(self._work.is_done(task, journal) for task in tasks)
-
-    def _pool(self, pending: list[Task]) -> WorkerPool:
-        return WorkerPool(min(self._config.worker_count(), len(pending)))
+        return journal.published == existing.identity and names == [(e.name, e.bytes) for e in existing.inputs]
 
     def _map(
         self, pool: WorkerPool, tasks: list[Task], pending: list[Task], journal: Journal, factory: str | None
     ) -> str | None:
         """Map the `pending` of all `tasks`; the text on which the fast engine was found wrong, or None."""
         config, work = self._config, self._work
-        total = sum(task.end - task.start for task in tasks)
-        left = sum(task.end - task.start for task in pending)
+        total = sum(task.length for task in tasks)
+        left = sum(task.length for task in pending)
         if len(pending) < len(tasks):
             log.info("resuming: %d of %d tasks are done", len(tasks) - len(pending), len(tasks))
         with tqdm(total=total, initial=total - left, unit="B", unit_scale=True, desc="map") as bar:

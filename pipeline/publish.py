@@ -137,12 +137,11 @@ def build_manifest(
         role: RoleEntry(token=tokenizer.id_to_token(number) or "", id=number)
         for role, number in tokenizer.roles.present().items()
     }
-    end = tokenizer.roles.end_of_text
     return Manifest(
         dtype=token_dtype(tokenizer.vocab_size).name,
         vocab_size=tokenizer.vocab_size,
         roles=roles,
-        terminator=[] if end is None else [end],
+        terminator=tokenizer.roles.terminator,
         tokenizer_fingerprint=tokenizer.fingerprint,
         pipeline_fingerprint=fingerprint.of_json(settings),
         settings=settings,

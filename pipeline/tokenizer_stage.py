@@ -56,7 +56,7 @@ def choose_engine(config: PipelineConfig, tokenizer: Tokenizer, factory: str = F
 
 
 def _train(config: PipelineConfig, tasks: list[Task]) -> Tokenizer:
-    total = sum(task.end - task.start for task in tasks)
+    total = sum(task.length for task in tasks)
     with tqdm(total=total, unit="B", unit_scale=True, desc="tokenizer sample", leave=False) as bar:
         texts = list(_sample(config, tasks, bar.update))
     if not texts:
@@ -72,9 +72,9 @@ def _train(config: PipelineConfig, tasks: list[Task]) -> Tokenizer:
 def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int], object]) -> Iterator[str]:
     """Cleaned documents from the start of every task, each task in proportion to its size: the same for every run."""
     cleaner, filters, options = Cleaner(config), build_filters(config), read_options(config)
-    total = sum(task.end - task.start for task in tasks)
+    total = sum(task.length for task in tasks)
     for task in tasks:
-        size = task.end - task.start
+        size = task.length
         # An archive holds more text than bytes, so its share of the budget is what it may give, not what it holds.
         budget = max(1, config.tokenizer_sample_bytes * size // max(1, total))
         lines = task.reader(config)

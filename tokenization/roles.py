@@ -59,6 +59,11 @@ class Roles:
             )
         return value
 
+    @property
+    def terminator(self) -> list[int]:
+        """The ids every document of a dataset ends with: end of text, or none where the tokenizer has no such token."""
+        return [] if self.end_of_text is None else [self.end_of_text]
+
     def present(self) -> dict[str, int]:
         """The roles the tokenizer has."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from pipeline.sources.blocks import LineReader
+from pipeline.sources.blocks import KEPT_OF_OVERSIZE, LineReader
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Document(NamedTuple):
@@ -45,6 +47,15 @@ class ReadOptions:
     text_field: str
     label_field: str
     max_record_bytes: int
+
+
+def common_fault(data: bytes, size: int, unit: str) -> tuple[str, str] | None:
+    """What makes a record of any source unreadable before it is looked into: reason and detail, or None."""
+    if size > len(data):
+        return "record_too_large", f"{size} bytes exceed max_record_bytes; kept the first {KEPT_OF_OVERSIZE}"
+    if data.startswith(BYTE_ORDER_MARK):
+        return "byte_order_mark", f"the {unit} starts with a UTF-8 byte order mark; save the file without it"
+    return None
 
 
 class Source(Protocol):

@@ -7,11 +7,10 @@ from typing import Any
 
 import orjson
 
-from pipeline.sources.base import BadRecord, Batch, Document, ReadOptions
-from pipeline.sources.blocks import KEPT_OF_OVERSIZE, Line, LineReader
+from pipeline.sources.base import BadRecord, Batch, Document, ReadOptions, common_fault
+from pipeline.sources.blocks import Line, LineReader
 from shards.documents import NO_LABEL
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LARGEST_LABEL = 2**31 - 1
 
 
@@ -57,10 +56,8 @@ def _diagnose(line: Line, text_field: str) -> BadRecord:
 
 
 def _reason(line: Line, text_field: str) -> tuple[str, str]:
-    if line.size > len(line.data):
-        return "record_too_large", f"{line.size} bytes exceed max_record_bytes; kept the first {KEPT_OF_OVERSIZE}"
-    if line.data.startswith(BYTE_ORDER_MARK):
-        return "byte_order_mark", "the line starts with a UTF-8 byte order mark; save the file without it"
+    if fault := common_fault(line.data, line.size, "line"):
+        return fault
     try:
         line.data.decode()
     except UnicodeDecodeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from pipeline.sources.base import BadRecord, Batch, Document, ReadOptions
+from pipeline.sources.base import BadRecord, Batch, Document, ReadOptions, common_fault
 from pipeline.sources.blocks import KEPT_OF_OVERSIZE, Line, LineReader
 from shards.documents import NO_LABEL
 
@@ -64,10 +64,8 @@ class _Gathered:
 
 
 def _reason(data: bytes, size: int) -> tuple[str, str]:
-    if size > len(data):
-        return "record_too_large", f"{size} bytes exceed max_record_bytes; kept the first {KEPT_OF_OVERSIZE}"
-    if data.startswith(b"\xef\xbb\xbf"):
-        return "byte_order_mark", "the text starts with a UTF-8 byte order mark; save the file without it"
+    if fault := common_fault(data, size, "text"):
+        return fault
     if b"\0" in data:
         return "nul_byte", "the text holds NUL bytes; is the file UTF-16 or binary?"
     try:

@@ -7,8 +7,10 @@ import hashlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +99,15 @@ def run(tmp_path: Path) -> Run:
         )  # fmt: skip
 
     return start
+
+
+def plain_cleaning(text: str) -> str:
+    """The documented cleaning, written plainly once more."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
+    text = re.sub(r"<br[ \t]*/?>", "\n", text, flags=re.IGNORECASE)
+    text = unicodedata.normalize("NFC", text).strip()
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text))
 
 
 def digests(directory: Path) -> dict[str, str]:

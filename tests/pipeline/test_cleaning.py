@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +9,8 @@ from hypothesis import strategies as st
 from pipeline.cleaning import STEPS, Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.filters.length import LengthFilter
+
+from .conftest import plain_cleaning
 
 TEXT = st.text(
     st.one_of(
@@ -22,14 +21,6 @@ TEXT = st.text(
 )
 
 
-def plain(text: str) -> str:
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
-    text = re.sub(r"<br[ \t]*/?>", "\n", text, flags=re.IGNORECASE)
-    text = unicodedata.normalize("NFC", text).strip()
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text))
-
-
 def clean(*texts: str, **settings: bool) -> list[str]:
     cleaner = Cleaner(PipelineConfig(**settings))  # type: ignore[arg-type]
     return [text.decode() for text in cleaner.clean([text.encode() for text in texts])]
@@ -38,7 +29,7 @@ def clean(*texts: str, **settings: bool) -> list[str]:
 @given(st.lists(TEXT, max_size=5))
 def test_equals_the_documentation_and_is_idempotent(texts: list[str]) -> None:
     cleaned = clean(*texts)
-    assert cleaned == [plain(text) for text in texts]
+    assert cleaned == [plain_cleaning(text) for text in texts]
     assert clean(*cleaned) == cleaned
 
 

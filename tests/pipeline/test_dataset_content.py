@@ -6,7 +6,6 @@ import gzip
 import json
 import re
 import struct
-import unicodedata
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +17,8 @@ import tokenizers
 
 from pipeline.config import PipelineConfig
 from pipeline.process import process
+
+from .conftest import plain_cleaning
 
 SPECIALS = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", "<|mask|>", "<|cls|>", "<|sep|>"]
 
@@ -43,15 +44,6 @@ def read_megatron(prefix: Path) -> list[list[int]]:
             tokens += struct.unpack_from(f"<{lengths[sequence]}{letter}", data, pointers[sequence])
         found.append(tokens)
     return found
-
-
-def clean(text: str) -> str:
-    """The documented cleaning, written plainly once more."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
-    text = re.sub(r"<br[ \t]*/?>", "\n", text, flags=re.IGNORECASE)
-    text = unicodedata.normalize("NFC", text).strip()
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text))
 
 
 @cache
@@ -87,7 +79,7 @@ def check_dataset(output: Path, raw: Path) -> int:
                 body = tokens[: -len(manifest["terminator"])]
                 assert not special & set(body), "a special id inside a document"
                 name = manifest["inputs"][int(record["source"])]["name"]
-                expected = clean(source_text(raw, name, int(record["offset"])))
+                expected = plain_cleaning(source_text(raw, name, int(record["offset"])))
                 assert tokenizer.decode(body, skip_special_tokens=False) == expected
                 count += 1
     return count
