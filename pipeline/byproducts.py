@@ -12,8 +12,8 @@ from foundation import atomic
 from foundation.failpoints import failpoint
 from pipeline.decide import Decisions
 from pipeline.parts import write_rows
-from pipeline.plan import Task
 from pipeline.publish import newline_bases
+from pipeline.sources.base import Task
 from pipeline.stats import split_statistics, unigram_entropy
 from shards.dataset import Dataset
 from shards.manifest import SPLITS, Manifest

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.dedup import is_duplicate
+from pipeline.dedup.exact import is_duplicate
 from pipeline.parts import Part, Summary
 from pipeline.splits import assign_splits, split_keys
 from pipeline.stats import Accounts

@@ -6,18 +6,17 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.cleaning import Cleaner
+from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.encode import Encoder
-from pipeline.filters.chain import build_filters
+from pipeline.filters.chain import FilterChain
 from pipeline.parts import DOCUMENT, PartWriter, Summary, count
-from pipeline.plan import Task, read_options
-from pipeline.sources.base import BadRecord, Batch, Document
+from pipeline.plan import limits
+from pipeline.sources.base import Batch, Task
 from pipeline.sources.registry import source_for
 from tokenization.tokenizer import Tokenizer
 
@@ -64,25 +63,25 @@ class _TaskRun:
         self._task, self._config = task, config
         self._encoder, self._writer, self._progress = encoder, writer, progress
         self._cleaner = Cleaner(config)
-        self._filters = build_filters(config)
+        self._filters = FilterChain(config)
         self._summary = Summary(engine=encoder.name)
         self._left = task.max_records
         self._clock = time.perf_counter()
 
     def run(self) -> Summary:
         summary, task = self._summary, self._task
-        lines = task.reader(self._config)
+        reading = source_for(task.path, task.options).open(task, limits(self._config))
         done = 0
-        for batch in source_for(task.path, self._config).batches(lines, read_options(self._config)):
-            self._cut(batch)
+        for batch in reading:
+            batch = self._cut(batch)
             if self._left == 0:
-                lines.stop()
+                reading.stop()
             self._tick("read")
             self._process(batch)
-            self._progress(lines.position - done)
-            done = lines.position
-        self._progress(task.length - done)
-        summary.newlines, summary.digests, summary.damage = lines.newlines, lines.digests, lines.damage
+            self._progress(reading.position - done)
+            done = reading.position
+        self._progress(task.bytes - done)
+        summary.newlines, summary.digests, summary.damage = reading.newlines, reading.digests, reading.damage
         summary.cleaned = dict(self._cleaner.changed)
         return summary
 
@@ -91,37 +90,33 @@ class _TaskRun:
         self._summary.seconds[step] = self._summary.seconds.get(step, 0.0) + now - self._clock
         self._clock = now
 
-    def _cut(self, batch: Batch) -> None:
-        """Keep only the records up to `max_records`, in input order."""
+    def _cut(self, batch: Batch) -> Batch:
+        """Only the records up to `max_records`, in input order."""
         if self._left is None:
-            return
-        records: list[Document | BadRecord] = [*batch.documents, *batch.bad]
-        order = sorted(records, key=attrgetter("offset"))[: self._left]
-        self._left -= len(order)
-        batch.documents = [record for record in order if isinstance(record, Document)]
-        batch.bad = [record for record in order if isinstance(record, BadRecord)]
+            return batch
+        batch = batch.first(self._left)
+        self._left -= batch.records
+        return batch
 
     def _process(self, batch: Batch) -> None:
         summary = self._summary
         for bad in batch.bad:
             count(summary.quarantined, bad.reason, bad.size)
             self._writer.quarantine(bad)
-        texts = [document.text for document in batch.documents]
-        extracted = [len(text) for text in texts]
+        extracted = [len(text) for text in batch.texts]
         summary.extracted_bytes += sum(extracted)
-        texts = self._cleaner.clean(texts)
+        texts = self._cleaner.clean(batch.texts)
         self._tick("clean")
-        kept = self._filter(batch.documents, texts, extracted)
+        kept, data = self._filter(batch, texts, extracted)
         self._tick("filter")
-        data = [texts[place] for place in kept]
         hashes = np.frombuffer(b"".join([hashlib.sha256(text).digest()[:16] for text in data]), "V16")
         self._tick("hash")
         if kept:
             tokens, lengths = self._encoder.encode(data, hashes)
             self._tick("tokenize")
             documents = np.zeros(len(kept), DOCUMENT)
-            documents["offset"] = [batch.documents[place].offset for place in kept]
-            documents["label"] = [batch.documents[place].label for place in kept]
+            documents["offset"] = [batch.offsets[place] for place in kept]
+            documents["label"] = [batch.labels[place] for place in kept]
             documents["content_hash"] = hashes
             documents["tokens"] = lengths
             documents["extracted_bytes"] = [extracted[place] for place in kept]
@@ -129,16 +124,13 @@ class _TaskRun:
             self._writer.add(tokens, documents)
             self._tick("write")
 
-    def _filter(self, documents: list[Document], texts: list[bytes], extracted: list[int]) -> list[int]:
-        """Places of the documents that pass; the others are counted, and some kept as examples."""
-        kept, rejected = [], self._summary.rejected
-        for place, text in enumerate(texts):
-            reason = next((r for f in self._filters if (r := f.reject(text)) is not None), None)
-            if reason is None:
-                kept.append(place)
-                continue
+    def _filter(self, batch: Batch, texts: list[bytes], extracted: list[int]) -> tuple[list[int], list[bytes]]:
+        """Places and final texts of the documents that pass; the others are counted, and some kept as examples."""
+        verdicts = self._filters.judge(texts)
+        rejected = self._summary.rejected
+        for place, reason in sorted(verdicts.dropped.items()):
             count(rejected, reason, extracted[place])
             if rejected[reason][0] <= self._config.rejected_samples:
-                document = documents[place]
-                self._writer.reject(document.offset, document.line, reason, text.decode())
-        return kept
+                self._writer.reject(batch.offsets[place], batch.lines[place], reason, texts[place].decode())
+        kept = [place for place in range(len(texts)) if place not in verdicts.dropped]
+        return kept, [verdicts.rewritten.get(place, texts[place]) for place in kept]

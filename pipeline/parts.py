@@ -2,6 +2,7 @@
 
 tokens.bin        tokens of its documents back to back, terminators included, in the dataset's dtype
 documents.npy     one DOCUMENT record each
+NAME.npy          further arrays that mapping was asked for (see `PartWriter.add_array`)
 quarantine.jsonl  records that could not be read (only if there are any)
 rejected.jsonl    examples of rejected documents, by reason (only if there are any)
 summary.json      counters, the input's block digests, timings
@@ -91,6 +92,7 @@ class PartWriter:
         self._temporary = atomic.temporary_directory(parts, key)
         self._tokens = (self._temporary / "tokens.bin").open("wb")
         self._documents: list[npt.NDArray[np.void]] = []
+        self._arrays: dict[str, list[npt.NDArray[Any]]] = {}
         self._quarantine: list[dict[str, Any]] = []
         self._rejected: list[dict[str, Any]] = []
 
@@ -101,6 +103,10 @@ class PartWriter:
             self._tokens.write(np.ascontiguousarray(tokens).view(np.uint8).data)
         self._documents.append(documents)
         failpoint("map.mid_part", self._temporary)
+
+    def add_array(self, name: str, values: npt.NDArray[Any]) -> None:
+        """Append `values` (n, …) to the part's array `name`, which is saved as NAME.npy."""
+        self._arrays.setdefault(name, []).append(values)
 
     def quarantine(self, bad: BadRecord) -> None:
         """Keep a record that could not be read, with its raw bytes (the first 64 KiB)."""
@@ -136,6 +142,8 @@ class PartWriter:
         self._tokens.close()
         documents = np.concatenate(self._documents) if self._documents else np.zeros(0, DOCUMENT)
         np.save(self._temporary / "documents.npy", documents)
+        for array, values in self._arrays.items():
+            np.save(self._temporary / f"{array}.npy", np.concatenate(values))
         for name, rows in (("quarantine.jsonl", self._quarantine), ("rejected.jsonl", self._rejected)):
             if rows:
                 write_rows(self._temporary / name, rows)
@@ -168,6 +176,11 @@ class Part:
     def documents(self) -> npt.NDArray[np.void]:
         """Its DOCUMENT records (n,), read into memory."""
         return np.load(self.directory / "documents.npy", allow_pickle=False)  # type: ignore[no-any-return]
+
+    def array(self, name: str) -> npt.NDArray[Any] | None:
+        """Its array `name`, mapped; None when mapping made none."""
+        path = self.directory / f"{name}.npy"
+        return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
 
     def tokens(self, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
         """Its tokens, mapped."""

@@ -19,18 +19,21 @@ from foundation.locks import DirectoryLock
 from foundation.logs import get_logger, setup
 from pipeline import default_corpus
 from pipeline.byproducts import write_byproducts
-from pipeline.config import DEFAULT_INPUT, PipelineConfig, ProcessFlags
+from pipeline.config import PipelineConfig, ProcessFlags
 from pipeline.decide import check_bad_records, decide
 from pipeline.encode import FAST_ENGINE, REFERENCE
+from pipeline.executors.base import Outcome
+from pipeline.executors.local import WorkerPool
 from pipeline.journal import Journal
 from pipeline.map_task import MapSetup
-from pipeline.plan import Task, make_plan
+from pipeline.plan import identify, make_plan
 from pipeline.publish import build_manifest, commit, input_entries, remove_unnamed, write_shards
-from pipeline.sources.registry import InputFile, find_inputs
+from pipeline.settings.inputs import DEFAULT_INPUT
+from pipeline.sources.base import InputFile, Task
+from pipeline.sources.registry import find_inputs
 from pipeline.summary import summary
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
 from pipeline.work import Work, lock_path
-from pipeline.workers import Outcome, WorkerPool
 from shards.manifest import FILE_NAME, TOKENIZER_DIRECTORY, Manifest
 from shards.megatron import token_dtype
 from tokenization.tokenizer import Tokenizer
@@ -50,7 +53,7 @@ def process(
     config: PipelineConfig, resume: bool = False, overwrite: bool = False, engine_factory: str = FAST_ENGINE
 ) -> Result:
     """Make, continue or update the dataset `config.output`. Raises `UserError` when it must not or cannot be done."""
-    inputs = find_inputs(config.input)
+    inputs = find_inputs(config)
     settings = config.settings()
     given = Tokenizer.load(config.tokenizer) if config.tokenizer else None
     settings["tokenizer"] = given.fingerprint if given else "trained"
@@ -150,7 +153,7 @@ class _Run:
 
     def _describes_inputs(self, existing: Manifest, journal: Journal) -> bool:
         """Whether the published dataset was finished by this work, from these very inputs."""
-        names = [(file.name, file.path.stat().st_size) for file in self._inputs]
+        names = [(file.name, identify(file.path).size) for file in self._inputs]
         return journal.published == existing.identity and names == [(e.name, e.bytes) for e in existing.inputs]
 
     def _map(
@@ -158,8 +161,8 @@ class _Run:
     ) -> str | None:
         """Map the `pending` of all `tasks`; the text on which the fast engine was found wrong, or None."""
         config, work = self._config, self._work
-        total = sum(task.length for task in tasks)
-        left = sum(task.length for task in pending)
+        total = sum(task.bytes for task in tasks)
+        left = sum(task.bytes for task in pending)
         if len(pending) < len(tasks):
             log.info("resuming: %d of %d tasks are done", len(tasks) - len(pending), len(tasks))
         with tqdm(total=total, initial=total - left, unit="B", unit_scale=True, desc="map") as bar:

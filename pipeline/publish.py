@@ -23,8 +23,7 @@ from foundation.failpoints import failpoint
 from pipeline.config import PipelineConfig
 from pipeline.decide import Decisions
 from pipeline.parts import Summary
-from pipeline.plan import Task
-from pipeline.sources.registry import InputFile
+from pipeline.sources.base import InputFile, Task
 from shards.documents import RECORD
 from shards.manifest import (
     FILE_NAME,
@@ -47,13 +46,13 @@ RUN_TOKENS = 1 << 20
 def input_entries(inputs: list[InputFile], tasks: list[Task], digests: list[list[str]]) -> list[InputEntry]:
     """The manifest's entries of the input files, from the block digests that mapping each task gave."""
     blocks: list[list[str]] = [[] for _ in inputs]
+    sizes = [0 for _ in inputs]
     for task, values in zip(tasks, digests, strict=True):
         blocks[task.source].extend(values)
+        sizes[task.source] = task.identity.size
     return [
-        InputEntry(
-            name=file.name, bytes=file.path.stat().st_size, fingerprint=fingerprint.of_bytes("".join(b).encode())
-        )
-        for file, b in zip(inputs, blocks, strict=True)
+        InputEntry(name=file.name, bytes=sizes[number], fingerprint=fingerprint.of_bytes("".join(b).encode()))
+        for number, (file, b) in enumerate(zip(inputs, blocks, strict=True))
     ]
 
 

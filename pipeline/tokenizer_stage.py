@@ -11,11 +11,12 @@ from tqdm import tqdm
 from foundation import atomic
 from foundation.errors import UserError
 from foundation.logs import get_logger
-from pipeline.cleaning import Cleaner
+from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.encode import FAST_ENGINE, fast_engine
-from pipeline.filters.chain import build_filters
-from pipeline.plan import Task, read_options
+from pipeline.filters.chain import FilterChain
+from pipeline.plan import limits
+from pipeline.sources.base import Task
 from pipeline.sources.registry import source_for
 from tokenization.engines import audit
 from tokenization.tokenizer import Tokenizer
@@ -56,7 +57,7 @@ def choose_engine(config: PipelineConfig, tokenizer: Tokenizer, factory: str = F
 
 
 def _train(config: PipelineConfig, tasks: list[Task]) -> Tokenizer:
-    total = sum(task.length for task in tasks)
+    total = sum(task.bytes for task in tasks)
     with tqdm(total=total, unit="B", unit_scale=True, desc="tokenizer sample", leave=False) as bar:
         texts = list(_sample(config, tasks, bar.update))
     if not texts:
@@ -71,18 +72,20 @@ def _train(config: PipelineConfig, tasks: list[Task]) -> Tokenizer:
 
 def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int], object]) -> Iterator[str]:
     """Cleaned documents from the start of every task, each task in proportion to its size: the same for every run."""
-    cleaner, filters, options = Cleaner(config), build_filters(config), read_options(config)
-    total = sum(task.length for task in tasks)
+    cleaner, filters = Cleaner(config), FilterChain(config)
+    total = sum(task.bytes for task in tasks)
     for task in tasks:
-        size = task.length
         # An archive holds more text than bytes, so its share of the budget is what it may give, not what it holds.
-        budget = max(1, config.tokenizer_sample_bytes * size // max(1, total))
-        lines = task.reader(config)
-        for batch in source_for(task.path, config).batches(lines, options):
-            for text in cleaner.clean([document.text for document in batch.documents]):
-                if budget > 0 and all(f.reject(text) is None for f in filters):
+        budget = max(1, config.tokenizer_sample_bytes * task.bytes // max(1, total))
+        reading = source_for(task.path, task.options).open(task, limits(config))
+        for batch in reading:
+            texts = cleaner.clean(batch.texts)
+            verdicts = filters.judge(texts)
+            for place, text in enumerate(texts):
+                if budget > 0 and place not in verdicts.dropped:
+                    text = verdicts.rewritten.get(place, text)
                     budget -= len(text)
                     yield text.decode()
             if budget <= 0:
-                lines.stop()
-        progress(size)
+                reading.stop()
+        progress(task.bytes)

@@ -11,7 +11,7 @@ from foundation import atomic, fingerprint
 from pipeline.config import PipelineConfig
 from pipeline.journal import Journal
 from pipeline.parts import Part
-from pipeline.plan import Task
+from pipeline.sources.base import Task
 
 WORK_DIRECTORY = ".work"
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from pipeline.filters.base import TextBatch, Verdicts
+
 
 class LengthFilter:
     """Reasons: `empty`, `too_short`, `too_long`."""
@@ -10,12 +14,16 @@ class LengthFilter:
         self._min = min_chars
         self._max = max_chars
 
-    def reject(self, text: bytes) -> str | None:
-        """See `Filter.reject`."""
-        size = len(text)
-        if size >= 4 * self._min and (self._max is None or size <= self._max):
-            return None  # a character takes one to four bytes: no need to count them
-        length = size if text.isascii() else len(text.decode())
+    def judge(self, batch: TextBatch) -> Verdicts:
+        """See `Filter.judge`."""
+        suspect = batch.lengths < 4 * self._min  # a character takes one to four bytes: the rest need not be counted
+        if self._max is not None:
+            suspect |= batch.lengths > self._max
+        reasons = {place: self._reason(batch.texts[place]) for place in np.flatnonzero(suspect).tolist()}
+        return Verdicts({place: reason for place, reason in reasons.items() if reason})
+
+    def _reason(self, text: bytes) -> str | None:
+        length = len(text) if text.isascii() else len(text.decode())
         if length < self._min:
             return "too_short" if text else "empty"
         return "too_long" if self._max is not None and length > self._max else None

@@ -1,24 +1,102 @@
-"""What a source hands on: documents that were read and records that could not be."""
+"""The contract of the sources: inputs, tasks, and what a reading hands on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-from pipeline.sources.blocks import KEPT_OF_OVERSIZE, LineReader
+from foundation import fingerprint
+from pipeline.settings.inputs import Unit
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+KEPT_OF_OVERSIZE = 4096
 
 
-class Document(NamedTuple):
-    """One extracted text, in UTF-8. `offset`: byte offset of its record in the decompressed file; `line`: line
-    number within the task, from 0."""
+class InputChanged(Exception):
+    """An input is not the one that was planned."""
 
-    offset: int
-    line: int
-    text: bytes
-    label: int
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How one input is read and what becomes of its documents."""
+
+    text_field: str
+    label_field: str
+    text_documents: Unit
+    split: str | None = None
+    weight: float = 1.0
+
+    def reading(self) -> dict[str, Any]:
+        """The options that change what reading and mapping give."""
+        return {key: value for key, value in asdict(self).items() if key not in ("split", "weight")}
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input. `path` is a local path or a URL; `name` is how the dataset names it: relative to what the user gave,
+    never a whole local path."""
+
+    path: str
+    name: str
+    options: InputOptions
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of every reader."""
+
+    max_record_bytes: int
+    block_bytes: int
+
+
+class Identity(NamedTuple):
+    """What an input was when it was planned: bytes, time of change (or a store's version tag), a few probed blocks."""
+
+    size: int
+    stamp: str
+    probe: str
+
+
+class Piece(NamedTuple):
+    """A part of an input that one task reads: [start, end) in the source's own units (bytes, row groups, files), and
+    how many bytes of input it stands for."""
+
+    start: int
+    end: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of input `source` (its number). `max_records` stops earlier (None: read all)."""
+
+    source: int
+    path: str
+    start: int
+    end: int
+    bytes: int
+    identity: Identity
+    options: InputOptions
+    max_records: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the task's part: from the input's identity and the range, not from its place among the inputs."""
+        value = {
+            "identity": list(self.identity),
+            "range": [self.start, self.end],
+            "options": self.options.reading(),
+            "max_records": self.max_records,
+            "format": Path(self.path).suffixes[-2:],
+        }
+        return fingerprint.of_json(value)[:32]
+
+    @property
+    def label(self) -> str:
+        """The input range, for messages."""
+        return f"{self.path} [{self.start}, {self.end})"
 
 
 class BadRecord(NamedTuple):
@@ -32,21 +110,82 @@ class BadRecord(NamedTuple):
     raw: bytes
 
 
+Conversation = tuple[tuple[str, bytes], ...]
+"""(role, content in UTF-8) of each message."""
+
+
 @dataclass
 class Batch:
-    """A run of records in input order."""
+    """A run of records in input order, as columns.
 
-    documents: list[Document] = field(default_factory=list)
+    `texts`: the extracted texts in UTF-8; `offsets`: where each record begins (byte in the decompressed file, or row,
+    or file number); `lines`: line number within the task, from 0; `labels`: class label, NO_LABEL for none;
+    `conversations`: for chat records, of which `texts` then holds the contents joined by line feeds.
+    """
+
+    texts: list[bytes] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
     bad: list[BadRecord] = field(default_factory=list)
+    conversations: list[Conversation] | None = None
+
+    def add(self, text: bytes, offset: int, line: int, label: int) -> None:
+        """Append one document."""
+        self.texts.append(text)
+        self.offsets.append(offset)
+        self.lines.append(line)
+        self.labels.append(label)
+
+    @property
+    def records(self) -> int:
+        """Documents and bad records."""
+        return len(self.texts) + len(self.bad)
+
+    def first(self, limit: int) -> Batch:
+        """The first `limit` records in input order."""
+        if self.records <= limit:
+            return self
+        offsets = sorted([*self.offsets, *(bad.offset for bad in self.bad)])
+        border = offsets[limit]  # offsets of records differ
+        count = sum(offset < border for offset in self.offsets)
+        return Batch(
+            self.texts[:count], self.offsets[:count], self.lines[:count], self.labels[:count],
+            [bad for bad in self.bad if bad.offset < border],
+            None if self.conversations is None else self.conversations[:count],
+        )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """What a reader needs to know of the configuration."""
+class Reading(Protocol):
+    """One task being read. Iterating gives its batches, in order, about a megabyte each; the attributes tell what was
+    read, and are final after the iteration. Raises `InputChanged`."""
 
-    text_field: str
-    label_field: str
-    max_record_bytes: int
+    position: int
+    """Input bytes used so far (compressed ones for an archive)."""
+    newlines: int
+    """Lines in the piece."""
+    digests: list[str]
+    """SHA-256 of the piece's consecutive blocks, for the input's fingerprint."""
+    damage: str | None
+    """Why reading ended early."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def stop(self) -> None:
+        """Enough was read: give no more documents, only finish the fingerprint."""
+        ...
+
+
+class Source(Protocol):
+    """Reads one format."""
+
+    def plan(self, file: InputFile, identity: Identity, limits: Limits) -> list[Piece]:
+        """Cut an input into pieces."""
+        ...
+
+    def open(self, task: Task, limits: Limits) -> Reading:
+        """Begin to read a task."""
+        ...
 
 
 def common_fault(data: bytes, size: int, unit: str) -> tuple[str, str] | None:
@@ -56,14 +195,3 @@ def common_fault(data: bytes, size: int, unit: str) -> tuple[str, str] | None:
     if data.startswith(BYTE_ORDER_MARK):
         return "byte_order_mark", f"the {unit} starts with a UTF-8 byte order mark; save the file without it"
     return None
-
-
-class Source(Protocol):
-    """Turns the lines of one task into documents."""
-
-    splittable: bool
-    """Whether every line is a record of its own, so that a plain file can be cut at any line."""
-
-    def batches(self, lines: LineReader, options: ReadOptions) -> Iterator[Batch]:
-        """Documents and bad records, in order, about a megabyte at a time."""
-        ...

@@ -16,13 +16,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from foundation import atomic
+from pipeline.sources.base import KEPT_OF_OVERSIZE, InputChanged, Limits, Task
 
 CHUNK = 1 << 20
-KEPT_OF_OVERSIZE = 4096
-
-
-class InputChanged(Exception):
-    """A file is not the one that was planned."""
 
 
 class Line(NamedTuple):
@@ -35,16 +31,16 @@ class Line(NamedTuple):
 
 
 class LineReader:
-    """Iterates batches of lines of bytes [start, end) of `path`; after the iteration the attributes say what was read.
+    """`groups` iterates batches of lines of a task's bytes; after the iteration the attributes say what was read.
 
-    `size` and `mtime_ns` are those of the plan; `InputChanged` is raised when the file has others before or after.
+    `InputChanged` is raised when the file's size or time differs from the plan's before or after.
     """
 
-    def __init__(self, path: Path, start: int, end: int, size: int, mtime_ns: int, limit: int, block: int) -> None:
-        self.path, self.start, self.end = path, start, end
-        self.limit = limit
-        self._expected = (size, mtime_ns)
-        self._size, self._block = size, block
+    def __init__(self, task: Task, limits: Limits) -> None:
+        self.path, self.start, self.end = Path(task.path), task.start, task.end
+        self.limit = limits.max_record_bytes
+        self._expected = (task.identity.size, task.identity.stamp)
+        self._block = limits.block_bytes
         self.digests: list[str] = []
         self.newlines = 0
         self.position = 0  # input bytes read so far, compressed ones for an archive
@@ -55,7 +51,8 @@ class LineReader:
         """Enough was read: give no more lines, only finish the fingerprint."""
         self._stopped = True
 
-    def __iter__(self) -> Iterator[list[Line]]:
+    def groups(self) -> Iterator[list[Line]]:
+        """The lines, as they end within chunks of the file."""
         with atomic.naming(self.path), self.path.open("rb", buffering=0) as file:
             self._check(file.fileno())
             yield from self._gzip_lines(file) if self.path.suffix == ".gz" else self._plain_lines(file)
@@ -63,7 +60,7 @@ class LineReader:
 
     def _check(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
-        if (status.st_size, status.st_mtime_ns) != self._expected:
+        if (status.st_size, str(status.st_mtime_ns)) != self._expected:
             raise InputChanged(str(self.path))
 
     def _plain_lines(self, file: io.FileIO) -> Iterator[list[Line]]:

@@ -7,26 +7,27 @@ from typing import Any
 
 import orjson
 
-from pipeline.sources.base import BadRecord, Batch, Document, ReadOptions, common_fault
+from pipeline.sources.base import BadRecord, Batch, InputOptions, Limits, common_fault
 from pipeline.sources.blocks import Line, LineReader
+from pipeline.sources.lines import LineSource
 from shards.documents import NO_LABEL
 
 _LARGEST_LABEL = 2**31 - 1
 
 
-class JsonLinesSource:
+class JsonLinesSource(LineSource):
     """Blank lines are no records; everything else is a document or a bad record."""
 
     splittable = True
 
-    def batches(self, lines: LineReader, options: ReadOptions) -> Iterator[Batch]:
-        """See `Source.batches`."""
-        for group in lines:
+    def batches(self, lines: LineReader, options: InputOptions, limits: Limits) -> Iterator[Batch]:
+        """See `LineSource.batches`."""
+        for group in lines.groups():
             yield self._batch(group, options)
 
-    def _batch(self, group: list[Line], options: ReadOptions) -> Batch:
+    def _batch(self, group: list[Line], options: InputOptions) -> Batch:
         batch = Batch()
-        documents, loads = batch.documents, orjson.loads
+        loads = orjson.loads
         text_field, label_field = options.text_field, options.label_field
         for line in group:
             offset, number, data, size = line
@@ -41,7 +42,7 @@ class JsonLinesSource:
                     continue
                 batch.bad.append(_diagnose(line, text_field))
                 continue
-            documents.append(Document(offset, number, text.encode(), label if _is_label(label) else NO_LABEL))
+            batch.add(text.encode(), offset, number, label if _is_label(label) else NO_LABEL)
         return batch
 
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
-from pipeline.sources.base import BadRecord, Batch, Document, ReadOptions, common_fault
-from pipeline.sources.blocks import KEPT_OF_OVERSIZE, Line, LineReader
+from pipeline.settings.inputs import Unit
+from pipeline.sources.base import KEPT_OF_OVERSIZE, BadRecord, Batch, InputOptions, Limits, common_fault
+from pipeline.sources.blocks import Line, LineReader
+from pipeline.sources.lines import LineSource
 from shards.documents import NO_LABEL
 
-Unit = Literal["paragraph", "line", "file"]
 
-
-class TextSource:
+class TextSource(LineSource):
     """Blank lines alone are no documents. Line ends are kept as they are; cleaning unifies them."""
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
         self.splittable = unit == "line"
 
-    def batches(self, lines: LineReader, options: ReadOptions) -> Iterator[Batch]:
-        """See `Source.batches`."""
-        gathered = _Gathered(options.max_record_bytes)
-        for group in lines:
+    def batches(self, lines: LineReader, options: InputOptions, limits: Limits) -> Iterator[Batch]:
+        """See `LineSource.batches`."""
+        gathered = _Gathered(limits.max_record_bytes)
+        for group in lines.groups():
             batch = Batch()
             for line in group:
                 blank = line.size == len(line.data) and not line.data.strip()
@@ -60,7 +59,7 @@ class _Gathered:
             kept = data if size == len(data) else data[:KEPT_OF_OVERSIZE]
             batch.bad.append(BadRecord(first.offset, first.number, size, reason, detail, kept))
         else:
-            batch.documents.append(Document(first.offset, first.number, data, NO_LABEL))
+            batch.add(data, first.offset, first.number, NO_LABEL)
 
 
 def _reason(data: bytes, size: int) -> tuple[str, str]:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cleaning import STEPS, Cleaner
+from pipeline.cleaning.cleaner import STEPS, Cleaner
 from pipeline.config import PipelineConfig
+from pipeline.filters.base import TextBatch
 from pipeline.filters.length import LengthFilter
 
 from .conftest import plain_cleaning
@@ -54,7 +55,7 @@ def test_each_step_alone(step: str, before: str, after: str) -> None:
 @given(TEXT, st.integers(1, 20), st.integers(0, 20) | st.none())
 def test_length_filter(text: str, low: int, span: int | None) -> None:
     high = None if span is None else low + span
-    reason = LengthFilter(low, high).reject(text.encode())
+    reason = LengthFilter(low, high).judge(TextBatch([text.encode()])).dropped.get(0)
     length = len(text)
     if length < low:
         assert reason == ("too_short" if text else "empty")

@@ -15,29 +15,20 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from foundation.failpoints import failpoint
 from foundation.logs import get_logger
 from pipeline.encode import AuditMismatch
+from pipeline.executors.base import ATTEMPTS, Outcome
 from pipeline.map_task import Mapper, MapSetup
-from pipeline.plan import Task
-from pipeline.sources.blocks import InputChanged
+from pipeline.sources.base import InputChanged, Task
 
-ATTEMPTS = 3
 PROGRESS_INTERVAL = 0.1
 log = get_logger("pipeline.workers")
-
-
-@dataclass
-class Outcome:
-    """What a run of tasks came to, besides the parts it committed."""
-
-    mismatch: str | None = None
-    changed: set[str] = field(default_factory=set)
-    failed: list[tuple[Task, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -108,7 +99,7 @@ class WorkerPool:
     def _assign(self, worker: _Worker, outcome: Outcome) -> bool:
         while self._queue:
             task = self._queue.popleft()
-            if str(task.path) in outcome.changed:
+            if task.path in outcome.changed:
                 continue
             worker.task = task
             self._send(worker, task)
@@ -215,7 +206,7 @@ class _Reporter:
 
 def _map_one(mapper: Mapper, task: Task, report: _Reporter) -> tuple[str, object]:
     try:
-        failpoint("map.start", task.path)
+        failpoint("map.start", Path(task.path))
         mapper.run(task, report)
         report.flush()
     except AuditMismatch as error:

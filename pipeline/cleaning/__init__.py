@@ -1,0 +1,1 @@
+"""Cleaning: steps on UTF-8 bytes, run on whole batches."""

@@ -1,0 +1,1 @@
+"""Deduplication: documents that say the same, exactly or nearly."""

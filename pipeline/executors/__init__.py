@@ -1,0 +1,1 @@
+"""Executors: where map tasks run. `base` says what every one of them offers."""

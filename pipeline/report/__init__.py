@@ -1,0 +1,1 @@
+"""The report: a page for people about what became of their text."""

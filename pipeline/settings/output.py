@@ -1,0 +1,25 @@
+"""What is published and what stands beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from foundation.quantities import Count
+from pipeline.settings.base import Settings
+
+
+class OutputSettings(Settings):
+    """The dataset, its splits and its shards."""
+
+    NEUTRAL: ClassVar[frozenset[str]] = frozenset({"output"})
+
+    output: Path = Field(Path("dataset/demo"), description="dataset directory to make")
+    val_fraction: float = Field(0.02, ge=0, lt=1, description="share of documents for the validation split")
+    test_fraction: float = Field(0.0, ge=0, lt=1, description="share of documents for the test split")
+    max_val_tokens: Count = Field(250_000, ge=1, description="most tokens in the validation or the test split")
+    shard_tokens: Count = Field(100_000_000, ge=1, description="most tokens in one shard file")
+    rejected_samples: int = Field(100, ge=0, description="rejected documents kept as examples, for each reason")
+    seed: int = Field(1234, ge=0, description="seed of the splits")
