@@ -98,16 +98,23 @@ def _collect_lines(node: Any, prefix: tuple[str, ...], lines: dict[tuple[str, ..
 
 
 def load_config(
-    prog: str, description: str, sections: Mapping[str, type[Section]], flags: type[Section], argv: Sequence[str]
+    prog: str,
+    description: str,
+    sections: Mapping[str, type[Section]],
+    flags: type[Section],
+    argv: Sequence[str],
+    background: Mapping[str, type[Section]] | None = None,
 ) -> Loaded:
     """Merge defaults, the YAML file and `argv` into the sections of one command.
 
+    Sections in `background` are read from the file, but their leaves are no flags of this command.
     `--config FILE` names the YAML file (default: config.yaml in the current directory, if there);
     `--print_config` prints the merged result and exits. Raises one `UserError` that lists every problem.
     """
-    flag_set = FlagSet(sections, flags)
+    flag_set = FlagSet(sections, flags, reads_file=bool(sections or background))
     parsed = parse_flags(prog, description, flag_set, argv)
-    path = parsed.config or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    sections = {**sections, **(background or {})}
+    path = parsed.config or (DEFAULT_FILE if flag_set.reads_file and DEFAULT_FILE.is_file() else None)
     document, lines = read_yaml(path) if path else ({}, {})
     problems: list[str] = []
     merged = _yaml_sections(document, lines, path, sections, problems)

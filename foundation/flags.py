@@ -21,7 +21,8 @@ RESERVED = ("config", "print_config", "help")
 class FlagSet:
     """The leaves of a command's sections and of its own flags; a leaf's name is unique among them."""
 
-    def __init__(self, sections: Mapping[str, type[Section]], flags: type[Section]) -> None:
+    def __init__(self, sections: Mapping[str, type[Section]], flags: type[Section], reads_file: bool = True) -> None:
+        self.reads_file = reads_file
         self.owner: dict[str, str | None] = {}
         self.groups: list[tuple[str, type[Section]]] = []
         for name, kind in [*sections.items(), ("", flags)]:
@@ -78,6 +79,8 @@ def _spellings(leaf: str, aliases: Sequence[str]) -> list[str]:
 
 
 def _help(field: FieldInfo) -> str:
+    if field.is_required():
+        return f"{field.description or ''} (required)".replace("%", "%%")
     default = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, (list, tuple)):
         default = " ".join(str(item) for item in default) or "none"
@@ -85,8 +88,11 @@ def _help(field: FieldInfo) -> str:
     return text.replace("%", "%%")
 
 
-def _add(group: Any, leaf: str, field: FieldInfo, aliases: Sequence[str]) -> None:
-    names = _spellings(leaf, aliases)
+def _add(group: Any, leaf: str, field: FieldInfo, kind: type[Section]) -> None:
+    if leaf in kind.positional:
+        group.add_argument(leaf, nargs="?", metavar=leaf.upper(), default=argparse.SUPPRESS, help=_help(field))
+        return
+    names = _spellings(leaf, kind.aliases.get(leaf, ()))
     options: dict[str, Any] = {"dest": leaf, "default": argparse.SUPPRESS, "help": _help(field)}
     if _bare(field.annotation) is bool:
         group.add_argument(*names, nargs="?", const=True, metavar="BOOL", **options)
@@ -104,22 +110,24 @@ def _add(group: Any, leaf: str, field: FieldInfo, aliases: Sequence[str]) -> Non
 def parse_flags(prog: str, description: str, flag_set: FlagSet, argv: Sequence[str]) -> ParsedFlags:
     """Parse `argv`; values stay text here and are typed by their configuration models. `--help` exits 0."""
     parser = _Parser(prog=prog, description=description, allow_abbrev=False)
-    parser.add_argument("--config", metavar="FILE", help="YAML file with the sections (default: config.yaml if there)")
-    parser.add_argument(
-        "--print_config", "--print-config", action="store_true", help="print the merged configuration and exit"
-    )
+    if flag_set.reads_file:
+        parser.add_argument("--config", metavar="FILE", help="YAML file of settings (default: config.yaml if there)")
+        parser.add_argument(
+            "--print_config", "--print-config", action="store_true", help="print the merged configuration and exit"
+        )
     nullable: dict[str, bool] = {}
     for name, kind in flag_set.groups:
         group = parser.add_argument_group(f"section {name!r} of the configuration" if name else "this command only")
         for leaf, field in kind.model_fields.items():
-            _add(group, leaf, field, kind.aliases.get(leaf, ()))
+            _add(group, leaf, field, kind)
             nullable[leaf] = _accepts_none(field)
     namespace, unknown = parser.parse_known_args(argv)
     if unknown:
         _refuse_unknown(prog, unknown, flag_set)
     values = vars(namespace)
-    config = values.pop("config")
-    print_config = values.pop("print_config")
+    _refuse_missing(prog, flag_set.groups[-1][1], values)
+    config = values.pop("config", None)
+    print_config = values.pop("print_config", False)
     for leaf, value in values.items():
         if nullable[leaf] and value in ("null", "none", "None", ["null"]):
             values[leaf] = None
@@ -133,3 +141,11 @@ def _refuse_unknown(prog: str, unknown: Sequence[str], flag_set: FlagSet) -> NoR
         hint = did_you_mean(name, [*flag_set.owner, *RESERVED], prefix="--") if word.startswith("-") else ""
         problems.append(f"unknown option {word!r}{hint}")
     raise UserError("; ".join(problems) + f". `{prog} --help` lists every option")
+
+
+def _refuse_missing(prog: str, own: type[Section], values: Mapping[str, Any]) -> None:
+    """What only the command line can say must be there; the fields of sections may come from the YAML file."""
+    missing = [leaf for leaf, field in own.model_fields.items() if field.is_required() and leaf not in values]
+    if missing:
+        names = [leaf.upper() if leaf in own.positional else f"--{leaf}" for leaf in missing]
+        raise UserError(f"{prog} needs {' and '.join(names)}; `{prog} --help` lists every option")

@@ -13,3 +13,5 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
     aliases: ClassVar[Mapping[str, Sequence[str]]] = {}
+    positional: ClassVar[Sequence[str]] = ()
+    """Fields that the command line takes by their place; they come before the flags."""
