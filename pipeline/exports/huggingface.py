@@ -1,0 +1,77 @@
+"""A Hugging Face dataset of token ids: Parquet files that `datasets.load_dataset(DIRECTORY)` reads as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from pipeline.exports.base import Exported, document_runs, records_of, run_tokens
+from shards.dataset import Shard
+from shards.documents import NO_LABEL
+from shards.manifest import TOKENIZER_DIRECTORY
+
+ROW_GROUP_TOKENS = 1 << 22
+_NAMES = {"val": "validation"}
+"""The hub calls the validation split so."""
+
+
+def check(exported: Exported) -> None:
+    """Every dataset can be written so: ids are int32."""
+
+
+def write(exported: Exported, directory: Path, progress: Callable[[int], object]) -> None:
+    """Write data/SPLIT-I-of-N.parquet (one a shard), the tokenizer, and a README.md that names the files' splits.
+
+    Columns: `input_ids` (list of int32, terminator included), `source` (name of the input file), and `label` (int32,
+    null for none) where the dataset has labels.
+    """
+    (directory / "data").mkdir()
+    schema = _schema(exported)
+    for split, dataset in exported.splits.items():
+        name, count = _NAMES.get(split, split), len(dataset.shards)
+        for number, shard in enumerate(dataset.shards):
+            path = directory / "data" / f"{name}-{number:05d}-of-{count:05d}.parquet"
+            with parquet.ParquetWriter(path, schema, compression="zstd") as out:
+                for first, last in document_runs(shard, ROW_GROUP_TOKENS):
+                    out.write_table(_table(exported, schema, shard, first, last))
+                    progress(int(shard.lengths[first:last].sum(dtype=np.int64)))
+    for file, data in exported.tokenizer.files().items():
+        (directory / TOKENIZER_DIRECTORY).mkdir(exist_ok=True)
+        (directory / TOKENIZER_DIRECTORY / file).write_bytes(data)
+    (directory / "README.md").write_text(_card(exported), encoding="utf-8")
+
+
+def _schema(exported: Exported) -> pa.Schema:
+    fields = [("input_ids", pa.list_(pa.int32())), ("source", pa.string())]
+    if exported.labelled:
+        fields.append(("label", pa.int32()))
+    return pa.schema(fields)
+
+
+def _table(exported: Exported, schema: pa.Schema, shard: Shard, first: int, last: int) -> pa.Table:
+    tokens = pa.array(run_tokens(shard, first, last).astype(np.int32))
+    offsets = np.concatenate([[0], np.cumsum(shard.lengths[first:last], dtype=np.int32)]).astype(np.int32)
+    records = records_of(shard)[first:last]
+    sources = pa.DictionaryArray.from_arrays(
+        pa.array(records["source"].astype(np.int32)), pa.array(exported.source_names, pa.string())
+    )
+    columns = [pa.ListArray.from_arrays(pa.array(offsets), tokens), sources.cast(pa.string())]
+    if "label" in schema.names:
+        labels = records["label"].astype(np.int32)
+        columns.append(pa.array(labels, mask=labels == NO_LABEL))
+    return pa.table(columns, schema=schema)
+
+
+def _card(exported: Exported) -> str:
+    """A dataset card whose header tells `datasets` which files belong to which split."""
+    lines = ["---", "configs:", "- config_name: default", "  data_files:"]
+    for split in exported.splits:
+        name = _NAMES.get(split, split)
+        lines += [f"  - split: {name}", f"    path: data/{name}-*.parquet"]
+    lines += ["---", "", "Token ids of documents, made with MateConv. The tokenizer is in `tokenizer/`;"]
+    lines += [f"each document ends with {exported.manifest.terminator or 'no terminator'}."]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,131 @@
+"""Exports read back by the programs they are made for."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foundation.errors import UserError
+from pipeline.config import PipelineConfig
+from pipeline.export import export, main
+from pipeline.process import process
+from shards.dataset import Dataset
+from shards.manifest import Manifest
+from tokenization.tokenizer import Tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def made(corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset of several shards and all three splits; read only."""
+    output = tmp_path_factory.mktemp("made") / "dataset" / "x"
+    process(
+        PipelineConfig(
+            input=[str(corpus)], output=output, tokenizer=tokenizer, workers=1,
+            shard_tokens=3000, val_fraction=0.1, test_fraction=0.05, max_bad_fraction=0.2,
+        )
+    )  # fmt: skip
+    return output
+
+
+def documents(dataset: Path, split: str) -> list[list[int]]:
+    opened = Dataset.open(dataset, split)
+    return [opened.document(number).tolist() for number in range(opened.documents)]
+
+
+def test_nanogpt_reads_the_tokens_in_order(made: Path, tmp_path: Path) -> None:
+    place = export(made, "nanogpt", tmp_path / "nano")
+    assert sorted(p.name for p in place.iterdir()) == ["meta.pkl", "test.bin", "train.bin", "val.bin"]
+    for split in ("train", "val", "test"):
+        flat = np.memmap(place / f"{split}.bin", dtype=np.uint16, mode="r")  # as nanoGPT's train.py opens it
+        assert flat.tolist() == [token for document in documents(made, split) for token in document]
+
+
+def test_nanogpt_meta_serves_its_sample_script(made: Path, tmp_path: Path) -> None:
+    meta = pickle.loads((export(made, "nanogpt", tmp_path / "nano") / "meta.pkl").read_bytes())
+    assert meta["vocab_size"] == Manifest.load(made).vocab_size
+    prompt = "\nthe rain"
+    ids = [meta["stoi"][character] for character in prompt]
+    assert "".join(meta["itos"][number] for number in ids) == prompt
+
+
+def test_nanogpt_refuses_ids_that_do_not_fit(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = Manifest.load(made).model_copy(update={"vocab_size": 65537})
+    monkeypatch.setattr(Manifest, "load", lambda _: large)
+    with pytest.raises(UserError, match=r"65,537 tokens does not fit nanoGPT's uint16.*huggingface"):
+        export(made, "nanogpt", tmp_path / "nano")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_datasets_library_loads_it(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    place = export(made, "huggingface", tmp_path / "hub")
+    loaded = datasets.load_dataset(str(place), cache_dir=str(tmp_path / "cache"))
+    names = [entry.name for entry in Manifest.load(made).inputs]
+    assert sorted(loaded) == ["test", "train", "validation"]
+    for split, ours in (("train", "train"), ("validation", "val"), ("test", "test")):
+        opened = Dataset.open(made, ours)
+        assert loaded[split]["input_ids"][:] == documents(made, ours)
+        records = [opened.record(number) for number in range(opened.documents)]
+        assert loaded[split]["source"][:] == [names[record["source"]] for record in records]
+        labels = [None if record["label"] < 0 else int(record["label"]) for record in records]
+        assert loaded[split]["label"][:] == labels and set(labels) - {None}
+    again = Tokenizer.load(place / "tokenizer")
+    assert again.fingerprint == Manifest.load(made).tokenizer_fingerprint
+
+
+def test_jsonl_is_the_cleaned_text(made: Path, tmp_path: Path) -> None:
+    place = export(made, "jsonl", tmp_path / "text")
+    tokenizer = Tokenizer.load(made / "tokenizer")
+    for split in ("train", "val", "test"):
+        rows = [json.loads(line) for line in (place / f"{split}.jsonl").read_text().splitlines()]
+        assert [[*tokenizer.encode(row["text"]), 0] for row in rows] == documents(made, split)
+    assert {"text", "source", "label"} == set(rows[0]) | {"label"}
+
+
+def test_nothing_is_overwritten_and_failures_leave_nothing(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="already there"):
+        export(made, "jsonl", tmp_path / "full")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.exports.jsonl.orjson.dumps", fail)
+    with pytest.raises(OSError) as caught:
+        export(made, "jsonl", tmp_path / "new")
+    assert caught.value.filename == str(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "needs DATASET and --format and --destination"),
+        (["nowhere", "--format", "jsonl", "--destination", "d"], "nowhere: no dataset there"),
+        (["nowhere", "--format", "csv", "--destination", "d"], "format: Input should be 'nanogpt'"),
+    ],
+)
+def test_mistakes_have_one_clear_message(options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        main(options)
+
+
+def test_the_command(made: Path, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline.export", str(made), "--format", "jsonl", "--destination", "text"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "train.jsonl" in result.stdout and (tmp_path / "text" / "train.jsonl").stat().st_size
