@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import UserError
+from pipeline.accounts import EXACT_DUPLICATE, Accounts
 from pipeline.config import PipelineConfig
 from pipeline.dedup.exact import is_duplicate
 from pipeline.parts import Part, Summary
 from pipeline.splits import assign_splits, split_keys
-from pipeline.stats import Accounts
 
 DROPPED = -1
 
@@ -63,6 +63,7 @@ def decide(config: PipelineConfig, parts: list[Part], sources: list[int]) -> Dec
     accounts = Accounts()
     source_accounts = [Accounts() for _ in range(max(sources, default=-1) + 1)]
     for source, summary, records, mask in zip(sources, summaries, documents, np.split(duplicate, borders), strict=True):
-        accounts.add(summary, records["extracted_bytes"], mask)
-        source_accounts[source].add(summary, records["extracted_bytes"], mask)
+        outcomes = mask * EXACT_DUPLICATE
+        accounts.add(summary, records, outcomes)
+        source_accounts[source].add(summary, records, outcomes)
     return Decisions(parts, summaries, documents, np.split(splits, borders), accounts, source_accounts)
