@@ -1,0 +1,141 @@
+"""What the work areas beside the datasets are: whose, with which settings, how far, how large, how old."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from foundation.atomic import TEMPORARY_PREFIX
+from foundation.errors import UserError
+from foundation.locks import DirectoryLock
+from pipeline.journal import Journal
+from shards.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class WorkArea:
+    """One directory of `dataset/.work`. `dataset` is None where its description is unreadable."""
+
+    directory: Path
+    dataset: str | None
+    settings: dict[str, Any]
+
+    @cached_property
+    def _journal(self) -> Journal | None:
+        try:
+            return Journal(self.directory / "journal.jsonl")
+        except (ValueError, KeyError):
+            return None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its last work was published."""
+        return self._journal is not None and self._journal.published is not None
+
+    @property
+    def state(self) -> str:
+        """Finished, half done, or damaged."""
+        if self._journal is None or self.dataset is None:
+            return "damaged"
+        return "finished" if self.finished else f"half done, {len(self._journal.parts)} tasks"
+
+    @property
+    def made_the_dataset(self) -> bool:
+        """Whether the dataset there now is the one published from it."""
+        if self.dataset is None or not self.finished or self._journal is None:
+            return False
+        try:
+            manifest = Manifest.load(self.directory.parents[1] / self.dataset)
+        except UserError:
+            return False
+        return manifest.identity == self._journal.published
+
+    @cached_property
+    def bytes(self) -> int:
+        """Size of its files."""
+        return tree_bytes(self.directory)
+
+    @cached_property
+    def age(self) -> float:
+        """Seconds since something in it was written."""
+        times = [self.directory.stat().st_mtime, *(path.stat().st_mtime for path in self.directory.iterdir())]
+        return max(0.0, time.time() - max(times))
+
+    @property
+    def lock(self) -> Path:
+        """The lock file of its dataset."""
+        return self.directory.parent / f"{self.dataset or 'unknown'}.lock"
+
+    @property
+    def owner(self) -> str:
+        """Who holds the lock, as the lock file says."""
+        try:
+            return self.lock.read_text(errors="replace").strip() or "another process"
+        except OSError:
+            return "another process"
+
+    @property
+    def locked(self) -> bool:
+        """Whether a running process works on its dataset."""
+        if not self.lock.exists():
+            return False
+        try:
+            with DirectoryLock(self.lock, "looking"):
+                return False
+        except UserError:
+            return True
+
+
+def find_areas(root: Path) -> list[WorkArea]:
+    """The work areas in `root`, by name; none where it does not exist."""
+    if not root.is_dir():
+        return []
+    return [
+        _read(path) for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(TEMPORARY_PREFIX)
+    ]
+
+
+def _read(directory: Path) -> WorkArea:
+    try:
+        value = json.loads((directory / "work.json").read_bytes())
+        return WorkArea(directory, str(value["output"]), dict(value["settings"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return WorkArea(directory, None, {})
+
+
+def tree_bytes(directory: Path) -> int:
+    """Bytes of all files below `directory`, hard links counted once; what vanishes meanwhile counts nothing."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            try:
+                status = os.lstat(os.path.join(folder, name))
+            except FileNotFoundError:
+                continue
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                total += status.st_size
+    return total
+
+
+def human_size(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def human_age(seconds: float) -> str:
+    """A duration for people, in its largest unit."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
