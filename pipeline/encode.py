@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from shards.megatron import token_dtype
 from tokenization.engines import audit
-from tokenization.engines.base import Engine, EngineFactory
+from tokenization.engines.base import Borders, Engine, EngineFactory, Ids
 from tokenization.engines.reference import ReferenceEngine
 from tokenization.tokenizer import Tokenizer
 
@@ -36,7 +36,7 @@ class Encoder:
         fast = fast_engine(tokenizer, factory) if factory else None
         self._engine: Engine = fast or ReferenceEngine(tokenizer)
         self._audit = fast is not None
-        self.terminator = tokenizer.roles.terminator
+        self._terminator = next(iter(tokenizer.roles.terminator), None)
         self.dtype = token_dtype(tokenizer.vocab_size)
 
     @property
@@ -48,22 +48,21 @@ class Encoder:
         self, texts: list[bytes], hashes: npt.NDArray[np.void]
     ) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]:
         """Tokens of all `texts`, each followed by the terminator, and the length of each with it, shape (n,)."""
-        ids, borders = self._engine.encode_batch(texts)
+        ids, borders = self._engine.encode_batch(texts, self._terminator)
         if self._audit:
             self._compare(texts, hashes, ids, borders)
-        if self.terminator:
-            ids = np.insert(ids, borders[1:], self.terminator[0])
-        return ids.astype(self.dtype), np.diff(borders) + len(self.terminator)
+        return ids.astype(self.dtype), np.diff(borders)
 
     def _compare(
         self,
         texts: list[bytes],
         hashes: npt.NDArray[np.void],
-        ids: npt.NDArray[np.uint32],
-        borders: npt.NDArray[np.int64],
+        ids: Ids,
+        borders: Borders,
     ) -> None:
         places = audit.selected(hashes)
-        ours = [ids[borders[place] : borders[place + 1]] for place in places]
+        end = 0 if self._terminator is None else 1
+        ours = [ids[borders[place] : borders[place + 1] - end] for place in places]
         wrong = audit.first_mismatch(self._tokenizer, [texts[place] for place in places], ours)
         if wrong is not None:
             raise AuditMismatch(wrong.decode()[:200])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from foundation.logs import ROOT
 from pipeline.config import PipelineConfig
 from pipeline.process import process
 from tokenization.engines import audit
+from tokenization.engines.base import Borders, Ids, terminated
 from tokenization.engines.fast import build as build_real
 from tokenization.engines.reference import ReferenceEngine
 from tokenization.tokenizer import Tokenizer
@@ -25,12 +24,12 @@ class WrongEngine(ReferenceEngine):
 
     name = "wrong"
 
-    def encode_batch(self, texts: list[bytes]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    def encode_batch(self, texts: list[bytes], terminator: int | None = None) -> tuple[Ids, Borders]:
         ids, borders = super().encode_batch(texts)
         for place, text in enumerate(texts):
             if b"river" in text:
                 ids[borders[place + 1] - 1] ^= 1
-        return ids, borders
+        return terminated(ids, borders, terminator)
 
 
 class WrongOnProbes(ReferenceEngine):
@@ -38,8 +37,8 @@ class WrongOnProbes(ReferenceEngine):
 
     name = "wrong-on-probes"
 
-    def encode_batch(self, texts: list[bytes]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        return super().encode_batch([text.decode().encode("ascii", "replace") for text in texts])
+    def encode_batch(self, texts: list[bytes], terminator: int | None = None) -> tuple[Ids, Borders]:
+        return super().encode_batch([text.decode().encode("ascii", "replace") for text in texts], terminator)
 
 
 def build_wrong_on_probes(tokenizer: Tokenizer) -> WrongOnProbes:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenization.engines import audit, fast
-from tokenization.engines.base import Engine
+from tokenization.engines.base import Borders, Engine, Ids, terminated
 from tokenization.engines.reference import ReferenceEngine
 from tokenization.tokenizer import Tokenizer
 from tokenization.train import train_byte_bpe
@@ -29,12 +29,12 @@ class Planted:
         self._reference = ReferenceEngine(tokenizer)
         self._trigger = trigger
 
-    def encode_batch(self, texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def encode_batch(self, texts: list[bytes], terminator: int | None = None) -> tuple[Ids, Borders]:
         ids, borders = self._reference.encode_batch(texts)
         for place, text in enumerate(texts):
             if self._trigger in text:
                 ids[borders[place]] += 1
-        return ids, borders
+        return terminated(ids, borders, terminator)
 
 
 def test_the_reference_engine_is_the_tokenizer(bpe: Tokenizer, build: SimpleNamespace):
@@ -54,14 +54,18 @@ def engine(bpe: Tokenizer) -> Engine:
 
 
 def assert_equal(tokenizer: Tokenizer, engine: Engine, texts: list[bytes]) -> None:
-    ours: tuple[np.ndarray, ...] = engine.encode_batch(texts)
-    theirs: tuple[np.ndarray, ...] = ReferenceEngine(tokenizer).encode_batch(texts)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine.dtype == other.dtype
-        np.testing.assert_array_equal(mine, other)
+    for terminator in (None, 0, 7):
+        ours: tuple[np.ndarray, ...] = engine.encode_batch(texts, terminator)
+        theirs: tuple[np.ndarray, ...] = ReferenceEngine(tokenizer).encode_batch(texts, terminator)
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine.dtype == other.dtype
+            np.testing.assert_array_equal(mine, other)
 
 
-@given(st.lists(st.text(), max_size=6))
+PIECES = st.lists(st.sampled_from([*fast.SEPARATOR, "a", " b", "\n"]), max_size=6).map("".join)
+
+
+@given(st.lists(st.text() | PIECES, max_size=6))
 @settings(max_examples=300)
 def test_the_fast_engine_equals_the_reference(bpe: Tokenizer, engine: Engine, texts: list[str]):
     assert_equal(bpe, engine, [text.encode() for text in texts])
@@ -70,6 +74,26 @@ def test_the_fast_engine_equals_the_reference(bpe: Tokenizer, engine: Engine, te
 def test_the_fast_engine_on_the_probes_and_at_the_edges(bpe: Tokenizer, engine: Engine):
     for texts in ([], [b""], [b"", b"", b"a", b""], audit.probes(), [b"x" * 100_000], [b"\n" * 1000 + b" " * 1000]):
         assert_equal(bpe, engine, texts)
+
+
+def test_a_terminator_follows_every_text(bpe: Tokenizer):
+    ids, borders = ReferenceEngine(bpe).encode_batch([b"a b", b"", b"c"], terminator=5)
+    assert ids.tolist() == [*bpe.encode("a b"), 5, 5, *bpe.encode("c"), 5]
+    assert borders.tolist() == [0, len(bpe.encode("a b")) + 1, len(bpe.encode("a b")) + 2, len(ids)]
+
+
+def test_a_cache_that_grew_too_much_is_dropped(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fast, "_CACHE_CHECK", 1)
+    sizes = iter([100, 150, 1000, 120, 130])
+    monkeypatch.setattr(fast, "resident_bytes", lambda: next(sizes))
+    monkeypatch.setattr(fast, "CACHE_BYTES", 500)
+    built = fast.build(bpe)  # at 100 bytes
+    assert isinstance(built, fast.GigatokenEngine)
+    first = built._tokenizer
+    assert_equal_once = bpe.encode("the quick")
+    for expected_same in (True, False, False):  # at 150, at 1000 (then built anew at 120), at 130
+        assert built.encode_batch([b"the quick"])[0].tolist() == assert_equal_once
+        assert (built._tokenizer is first) is expected_same
 
 
 def test_its_results_outlive_the_next_call(bpe: Tokenizer, engine: Engine):
@@ -125,7 +149,8 @@ def test_the_probes_pass_a_right_engine_and_stop_a_wrong_one(bpe: Tokenizer, eng
 
 def test_an_engine_that_reads_special_tokens_from_text_is_stopped(bpe: Tokenizer):
     class Special(Planted):
-        def encode_batch(self, texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        def encode_batch(self, texts: list[bytes], terminator: int | None = None) -> tuple[Ids, Borders]:
+            assert terminator is None
             encoded = [bpe.encode(text.decode(), special=True) for text in texts]
             borders = np.cumsum([0, *(len(ids) for ids in encoded)], dtype=np.int64)
             return np.array([token for ids in encoded for token in ids], np.uint32), borders

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from tokenization.engines.base import Engine
+from tokenization.engines.base import Borders, Engine, Ids, terminated
 from tokenization.tokenizer import Tokenizer
 
 
@@ -17,11 +16,12 @@ class ReferenceEngine:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def encode_batch(self, texts: list[bytes]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    def encode_batch(self, texts: list[bytes], terminator: int | None = None) -> tuple[Ids, Borders]:
         """See `Engine.encode_batch`."""
         encoded = self._tokenizer.encode_batch([text.decode() for text in texts])
         borders = np.cumsum([0, *(len(ids) for ids in encoded)], dtype=np.int64)
-        return (np.concatenate(encoded) if encoded else np.zeros(0, np.uint32)), borders
+        ids = np.concatenate(encoded) if encoded else np.zeros(0, np.uint32)
+        return terminated(ids, borders, terminator)
 
 
 def build(tokenizer: Tokenizer) -> Engine:
