@@ -2,95 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from foundation import atomic
 from foundation.failpoints import failpoint
 from pipeline.decide import Decisions
 from pipeline.parts import write_rows
 from pipeline.publish import newline_bases
+from pipeline.rejects import REJECTED_ROWS, Samples, merge
 from pipeline.sources.base import Task
-from pipeline.stats import split_statistics, unigram_entropy
-from shards.dataset import Dataset
-from shards.manifest import SPLITS, Manifest
+from pipeline.stats import statistics
+from shards.manifest import TOKENIZER_DIRECTORY, Manifest
+from tokenization.tokenizer import Tokenizer
 
 STATS = "stats.json"
 ROWS = "records.jsonl"
 QUARANTINE, REJECTED = "quarantine", "rejected"
 
+Row = dict[str, Any]
 
-def write_byproducts(output: Path, manifest: Manifest, decisions: Decisions, tasks: list[Task], examples: int) -> None:
-    """Write stats.json, quarantine/ and rejected/; remove what an earlier version left of them."""
+
+def write_byproducts(
+    output: Path, manifest: Manifest, decisions: Decisions, tasks: list[Task], samples: Samples
+) -> None:
+    """Write stats.json, quarantine/ and rejected/ (`samples` of each reason); remove what an earlier version left of
+    them. Memory: the rows of one part, and the examples."""
     failpoint("publish.before_stats", output)
-    atomic.write_json(output / STATS, _statistics(output, manifest, decisions, tasks))
+    tokenizer = Tokenizer.load(output / TOKENIZER_DIRECTORY)
+    atomic.write_json(output / STATS, statistics(manifest, decisions, tasks, tokenizer))
+    names = [manifest.inputs[task.source].name for task in tasks]
     bases = newline_bases(tasks, decisions.summaries)
-    _write_rows(output / QUARANTINE / ROWS, _rows("quarantine.jsonl", decisions, tasks, bases, manifest))
-    seen: dict[str, int] = {}
-    rejected = []
-    for row in _rows("rejected.jsonl", decisions, tasks, bases, manifest):
-        seen[row["reason"]] = seen.get(row["reason"], 0) + 1
-        if seen[row["reason"]] <= examples:
-            rejected.append(row)
-    _write_rows(output / REJECTED / ROWS, rejected)
+    _write_rows(output / QUARANTINE / ROWS, _rows("quarantine.jsonl", decisions, names, bases))
+    _write_rows(output / REJECTED / ROWS, iter(merge(_rows(REJECTED_ROWS, decisions, names, bases), samples)))
 
 
-def _rows(
-    name: str, decisions: Decisions, tasks: list[Task], bases: list[int], manifest: Manifest
-) -> list[dict[str, Any]]:
-    """All rows of that name, with the input's name and the line counted from 1 in the whole file."""
-    return [
-        {"source": manifest.inputs[task.source].name, **row, "line": base + row["line"] + 1}
-        for part, task, base in zip(decisions.parts, tasks, bases, strict=True)
-        for row in part.rows(name)
-    ]
+def _rows(name: str, decisions: Decisions, names: list[str], bases: list[int]) -> Iterator[Row]:
+    """All rows of that file of the parts, with the input's name and the line counted from 1 in the whole input."""
+    for part, source, base in zip(decisions.parts, names, bases, strict=True):
+        for row in part.rows(name):
+            yield {"source": source, **row, "line": base + row["line"] + 1}
 
 
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    if not rows:
+def _write_rows(path: Path, rows: Iterator[Row]) -> None:
+    """Write `rows` as they come, atomically; without any, the file and its directory go."""
+    first = next(rows, None)
+    if first is None:
         path.unlink(missing_ok=True)
         if path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
         return
     with atomic.atomic_path(path) as temporary:
-        write_rows(temporary, rows)
-
-
-def _statistics(output: Path, manifest: Manifest, decisions: Decisions, tasks: list[Task]) -> dict[str, Any]:
-    splits: dict[str, Any] = {}
-    for number, split in enumerate(SPLITS):
-        entry = manifest.splits[split]
-        lengths = [d["tokens"][s == number] for d, s in zip(decisions.documents, decisions.splits, strict=True)]
-        splits[split] = split_statistics(entry, np.concatenate(lengths) if lengths else np.zeros(0, np.uint32))
-        if split != SPLITS[0] and entry.tokens:
-            splits[split]["unigram_entropy_nats"] = round(unigram_entropy(_token_counts(output, split, manifest)), 4)
-    cleaned: dict[str, int] = {}
-    for summary in decisions.summaries:
-        for step, changed in summary.cleaned.items():
-            cleaned[step] = cleaned.get(step, 0) + changed
-    damaged = {
-        manifest.inputs[task.source].name: summary.damage
-        for task, summary in zip(tasks, decisions.summaries, strict=True)
-        if summary.damage
-    }
-    return {
-        "vocab_size": manifest.vocab_size,
-        "splits": splits,
-        "accounts": decisions.accounts.close(),
-        "documents_changed_by_cleaning": cleaned,
-        "damaged_inputs": damaged,
-        "sources": {
-            entry.name: account.close()
-            for entry, account in zip(manifest.inputs, decisions.source_accounts, strict=False)
-        },
-    }
-
-
-def _token_counts(output: Path, split: str, manifest: Manifest) -> npt.NDArray[np.int64]:
-    counts = np.zeros(manifest.vocab_size, np.int64)
-    for shard in Dataset.open(output, split).shards:
-        counts += np.bincount(shard.tokens, minlength=manifest.vocab_size)
-    return counts
+        write_rows(temporary, chain([first], rows))

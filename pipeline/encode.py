@@ -37,6 +37,7 @@ class Encoder:
         self._engine: Engine = fast or ReferenceEngine(tokenizer)
         self._audit = fast is not None
         self._terminator = next(iter(tokenizer.roles.terminator), None)
+        self.vocab_size = tokenizer.vocab_size
         self.dtype = token_dtype(tokenizer.vocab_size)
 
     @property

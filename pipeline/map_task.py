@@ -15,9 +15,11 @@ from pipeline.config import PipelineConfig
 from pipeline.encode import Encoder
 from pipeline.filters.chain import FilterChain
 from pipeline.parts import DOCUMENT, PartWriter, Summary, count
+from pipeline.rejects import RejectedDocuments
 from pipeline.plan import limits
 from pipeline.sources.base import Batch, Task
 from pipeline.sources.registry import source_for
+from pipeline.token_counts import ContentCounter
 from tokenization.tokenizer import Tokenizer
 
 
@@ -64,6 +66,8 @@ class _TaskRun:
         self._encoder, self._writer, self._progress = encoder, writer, progress
         self._cleaner = Cleaner(config)
         self._filters = FilterChain(config)
+        self._counter = ContentCounter(encoder.vocab_size)
+        self._rejected = RejectedDocuments(config.rejected_samples, writer)
         self._summary = Summary(engine=encoder.name)
         self._left = task.max_records
         self._clock = time.perf_counter()
@@ -83,6 +87,8 @@ class _TaskRun:
         self._progress(task.bytes - done)
         summary.newlines, summary.digests, summary.damage = reading.newlines, reading.digests, reading.damage
         summary.cleaned = dict(self._cleaner.changed)
+        self._counter.store(self._writer)
+        self._rejected.finish()
         return summary
 
     def _tick(self, step: str) -> None:
@@ -123,6 +129,8 @@ class _TaskRun:
             documents["text_bytes"] = [len(text) for text in data]
             self._writer.add(tokens, documents)
             self._tick("write")
+            self._counter.add(data, hashes, tokens)
+            self._tick("count")
 
     def _filter(self, batch: Batch, texts: list[bytes], extracted: list[int]) -> tuple[list[int], list[bytes]]:
         """Places and final texts of the documents that pass; the others are counted, and some kept as examples."""
@@ -130,7 +138,6 @@ class _TaskRun:
         rejected = self._summary.rejected
         for place, reason in sorted(verdicts.dropped.items()):
             count(rejected, reason, extracted[place])
-            if rejected[reason][0] <= self._config.rejected_samples:
-                self._writer.reject(batch.offsets[place], batch.lines[place], reason, texts[place].decode())
+            self._rejected.add(batch.offsets[place], batch.lines[place], reason, texts[place])
         kept = [place for place in range(len(texts)) if place not in verdicts.dropped]
         return kept, [verdicts.rewritten.get(place, texts[place]) for place in kept]

@@ -15,9 +15,10 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jsonlines
 import numpy as np
@@ -40,7 +41,6 @@ DOCUMENT = np.dtype(
 )
 SUMMARY = "summary.json"
 RAW_BYTES_KEPT = 64 * 1024
-EXCERPT_CHARS = 500
 
 
 @dataclass
@@ -77,7 +77,7 @@ def count(table: dict[str, list[int]], reason: str, size: int) -> None:
     entry[1] += size
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write `rows` as JSON lines."""
     with jsonlines.open(path, "w", dumps=lambda row: orjson.dumps(row).decode()) as out:
         out.write_all(rows)
@@ -93,8 +93,7 @@ class PartWriter:
         self._tokens = (self._temporary / "tokens.bin").open("wb")
         self._documents: list[npt.NDArray[np.void]] = []
         self._arrays: dict[str, list[npt.NDArray[Any]]] = {}
-        self._quarantine: list[dict[str, Any]] = []
-        self._rejected: list[dict[str, Any]] = []
+        self._rows: dict[str, BinaryIO] = {}
 
     def add(self, tokens: npt.NDArray[np.generic], documents: npt.NDArray[np.void]) -> None:
         """Append documents (n,) of DOCUMENT and their tokens."""
@@ -111,21 +110,23 @@ class PartWriter:
     def quarantine(self, bad: BadRecord) -> None:
         """Keep a record that could not be read, with its raw bytes (the first 64 KiB)."""
         raw = bad.raw[:RAW_BYTES_KEPT]
-        self._quarantine.append(
-            {
-                "offset": bad.offset,
-                "line": bad.line,
-                "bytes": bad.size,
-                "reason": bad.reason,
-                "detail": bad.detail,
-                "raw_base64": base64.b64encode(raw).decode(),
-                "raw_complete": len(raw) == bad.size,
-            }
-        )
+        row = {
+            "offset": bad.offset,
+            "line": bad.line,
+            "bytes": bad.size,
+            "reason": bad.reason,
+            "detail": bad.detail,
+            "raw_base64": base64.b64encode(raw).decode(),
+            "raw_complete": len(raw) == bad.size,
+        }
+        self.add_row("quarantine.jsonl", row)
 
-    def reject(self, offset: int, line: int, reason: str, text: str) -> None:
-        """Keep an example of a rejected document."""
-        self._rejected.append({"offset": offset, "line": line, "reason": reason, "text": text[:EXCERPT_CHARS]})
+    def add_row(self, name: str, row: dict[str, Any]) -> None:
+        """Append a row to the part's file `name` (JSON lines)."""
+        if name not in self._rows:
+            self._rows[name] = (self._temporary / name).open("wb")
+        with atomic.naming(self._temporary):
+            self._rows[name].write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
     def commit(self, summary: Summary) -> None:
         """Write, sync and rename. A part of the same name is the same part, made by a worker that lost its parent."""
@@ -139,14 +140,12 @@ class PartWriter:
         failpoint("map.after_rename", self._final)
 
     def _write(self, summary: Summary) -> None:
-        self._tokens.close()
+        for file in (self._tokens, *self._rows.values()):
+            file.close()
         documents = np.concatenate(self._documents) if self._documents else np.zeros(0, DOCUMENT)
         np.save(self._temporary / "documents.npy", documents)
         for array, values in self._arrays.items():
             np.save(self._temporary / f"{array}.npy", np.concatenate(values))
-        for name, rows in (("quarantine.jsonl", self._quarantine), ("rejected.jsonl", self._rejected)):
-            if rows:
-                write_rows(self._temporary / name, rows)
         summary.documents = len(documents)
         summary.tokens = int(documents["tokens"].sum(dtype=np.int64))
         (self._temporary / SUMMARY).write_text(json.dumps(asdict(summary)))
@@ -154,8 +153,9 @@ class PartWriter:
 
     def abandon(self) -> None:
         """Remove the temporary directory."""
-        with contextlib.suppress(OSError):  # on a full disk, closing fails again at what is still buffered
-            self._tokens.close()
+        for file in (self._tokens, *self._rows.values()):
+            with contextlib.suppress(OSError):  # on a full disk, closing fails again at what is still buffered
+                file.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 
@@ -187,10 +187,10 @@ class Part:
         path = self.directory / "tokens.bin"
         return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
+    def rows(self, name: str) -> Iterator[dict[str, Any]]:
         """The rows of quarantine.jsonl or rejected.jsonl."""
         path = self.directory / name
         if not path.exists():
-            return []
+            return
         with jsonlines.open(path, loads=orjson.loads) as rows:
-            return list(rows)
+            yield from rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,5 +21,7 @@ class OutputSettings(Settings):
     test_fraction: float = Field(0.0, ge=0, lt=1, description="share of documents for the test split")
     max_val_tokens: Count = Field(250_000, ge=1, description="most tokens in the validation or the test split")
     shard_tokens: Count = Field(100_000_000, ge=1, description="most tokens in one shard file")
-    rejected_samples: int = Field(100, ge=0, description="rejected documents kept as examples, for each reason")
+    rejected_samples: Annotated[Count, Field(ge=0)] | Literal["all"] = Field(
+        100, description="rejected documents shown in rejected/, for each reason; all: every one, with its whole text"
+    )
     seed: int = Field(1234, ge=0, description="seed of the splits")
