@@ -26,6 +26,8 @@ _KINDS = {"N": "digits", "P": "punctuation", "S": "symbols", "Z": "white_space"}
 _BLOCK = 256
 _UNKNOWN = 255
 _classes = np.full(0x110000, _UNKNOWN, np.uint8)  # class of each code point, filled a block at a time when first seen
+_classes[0x3400:0x4DC0] = _classes[0x4E00:0xA000] = SCRIPTS.index("han")  # large and uniform: no need to look them up
+_classes[0xAC00:0xD7A4] = SCRIPTS.index("hangul")
 
 
 def script_of(character: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.scripts import SCRIPTS, script_counts
+from pipeline.scripts import SCRIPTS, script_counts, script_of
 
 WORDS = {
     "latin": ["Straße", "ÆØñÿ", "ｆｕｌｌ", "ẞƃ", "Việt"],
@@ -45,3 +45,12 @@ def test_every_character_is_counted_once(texts: list[str]) -> None:
     controls = sum(c in "\t\n\v\f\r\x85" for c in joined)
     assert counts["digits"] == kinds.count("N") and counts["punctuation"] == kinds.count("P")
     assert counts["symbols"] == kinds.count("S") and counts["white_space"] == kinds.count("Z") + controls
+
+
+@pytest.mark.parametrize("start", [0x3300, 0x4D00, 0x9F00, 0xAB00, 0xD700])
+def test_classes_that_are_not_looked_up(start: int) -> None:
+    """The large uniform ranges, over their borders: one character at a time gives the same."""
+    for point in range(start, start + 0x200):
+        if not 0xD800 <= point < 0xE000:
+            found = script_counts([chr(point).encode()])
+            assert found[SCRIPTS.index(script_of(chr(point)))] == found.sum() == 1, hex(point)
