@@ -41,7 +41,7 @@ def make_dataset(path: Path, tokens: int, shard_tokens: int) -> Dataset:
     while written < tokens:
         lengths = np.exp(generator.uniform(np.log(20), np.log(2000), 2000)).astype(np.int32)
         values = generator.integers(0, VOCABULARY, int(lengths.sum()), dtype=np.uint16)
-        writer.append(values, lengths, np.zeros(len(lengths), RECORD), text_bytes=4 * len(values))
+        writer.append(values, lengths, np.zeros(len(lengths), RECORD), text_bytes=4 * lengths)
         written += len(values)
     empty = SplitEntry(documents=0, tokens=0, text_bytes=0, shards=[])
     Manifest(

@@ -76,8 +76,7 @@ def write_shards(
                 for first, last, start, end in _runs(decisions.splits[place] == number, documents["tokens"], limit):
                     chosen = documents[first:last]
                     records = _records(chosen, sources[place])
-                    size = int(chosen["text_bytes"].sum(dtype=np.int64))
-                    writer.append(tokens[start:end], chosen["tokens"].astype(np.int32), records, size)
+                    writer.append(tokens[start:end], chosen["tokens"].astype(np.int32), records, chosen["text_bytes"])
                     progress(end - start)
                 failpoint("publish.mid_split", config.output)
             entries[split] = writer.finish()

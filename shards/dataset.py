@@ -14,8 +14,8 @@ import numpy.typing as npt
 from foundation import fingerprint
 from foundation.errors import UserError
 from shards import megatron
-from shards.documents import read_records
-from shards.manifest import FILE_NAME, SUFFIXES, TOKENIZER_DIRECTORY, FileEntry, Manifest, RoleEntry
+from shards.documents import EXTRAS, read_records, read_rows, rows_of
+from shards.manifest import FILE_NAME, TOKENIZER_DIRECTORY, FileEntry, Manifest, RoleEntry
 
 NANOGPT_DTYPE = np.dtype("<u2")
 
@@ -29,6 +29,8 @@ class Shard:
     pointers: npt.NDArray[np.int64]  # (documents,)
     lengths: npt.NDArray[np.int32] | npt.NDArray[np.int64]  # (documents,)
     records: npt.NDArray[np.void] | None  # (documents,), None for shards not written by us
+    spans: npt.NDArray[np.void] | None = None  # (rows,) of SPAN, None where the dataset has none
+    sentences: npt.NDArray[np.void] | None = None  # (rows,) of SENTENCE, None where the dataset has none
 
 
 class Dataset:
@@ -105,6 +107,30 @@ class Dataset:
             raise UserError(f"{shard.path}: this dataset carries no document records")
         return shard.records[index]  # type: ignore[no-any-return]
 
+    def spans(self, number: int) -> npt.NDArray[np.int64] | None:
+        """Start and end of the token ranges of a document that a loss counts as targets (see `shards.documents.SPAN`),
+        shape (spans, 2); plain text counts whole. None where the dataset records none."""
+        shard, index = self._locate(number)
+        if shard.spans is None:
+            return None
+        rows = rows_of(shard.spans, index)
+        if not len(rows):
+            return np.array([[0, shard.lengths[index]]], np.int64)
+        spans = np.stack([rows["start"], rows["end"]], axis=1).astype(np.int64)
+        return spans[spans[:, 0] < spans[:, 1]]
+
+    def sentences(self, number: int) -> npt.NDArray[np.int64] | None:
+        """Ends of the sentences of a document, in tokens from its start, shape (sentences,); the terminator
+        stands after the last. None where the dataset records none."""
+        shard, index = self._locate(number)
+        if shard.sentences is None:
+            return None
+        rows = rows_of(shard.sentences, index)
+        if not len(rows):
+            terminator = len(self.manifest.terminator) if self.manifest else 0
+            return np.array([shard.lengths[index] - terminator], np.int64)
+        return rows["end"].astype(np.int64)
+
     def _locate(self, number: int) -> tuple[Shard, int]:
         if not 0 <= number < self.documents:
             raise IndexError(f"document {number} of {self.documents}")
@@ -117,9 +143,9 @@ class Dataset:
 
 
 def _open_shard(prefix: Path, files: dict[str, FileEntry], manifest: Manifest) -> Shard:
-    for suffix in SUFFIXES:
+    for suffix, entry in files.items():
         path = prefix.with_name(prefix.name + suffix)
-        expected = files[suffix].bytes
+        expected = entry.bytes
         actual = path.stat().st_size if path.exists() else None
         if actual != expected:
             found = "is missing" if actual is None else f"has {actual} bytes"
@@ -128,7 +154,12 @@ def _open_shard(prefix: Path, files: dict[str, FileEntry], manifest: Manifest) -
     if shard.tokens.dtype != np.dtype(manifest.dtype).newbyteorder("<"):
         raise UserError(f"{prefix}: tokens are {shard.tokens.dtype}, the manifest says {manifest.dtype}")
     records = read_records(prefix.with_name(prefix.name + ".docs.npy"), len(shard.pointers))
-    return Shard(shard.path, shard.tokens, shard.pointers, shard.lengths, records)
+    extras = {
+        name: read_rows(prefix.with_name(prefix.name + suffix), name)
+        for name, (suffix, _) in EXTRAS.items()
+        if suffix in files
+    }
+    return Shard(shard.path, shard.tokens, shard.pointers, shard.lengths, records, **extras)
 
 
 def _open_megatron(binary: Path) -> Shard:

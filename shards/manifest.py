@@ -6,10 +6,19 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from foundation import atomic, fingerprint
 from foundation.errors import UserError
+from shards.documents import EXTRAS
 
 FORMAT = "mateconv-dataset"
 FORMAT_VERSION = 1
@@ -17,6 +26,8 @@ FILE_NAME = "manifest.json"
 TOKENIZER_DIRECTORY = "tokenizer"
 SPLITS = ("train", "val", "test")
 SUFFIXES = (".bin", ".idx", ".docs.npy")
+"""The files every shard has. Those of `shards.documents.EXTRAS` may lie beside them."""
+OPTIONAL_SUFFIXES = tuple(suffix for suffix, _ in EXTRAS.values())
 
 
 class _Model(BaseModel):
@@ -31,7 +42,7 @@ class FileEntry(_Model):
 
 
 class ShardEntry(_Model):
-    """One shard: the files `SPLIT/NAME.bin`, `.idx` and `.docs.npy`."""
+    """One shard: the files `SPLIT/NAME.bin`, `.idx`, `.docs.npy`; where it has them `.spans.npy` and `.sents.npy`."""
 
     name: str = Field(pattern=r"^[0-9]{5,}-[0-9a-f]{8}$")  # a plain name: a manifest cannot lead out of its directory
     documents: int
@@ -42,7 +53,7 @@ class ShardEntry(_Model):
     @field_validator("files")
     @classmethod
     def _all_files(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
-        if sorted(files) != sorted(SUFFIXES):
+        if not set(SUFFIXES) <= set(files) <= {*SUFFIXES, *OPTIONAL_SUFFIXES}:
             raise ValueError(f"a shard has the files {', '.join(SUFFIXES)}, found {', '.join(sorted(files)) or 'none'}")
         return files
 
@@ -57,11 +68,23 @@ class SplitEntry(_Model):
 
 
 class InputEntry(_Model):
-    """One input file. `fingerprint`: SHA-256 over the hex SHA-256 of its consecutive blocks of `block_bytes` bytes."""
+    """One input file. `fingerprint`: SHA-256 over the hex SHA-256 of its consecutive blocks of `block_bytes` bytes, or,
+    where `pieces` are no bytes, over the digests of its extracted records. `options`: how it was read, label names,
+    split and weight, as far as they differ from the defaults."""
 
     name: str
     bytes: int
     fingerprint: str
+    pieces: str = "bytes"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As datasets made before there were `pieces` and `options` have it: their identity stays what it was."""
+        value: dict[str, Any] = handler(self)
+        return {
+            k: v for k, v in value.items() if not (k == "pieces" and v == "bytes") and not (k == "options" and not v)
+        }
 
 
 class RoleEntry(_Model):
@@ -106,12 +129,19 @@ class Manifest(_Model):
         """Read `directory/manifest.json`. Raises `UserError` when it is missing, damaged or of another version."""
         path = directory / FILE_NAME
         try:
-            value = json.loads(path.read_bytes())
+            data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{directory}: no dataset there ({FILE_NAME} is missing). Make it with"
                 f" `python -m pipeline.process --output {directory} --resume`"
             ) from None
+        return cls.decode(data, str(path))
+
+    @classmethod
+    def decode(cls, data: bytes, path: str) -> Manifest:
+        """The manifest in the bytes of a `manifest.json`; `path` names it in errors."""
+        try:
+            value = json.loads(data)
         except ValueError as error:
             raise UserError(f"{path}: damaged manifest ({error}); make the dataset again") from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:

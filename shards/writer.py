@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from foundation import atomic, fingerprint
 from foundation.failpoints import failpoint
-from shards.documents import RECORD
+from shards.documents import EXTRAS, RECORD, Rows, encode_array
 from shards.manifest import FileEntry, ShardEntry, SplitEntry
 from shards.megatron import encode_index
 
@@ -22,46 +22,54 @@ from shards.megatron import encode_index
 class SplitWriter:
     """Writes the shards of one split into `directory`, at most `shard_tokens` tokens each (a document stays whole).
 
-    Call `append` with runs of whole documents in order, then `finish`. Memory: the records of one shard.
+    Call `append` with runs of whole documents in order, then `finish`; how the documents are grouped into runs changes
+    nothing. Every shard gets the optional tables named in `extras`. Memory: the records of one shard.
     """
 
-    def __init__(self, directory: Path, dtype: np.dtype[np.generic], shard_tokens: int) -> None:
+    def __init__(
+        self, directory: Path, dtype: np.dtype[np.generic], shard_tokens: int, extras: Iterable[str] = ()
+    ) -> None:
         self.directory = directory
         self.dtype = dtype
         self.shard_tokens = shard_tokens
         self.shards: list[ShardEntry] = []
-        self._file: BinaryIO | None = None
-        self._temporary: Path | None = None
+        self._extras = tuple(extras)
+        self._open: _OpenShard | None = None
 
     def append(
         self,
         tokens: npt.NDArray[np.generic],
         lengths: npt.NDArray[np.int32],
-        records: npt.NDArray[np.void],
-        text_bytes: int,
+        records: Rows,
+        text_bytes: npt.NDArray[np.integer],
+        extras: Mapping[str, Rows] | None = None,
     ) -> None:
-        """Add documents: `tokens` (sum of lengths,), `lengths` (n,), `records` (n,) of RECORD.
-
-        They go into one shard together, so a run of documents longer than `shard_tokens` makes a longer shard.
-        """
-        assert tokens.dtype == self.dtype and records.dtype == RECORD and len(records) == len(lengths)
-        if self._file is not None and self._tokens + len(tokens) > self.shard_tokens:
-            self._close_shard()
-        if self._file is None:
-            self._open_shard()
-        assert self._file is not None
-        data = np.ascontiguousarray(tokens).view(np.uint8).data
-        with atomic.naming(self.directory):
-            self._file.write(data)
-        self._hash.update(data)
-        self._tokens += len(tokens)
-        self._text_bytes += text_bytes
-        self._lengths.append(lengths)
-        self._records.append(records)
+        """Add documents: `tokens` (sum of lengths,), `lengths` (n,), `records` (n,) of RECORD, `text_bytes` (n,), and
+        rows of optional tables whose `document` counts from the first of these documents. The arrays are still read
+        after the call: do not change them."""
+        assert tokens.dtype == self.dtype and records.dtype == RECORD
+        assert len(records) == len(lengths) == len(text_bytes)
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        first = 0
+        while first < len(lengths):
+            if self._open is None:
+                self._open = _OpenShard(self.directory, len(self.shards), self._extras)
+            room = self.shard_tokens - self._open.tokens
+            last = int(np.searchsorted(offsets, offsets[first] + room, side="right")) - 1
+            if last <= first:
+                if self._open.documents:
+                    self._close_shard()
+                    continue
+                last = first + 1  # longer than a shard: it gets one of its own
+            rows = {name: _between(table, first, last) for name, table in (extras or {}).items()}
+            part = slice(first, last)
+            data = tokens[offsets[first] : offsets[last]]
+            self._open.append(data, lengths[part], records[part], text_bytes[part], rows)
+            first = last
 
     def finish(self) -> SplitEntry:
         """Close the last shard and return the split's manifest entry."""
-        if self._file is not None:
+        if self._open is not None:
             self._close_shard()
         return SplitEntry(
             documents=sum(shard.documents for shard in self.shards),
@@ -72,50 +80,98 @@ class SplitWriter:
 
     def abandon(self) -> None:
         """Drop the unfinished shard's temporary file."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # on a full disk, closing fails again at what is still buffered
-                self._file.close()
-            self._file = None
-        if self._temporary is not None:  # also when closing the shard failed
-            self._temporary.unlink(missing_ok=True)
-            self._temporary = None
-
-    def _open_shard(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._temporary = atomic.temporary_beside(self.directory / f"{len(self.shards):05d}.bin")
-        self._file = self._temporary.open("wb")
-        self._hash = hashlib.sha256()
-        self._tokens = 0
-        self._text_bytes = 0
-        self._lengths: list[npt.NDArray[np.int32]] = []
-        self._records: list[npt.NDArray[np.void]] = []
+        if self._open is not None:
+            self._open.abandon()
+            self._open = None
 
     def _close_shard(self) -> None:
-        assert self._file is not None
-        assert self._temporary is not None
+        assert self._open is not None
+        self.shards.append(self._open.close(self.dtype))
+        self._open = None
+
+
+def _between(rows: Rows, first: int, last: int) -> Rows:
+    """The rows of documents `first` … `last` - 1, which become 0 …."""
+    chosen = rows[(rows["document"] >= first) & (rows["document"] < last)]
+    chosen["document"] -= first
+    return chosen
+
+
+class _OpenShard:
+    """The shard that is being written. Its tokens are hashed by a thread while they are written."""
+
+    def __init__(self, directory: Path, number: int, extras: tuple[str, ...]) -> None:
+        self.directory, self.number = directory, number
+        self.tokens = self.documents = self._text_bytes = 0
+        self._lengths: list[npt.NDArray[np.int32]] = []
+        self._records: list[Rows] = []
+        self._rows: dict[str, list[Rows]] = {name: [np.zeros(0, EXTRAS[name][1])] for name in extras}
+        directory.mkdir(parents=True, exist_ok=True)
+        self._temporary: Path | None = atomic.temporary_beside(directory / f"{number:05d}.bin")
+        self._file = self._temporary.open("wb", buffering=0)
+        self._hash = hashlib.sha256()
+        self._hasher = ThreadPoolExecutor(1, "sha256")
+        self._hashing: Future[None] | None = None
+
+    def append(
+        self,
+        tokens: npt.NDArray[np.generic],
+        lengths: npt.NDArray[np.int32],
+        records: Rows,
+        text_bytes: npt.NDArray[np.integer],
+        rows: Mapping[str, Rows],
+    ) -> None:
+        """Add documents; see `SplitWriter.append`."""
+        data = np.ascontiguousarray(tokens).view(np.uint8).data
+        if self._hashing is not None:
+            self._hashing.result()
+        self._hashing = self._hasher.submit(self._hash.update, data)
         with atomic.naming(self.directory):
-            self._file.flush()
+            written = 0
+            while written < len(data):
+                written += self._file.write(data[written:])
+        for name, table in rows.items():
+            moved = table.copy()
+            moved["document"] += self.documents
+            self._rows[name].append(moved)
+        self.tokens += len(tokens)
+        self.documents += len(lengths)
+        self._text_bytes += int(text_bytes.sum(dtype=np.int64))
+        self._lengths.append(lengths)
+        self._records.append(records)
+
+    def close(self, dtype: np.dtype[np.generic]) -> ShardEntry:
+        """Sync, give every file its name and return the manifest's entry."""
+        assert self._temporary is not None and self._hashing is not None
+        with atomic.naming(self.directory):
             os.fsync(self._file.fileno())
             self._file.close()
-        self._file = None
+        self._hashing.result()
+        self._hasher.shutdown()
         failpoint("shard.before_rename", self._temporary)
-        lengths = np.concatenate(self._lengths)
-        index = encode_index(lengths, self.dtype)
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, np.concatenate(self._records), version=(1, 0), allow_pickle=False)
-        records = buffer.getvalue()
-        files = {
-            ".bin": FileEntry(bytes=self._tokens * self.dtype.itemsize, sha256=self._hash.hexdigest()),
-            ".idx": FileEntry(bytes=len(index), sha256=fingerprint.of_bytes(index)),
-            ".docs.npy": FileEntry(bytes=len(records), sha256=fingerprint.of_bytes(records)),
-        }
+        contents = {".idx": encode_index(np.concatenate(self._lengths), dtype)}
+        contents[".docs.npy"] = encode_array(np.concatenate(self._records))
+        for name, tables in self._rows.items():
+            contents[EXTRAS[name][0]] = encode_array(np.concatenate(tables))
+        files = {".bin": FileEntry(bytes=self.tokens * dtype.itemsize, sha256=self._hash.hexdigest())}
+        for suffix, data in contents.items():
+            files[suffix] = FileEntry(bytes=len(data), sha256=fingerprint.of_bytes(data))
         content = fingerprint.of_bytes("".join(entry.sha256 for entry in files.values()).encode())
-        name = f"{len(self.shards):05d}-{fingerprint.short(content)}"
+        name = f"{self.number:05d}-{fingerprint.short(content)}"
         os.replace(self._temporary, self.directory / f"{name}.bin")
         self._temporary = None
         failpoint("shard.after_rename", self.directory)
-        atomic.write_bytes(self.directory / f"{name}.idx", index)
-        atomic.write_bytes(self.directory / f"{name}.docs.npy", records)  # also syncs the names of all three
-        self.shards.append(
-            ShardEntry(name=name, documents=len(lengths), tokens=self._tokens, text_bytes=self._text_bytes, files=files)
+        for suffix, data in contents.items():
+            atomic.write_bytes(self.directory / f"{name}{suffix}", data)  # the last also syncs the name of the .bin
+        return ShardEntry(
+            name=name, documents=self.documents, tokens=self.tokens, text_bytes=self._text_bytes, files=files
         )
+
+    def abandon(self) -> None:
+        """Remove the temporary file."""
+        self._hasher.shutdown(cancel_futures=True)
+        with contextlib.suppress(OSError):
+            self._file.close()
+        if self._temporary is not None:  # also when closing the shard failed
+            self._temporary.unlink(missing_ok=True)
+            self._temporary = None

@@ -37,7 +37,7 @@ def make_records(count: int, first: int = 0) -> np.ndarray:
 def write_split(directory: Path, documents: Sequence[np.ndarray], shard_tokens: int, dtype: str) -> SplitEntry:
     writer = SplitWriter(directory, np.dtype(dtype), shard_tokens)
     for number, document in enumerate(documents):
-        writer.append(document, np.array([len(document)], np.int32), make_records(1, number), text_bytes=number)
+        writer.append(document, np.array([len(document)], np.int32), make_records(1, number), np.array([number]))
     return writer.finish()
 
 

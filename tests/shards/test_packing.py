@@ -222,7 +222,7 @@ def test_a_batch_costs_no_pass_over_the_documents(tmp_path: Path):
     """The positions of 200,000 documents take 1.6 MB; a batch may not touch them all."""
     tokens, lengths = np.zeros(400_000, "uint16"), np.full(200_000, 2, np.int32)
     writer = SplitWriter(tmp_path / "train", tokens.dtype, 10**9)
-    writer.append(tokens, lengths, np.zeros(200_000, RECORD), 1)
+    writer.append(tokens, lengths, np.zeros(200_000, RECORD), np.ones(200_000, int))
     name = writer.finish().shards[0].name
     samples = PackedSamples(Dataset.open(tmp_path / "train" / f"{name}.bin"), 64, seed=1)
     samples.batch(np.arange(2))

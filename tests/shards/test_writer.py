@@ -48,7 +48,7 @@ def test_names_sizes_and_checksums_are_the_content_s(tmp_path: Path, make: Simpl
 def test_the_same_documents_give_the_same_bytes_however_they_arrive(tmp_path: Path, make: SimpleNamespace):
     documents, records = make.documents([5, 7, 11, 2]), make.records(4)
     one = SplitWriter(tmp_path / "one", np.dtype("uint16"), 100)
-    one.append(np.concatenate(documents), np.array([5, 7, 11, 2], np.int32), records, 6)
+    one.append(np.concatenate(documents), np.array([5, 7, 11, 2], np.int32), records, np.arange(4))
     make_one, make_many = one.finish(), make.split(tmp_path / "many", documents, 100, "uint16")
     assert make_one == make_many
     for path in (tmp_path / "one").iterdir():
@@ -77,7 +77,7 @@ def test_a_split_without_documents_makes_no_files(tmp_path: Path):
 
 def test_abandoning_removes_the_unfinished_shard(tmp_path: Path, make: SimpleNamespace):
     writer = SplitWriter(tmp_path, np.dtype("uint16"), 10)
-    writer.append(make.documents([3])[0], np.array([3], np.int32), make.records(1), 1)
+    writer.append(make.documents([3])[0], np.array([3], np.int32), make.records(1), np.ones(1, int))
     writer.abandon()
     writer.abandon()
     assert names(tmp_path) == []
@@ -90,7 +90,7 @@ def test_a_disk_that_fails_while_a_shard_closes_leaves_no_temporary(
     monkeypatch.setenv("MATECONV_FAILPOINT", "shard.before_rename:1:raise=ENOSPC")
     monkeypatch.setattr("foundation.failpoints._hits", {"shard.before_rename": 0})
     writer = SplitWriter(tmp_path, np.dtype("uint16"), 10)
-    writer.append(make.documents([3])[0], np.array([3], np.int32), make.records(1), 1)
+    writer.append(make.documents([3])[0], np.array([3], np.int32), make.records(1), np.ones(1, int))
     with pytest.raises(OSError, match="No space left"):
         writer.finish()
     writer.abandon()

@@ -73,7 +73,7 @@ def write_split(directory: Path, documents: Sequence[np.ndarray], dtype: str = "
             document.astype(dtype),
             np.array([len(document)], np.int32),
             np.zeros(1, RECORD),
-            text_bytes=len(document),
+            text_bytes=np.array([len(document)]),
         )
     return writer.finish()
 
