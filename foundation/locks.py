@@ -21,12 +21,14 @@ except ImportError:  # Windows has no flock; there the lock is advisory text onl
 class DirectoryLock:
     """Context manager that holds the lock file `path` while `purpose` is going on.
 
-    Raises `UserError` naming the owning process when another live process holds it.
+    Raises `UserError` naming the owning process when another live process holds it; with `wait`, waits for that one.
+    Several processes hold a `shared` lock at once, but none beside one that is not shared.
     """
 
-    def __init__(self, path: Path, purpose: str) -> None:
+    def __init__(self, path: Path, purpose: str, shared: bool = False, wait: bool = False) -> None:
         self.path = path
         self.purpose = purpose
+        self._shared, self._wait = shared, wait
         self._descriptor: int | None = None
 
     def __enter__(self) -> DirectoryLock:
@@ -34,7 +36,8 @@ class DirectoryLock:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kind = fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX
+                fcntl.flock(descriptor, kind if self._wait else kind | fcntl.LOCK_NB)
         except OSError as error:
             owner = os.read(descriptor, 400).decode(errors="replace").strip() or "another process"
             os.close(descriptor)

@@ -18,7 +18,7 @@ from foundation.locks import DirectoryLock
 from foundation.quantities import Duration
 from foundation.section import Section
 from pipeline.config import PipelineConfig
-from pipeline.work import work_root
+from pipeline.place import work_root
 from pipeline.work_areas import WorkArea, find_areas, human_age, human_size, tree_bytes
 from tokenization.tokenizer import Tokenizer
 

@@ -14,9 +14,10 @@ from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.encode import Encoder
 from pipeline.filters.chain import FilterChain
+from pipeline.part_store import PartStore
 from pipeline.parts import DOCUMENT, PartWriter, Summary, count
-from pipeline.rejects import RejectedDocuments
 from pipeline.plan import limits
+from pipeline.rejects import RejectedDocuments
 from pipeline.sources.base import Batch, Task
 from pipeline.sources.registry import source_for
 from pipeline.token_counts import ContentCounter
@@ -29,8 +30,16 @@ class MapSetup:
 
     config: PipelineConfig
     tokenizer: Path
-    parts: Path
+    store: PartStore
     engine_factory: str | None
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A part that was made: fingerprint of its counters, and the engine that encoded it."""
+
+    checksum: str
+    engine: str
 
 
 class Mapper:
@@ -38,17 +47,20 @@ class Mapper:
 
     def __init__(self, setup: MapSetup) -> None:
         self._config = setup.config
-        self._parts = setup.parts
+        self._store = setup.store
         self._encoder = Encoder(Tokenizer.load(setup.tokenizer), setup.engine_factory)
 
-    def run(self, task: Task, progress: Callable[[int], None]) -> None:
+    def run(self, task: Task, progress: Callable[[int], None]) -> Mapped:
         """Make and commit the part of `task`; `progress` is told the input bytes read since its last call."""
-        writer = PartWriter(self._parts, task.key, self._encoder.dtype)
+        writer = self._store.writer(task.key, self._encoder.dtype)
         try:
             writer.commit(_TaskRun(task, self._config, self._encoder, writer, progress).run())
         except BaseException:
             writer.abandon()
             raise
+        checksum = self._store.part(task.key).checksum()
+        self._store.share(task.key)
+        return Mapped(checksum, self._encoder.name)
 
 
 class _TaskRun:

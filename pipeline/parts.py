@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -58,6 +60,7 @@ class Summary:
     damage: str | None = None
     engine: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    files: dict[str, list[int]] = field(default_factory=dict)  # of the part's other files: bytes, CRC-32
 
     @property
     def bad_records(self) -> int:
@@ -84,12 +87,12 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 class PartWriter:
-    """Collects a task's results in a temporary directory; `commit` renames it into place."""
+    """Collects a task's results in a temporary directory inside `staging`; `commit` renames it to `final`."""
 
-    def __init__(self, parts: Path, key: str, dtype: np.dtype[np.generic]) -> None:
-        self._final = parts / key
+    def __init__(self, staging: Path, final: Path, dtype: np.dtype[np.generic]) -> None:
+        self._final = final
         self._dtype = dtype
-        self._temporary = atomic.temporary_directory(parts, key)
+        self._temporary = atomic.temporary_directory(staging, final.name)
         self._tokens = (self._temporary / "tokens.bin").open("wb")
         self._documents: list[npt.NDArray[np.void]] = []
         self._arrays: dict[str, list[npt.NDArray[Any]]] = {}
@@ -133,6 +136,7 @@ class PartWriter:
         with atomic.naming(self._temporary):
             self._write(summary)
         failpoint("map.before_rename", self._final)
+        self._final.parent.mkdir(parents=True, exist_ok=True)
         if self._final.exists():
             shutil.rmtree(self._final)
         os.rename(self._temporary, self._final)
@@ -148,6 +152,7 @@ class PartWriter:
             np.save(self._temporary / f"{array}.npy", np.concatenate(values))
         summary.documents = len(documents)
         summary.tokens = int(documents["tokens"].sum(dtype=np.int64))
+        summary.files = {path.name: list(checksum_of(path)) for path in sorted(self._temporary.iterdir())}
         (self._temporary / SUMMARY).write_text(json.dumps(asdict(summary)))
         atomic.fsync_tree(self._temporary)
 
@@ -165,32 +170,58 @@ class Part:
 
     directory: Path
 
+    def file(self, name: str) -> Path | None:
+        """A file of the part on the local disk; None when the part has no such file."""
+        path = self.directory / name
+        return path if path.exists() else None
+
+    def _must(self, name: str) -> Path:
+        path = self.file(name)
+        if path is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.directory / name))
+        return path
+
     def summary(self) -> Summary:
         """Its counters."""
-        return Summary(**json.loads((self.directory / SUMMARY).read_bytes()))
+        return Summary(**json.loads(self._must(SUMMARY).read_bytes()))
 
     def checksum(self) -> str:
         """Fingerprint of the counters, by which the journal knows this very part."""
-        return fingerprint.of_file(self.directory / SUMMARY)
+        return fingerprint.of_file(self._must(SUMMARY))
+
+    def is_whole(self) -> bool:
+        """Whether all files are what the counters say they were. Reads them."""
+        files = self.summary().files
+        return all((path := self.file(name)) and checksum_of(path) == tuple(entry) for name, entry in files.items())
 
     def documents(self) -> npt.NDArray[np.void]:
         """Its DOCUMENT records (n,), read into memory."""
-        return np.load(self.directory / "documents.npy", allow_pickle=False)  # type: ignore[no-any-return]
+        return np.load(self._must("documents.npy"), allow_pickle=False)  # type: ignore[no-any-return]
 
     def array(self, name: str) -> npt.NDArray[Any] | None:
         """Its array `name`, mapped; None when mapping made none."""
-        path = self.directory / f"{name}.npy"
-        return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+        path = self.file(f"{name}.npy")
+        return None if path is None else np.load(path, mmap_mode="r", allow_pickle=False)
 
     def tokens(self, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
         """Its tokens, mapped."""
-        path = self.directory / "tokens.bin"
+        path = self._must("tokens.bin")
         return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
         """The rows of quarantine.jsonl or rejected.jsonl."""
-        path = self.directory / name
-        if not path.exists():
+        path = self.file(name)
+        if path is None:
             return
         with jsonlines.open(path, loads=orjson.loads) as rows:
             yield from rows
+
+
+def checksum_of(path: Path) -> tuple[int, int]:
+    """Bytes and CRC-32 of a file (CRC-32 finds every flipped bit, at 4 GB/s)."""
+    size = value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            size += len(chunk)
+            value = zlib.crc32(chunk, value)
+    return size, value

@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import replace
 
+from foundation import fingerprint
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.sources.base import Identity, InputFile, Limits, Task
@@ -28,6 +29,12 @@ def make_plan(inputs: list[InputFile], config: PipelineConfig) -> list[Task]:
         pieces = source_for(file.path, file.options).plan(file, identity, limits(config))
         tasks += [Task(number, file.path, p.start, p.end, p.bytes, identity, file.options) for p in pieces]
     return tasks if config.max_samples is None else _first_records(tasks, config, config.max_samples)
+
+
+def plan_fingerprint(inputs: list[InputFile], tasks: list[Task]) -> str:
+    """What a plan reads and what it calls it: a dataset made from an equal plan is up to date."""
+    files = [[file.name, file.options.split, file.options.weight] for file in inputs]
+    return fingerprint.of_json([files, [[task.source, task.key] for task in tasks]])
 
 
 def identify(path: str) -> Identity:

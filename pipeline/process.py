@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from foundation import atomic, fingerprint
+from foundation import fingerprint
 from foundation.cli import run
 from foundation.config import load_config
 from foundation.errors import UserError
+from foundation.interrupts import tidy_stop
 from foundation.locks import DirectoryLock
 from foundation.logs import get_logger, setup
-from pipeline import default_corpus
-from pipeline.byproducts import write_byproducts
 from pipeline.config import PipelineConfig, ProcessFlags
-from pipeline.decide import check_bad_records, decide
-from pipeline.encode import FAST_ENGINE, REFERENCE
-from pipeline.executors.base import Outcome
-from pipeline.executors.local import WorkerPool
-from pipeline.journal import Journal
-from pipeline.map_task import MapSetup
-from pipeline.plan import identify, make_plan
-from pipeline.publish import build_manifest, commit, input_entries, remove_unnamed, write_shards
+from pipeline.encode import FAST_ENGINE
+from pipeline.place import place_of
+from pipeline.plan import make_plan, plan_fingerprint
+from pipeline.run import Run, Setup
 from pipeline.settings.inputs import DEFAULT_INPUT
-from pipeline.sources.base import InputFile, Task
 from pipeline.sources.registry import find_inputs
 from pipeline.summary import summary
-from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
-from pipeline.work import Work, lock_path
-from shards.manifest import FILE_NAME, TOKENIZER_DIRECTORY, Manifest
-from shards.megatron import token_dtype
+from pipeline.target import LocalTarget, RemoteTarget, Target
+from pipeline.work import WHOLE, Work, work_of
+from shards.manifest import Manifest
 from tokenization.tokenizer import Tokenizer
 
 log = get_logger("pipeline")
@@ -43,9 +32,10 @@ log = get_logger("pipeline")
 
 @dataclass(frozen=True)
 class Result:
-    """The published dataset, and whether this run changed it."""
+    """The published dataset (None after a slice), where its files are on this machine, whether this run changed it."""
 
-    manifest: Manifest
+    manifest: Manifest | None
+    directory: Path
     changed: bool
 
 
@@ -53,46 +43,64 @@ def process(
     config: PipelineConfig, resume: bool = False, overwrite: bool = False, engine_factory: str = FAST_ENGINE
 ) -> Result:
     """Make, continue or update the dataset `config.output`. Raises `UserError` when it must not or cannot be done."""
+    place, share = place_of(config), config.share()
+    if share and overwrite:
+        raise UserError("--overwrite with --task_slice would throw away the other slices' work; give only one of them")
     inputs = find_inputs(config)
     settings = config.settings()
     given = Tokenizer.load(config.tokenizer) if config.tokenizer else None
     settings["tokenizer"] = given.fingerprint if given else "trained"
-    work = Work(config, settings)
-    with DirectoryLock(lock_path(config.output), f"making {config.output.name}"):
-        atomic.recover_directory(config.output / TOKENIZER_DIRECTORY)
-        existing = _check_existing(config, settings, work, resume, overwrite)
+    work = work_of(place, settings, WHOLE if share is None else f"{share[0] + 1}-of-{share[1]}")
+    target = LocalTarget(place.output) if place.output else RemoteTarget(place.shown, work.staged)
+    with (
+        DirectoryLock(place.lock, f"making {place.name}", shared=share is not None),
+        nullcontext() if share is None else work.lock(),
+    ):
+        existing = _check_existing(place.shown, target, settings, work, resume or share is not None, overwrite)
         if overwrite:
             work.discard()
-        return _Run(config, settings, inputs, work, engine_factory, existing if resume else None, given).run()
+        tasks = make_plan(inputs, config)
+        plan = plan_fingerprint(inputs, tasks)
+        work.open()
+        if existing and work.has_published(existing.identity, plan):
+            return Result(existing, target.directory, changed=False)
+        setup(work.log)
+        run = Run(
+            Setup(
+                config.model_copy(update={"output": target.directory}),
+                settings, inputs, work, target, engine_factory, existing, given,
+            ), tasks, plan,
+        )  # fmt: skip
+        if share is None:
+            return Result(run.publish(), target.directory, changed=True)
+        run.map_slice(tasks[share[0] :: share[1]])
+        return Result(None, target.directory, changed=True)
 
 
 def _check_existing(
-    config: PipelineConfig, settings: dict[str, Any], work: Work, resume: bool, overwrite: bool
+    shown: str, target: Target, settings: dict[str, Any], work: Work, resume: bool, overwrite: bool
 ) -> Manifest | None:
     """The published dataset, if any. Refuses what would touch it, or half-done work, unasked."""
-    output = config.output
-    published = (output / FILE_NAME).exists()
     if overwrite:
         return None
+    manifest = target.manifest()
     if not resume:
-        if published:
+        if manifest:
             raise UserError(
-                f"{output}: a dataset is already there. --resume updates it with new input, --overwrite makes it anew"
+                f"{shown}: a dataset is already there. --resume updates it with new input, --overwrite makes it anew"
             )
         if work.exists():
             raise UserError(
-                f"{output}: half-done work for it is in {work.directory}. --resume goes on with it,"
-                " --overwrite starts anew"
+                f"{shown}: half-done work for it is in {work.shown}. --resume goes on with it, --overwrite starts anew"
             )
-        if output.exists() and any(output.iterdir()):
+        if target.holds_files():
             raise UserError(
-                f"{output}: the directory is not empty and holds no dataset. Choose another --output, or let"
+                f"{shown}: the directory is not empty and holds no dataset. Choose another --output, or let"
                 " --overwrite or --resume put the dataset into it"
             )
-    manifest = Manifest.load(output) if published else None
     if manifest and manifest.pipeline_fingerprint != fingerprint.of_json(settings):
         raise UserError(
-            f"{output}: the dataset there was made with other settings: {_difference(manifest.settings, settings)}."
+            f"{shown}: the dataset there was made with other settings: {_difference(manifest.settings, settings)}."
             " --overwrite makes it anew with the new ones; another --output keeps both"
         )
     return manifest
@@ -101,125 +109,6 @@ def _check_existing(
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     return ", ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
-
-
-class _Run:
-    """One run, under the dataset's lock."""
-
-    def __init__(
-        self,
-        config: PipelineConfig,
-        settings: dict[str, Any],
-        inputs: list[InputFile],
-        work: Work,
-        engine_factory: str,
-        existing: Manifest | None,
-        given: Tokenizer | None,
-    ) -> None:
-        self._config, self._settings, self._inputs, self._work = config, settings, inputs, work
-        self._factory, self._existing, self._given = engine_factory, existing, given
-        self._seconds: dict[str, float] = {}
-
-    @contextmanager
-    def _timed(self, step: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._seconds[step] = time.perf_counter() - started
-
-    def run(self) -> Result:
-        config, work = self._config, self._work
-        with self._timed("plan"):
-            tasks = make_plan(self._inputs, config)
-            journal = work.open()
-        setup(work.log)
-        pending = [task for task in tasks if not work.is_done(task, journal)]
-        if self._existing is not None and not pending and self._describes_inputs(self._existing, journal):
-            return Result(self._existing, changed=False)
-        with WorkerPool(min(config.worker_count(), len(pending))) as pool:
-            with self._timed("tokenizer"):
-                frozen = Tokenizer.load(config.output / TOKENIZER_DIRECTORY) if self._existing else None
-                tokenizer = prepare_tokenizer(config, tasks, work.tokenizer, self._given or frozen)
-                factory = None if journal.reference_reason else choose_engine(config, tokenizer, self._factory)
-            with self._timed("map"):
-                mismatch = self._map(pool, tasks, pending, journal, factory)
-        if mismatch is not None:
-            log.warning(
-                "the fast tokenizer is wrong on %r; encoding this dataset with the reference engine instead", mismatch
-            )
-            journal.append("engine", engine=REFERENCE, reason=mismatch)
-            return self.run()
-        manifest = self._publish(tasks, journal, tokenizer)
-        return Result(manifest, changed=True)
-
-    def _describes_inputs(self, existing: Manifest, journal: Journal) -> bool:
-        """Whether the published dataset was finished by this work, from these very inputs."""
-        names = [(file.name, identify(file.path).size) for file in self._inputs]
-        return journal.published == existing.identity and names == [(e.name, e.bytes) for e in existing.inputs]
-
-    def _map(
-        self, pool: WorkerPool, tasks: list[Task], pending: list[Task], journal: Journal, factory: str | None
-    ) -> str | None:
-        """Map the `pending` of all `tasks`; the text on which the fast engine was found wrong, or None."""
-        config, work = self._config, self._work
-        total = sum(task.bytes for task in tasks)
-        left = sum(task.bytes for task in pending)
-        if len(pending) < len(tasks):
-            log.info("resuming: %d of %d tasks are done", len(tasks) - len(pending), len(tasks))
-        with tqdm(total=total, initial=total - left, unit="B", unit_scale=True, desc="map") as bar:
-
-            def done(task: Task) -> None:
-                part = work.part(task)
-                engine = part.summary().engine
-                journal.append("part", key=task.key, checksum=part.checksum(), engine=engine)
-
-            setup_ = MapSetup(config, work.tokenizer, work.parts, factory)
-            try:
-                outcome = pool.run(setup_, pending, done, bar.update)
-            finally:
-                pool.stop()
-                atomic.remove_temporaries(work.parts)  # of workers that were stopped in the middle
-        if outcome.mismatch is None:
-            self._refuse_incomplete(outcome)
-        return outcome.mismatch
-
-    def _refuse_incomplete(self, outcome: Outcome) -> None:
-        problems = [f"{path}: changed while it was read" for path in sorted(outcome.changed)]
-        problems += [f"{task.label}: {reason}" for task, reason in outcome.failed]
-        if problems:
-            raise UserError(
-                "\n  ".join(["nothing was published, because parts of the input are missing:", *problems])
-                + "\nRun the same command with --resume to try these again; the rest is done"
-            )
-
-    def _publish(self, tasks: list[Task], journal: Journal, tokenizer: Tokenizer) -> Manifest:
-        config = self._config
-        sources = [task.source for task in tasks]
-        with self._timed("decide"):
-            decisions = decide(config, [self._work.part(task) for task in tasks], sources)
-            check_bad_records(config, decisions.summaries)
-            kept = int(sum((splits >= 0).sum() for splits in decisions.splits))
-            if not kept:
-                raise UserError(f"{config.output}: no document is left to publish; see {self._work.directory}")
-        with self._timed("publish"):
-            entries = input_entries(self._inputs, tasks, [s.digests for s in decisions.summaries])
-            total = sum(int(d["tokens"].sum()) for d in decisions.documents)
-            dtype = token_dtype(tokenizer.vocab_size)
-            with tqdm(total=total, unit="tok", unit_scale=True, desc="publish") as bar:
-                splits = write_shards(config, decisions, sources, dtype, bar.update)
-            manifest = build_manifest(config, self._settings, tokenizer, entries, splits)
-            commit(config.output, manifest, tokenizer)
-        with self._timed("statistics"):
-            write_byproducts(config.output, manifest, decisions, tasks, config.rejected_samples)
-            remove_unnamed(config.output, manifest)
-            journal.append("published", identity=manifest.identity)
-        for part in decisions.summaries:
-            for step, seconds in part.seconds.items():
-                self._seconds[f"map/{step}"] = self._seconds.get(f"map/{step}", 0.0) + seconds
-        self._work.add_timings(self._seconds)
-        for task, part in zip(tasks, decisions.summaries, strict=True):
-            if part.damage:
-                log.warning("%s: damaged, read up to the damage (%s)", task.path, part.damage)
-        return manifest
 
 
 def main(argv: list[str]) -> int:
@@ -234,10 +123,16 @@ def main(argv: list[str]) -> int:
     config, flags = loaded.get(PipelineConfig), loaded.get(ProcessFlags)
     setup()
     if config.input == [DEFAULT_INPUT] and not Path(DEFAULT_INPUT).is_dir():
+        from pipeline import default_corpus
+
         log.info("%s is not there; collecting the text that this Python installation holds", DEFAULT_INPUT)
         default_corpus.collect(Path(DEFAULT_INPUT))
-    result = process(config, flags.resume, flags.overwrite)
-    print(summary(config.output, result.manifest, result.changed))
+    with tidy_stop("what is done is kept; the same command with --resume goes on"):
+        result = process(config, flags.resume, flags.overwrite)
+    if result.manifest is None:
+        print(f"slice {config.task_slice} is done; when all are, the same command without it, with --resume, publishes")
+    else:
+        print(summary(place_of(config).shown, result.directory, result.manifest, result.changed))
     return 0
 
 

@@ -12,23 +12,16 @@ import multiprocessing
 import os
 import signal
 import time
-import traceback
-from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
-from foundation.failpoints import failpoint
-from foundation.logs import get_logger
-from pipeline.encode import AuditMismatch
-from pipeline.executors.base import ATTEMPTS, Outcome
+from pipeline.executors.base import Answer, Done, Ledger, Outcome, answer
 from pipeline.map_task import Mapper, MapSetup
-from pipeline.sources.base import InputChanged, Task
+from pipeline.sources.base import Task
 
 PROGRESS_INTERVAL = 0.1
-log = get_logger("pipeline.workers")
 
 
 @dataclass
@@ -45,7 +38,6 @@ class WorkerPool:
     def __init__(self, count: int) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
-        self._losses: Counter[str] = Counter()
         for _ in range(count):
             self._workers.append(self._start())
 
@@ -55,23 +47,15 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def run(
-        self,
-        setup: MapSetup,
-        tasks: list[Task],
-        done: Callable[[Task], None],
-        progress: Callable[[int], object],
-    ) -> Outcome:
-        """Map all `tasks`, once. `done(task)` is called in this process for every committed part, `progress(bytes)` as
-        input is read. Stops early only at an audit mismatch or an error of the operating system (raised)."""
-        self._setup, self._done, self._progress = setup, done, progress
-        self._queue = deque(tasks)
-        outcome = Outcome()
+    def run(self, setup: MapSetup, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
+        """See `Executor.run`."""
+        self._setup, self._progress = setup, progress
+        self._ledger = ledger = Ledger(tasks, done)
         for worker in self._workers:
             self._send(worker, setup)
-        while self._workers and outcome.mismatch is None:
-            self._turn(outcome)
-        return outcome
+        while self._workers and ledger.outcome.mismatch is None:
+            self._turn()
+        return ledger.outcome
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -85,28 +69,24 @@ class WorkerPool:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             worker.pipe.send(message)  # a dead worker is noticed, and its task charged, when its pipe is read
 
-    def _turn(self, outcome: Outcome) -> None:
+    def _turn(self) -> None:
         for worker in list(self._workers):
-            if worker.task is None and not self._assign(worker, outcome):
+            if worker.task is None and not self._assign(worker):
                 self._retire(worker)
         ready = wait([worker.pipe for worker in self._workers]) if self._workers else []
         for worker in [w for w in self._workers if w.pipe in ready]:
             try:
-                self._receive(worker, worker.pipe.recv(), outcome)
+                self._receive(worker, worker.pipe.recv())
             except (EOFError, ConnectionResetError):
-                self._lost(worker, outcome)
+                self._lost(worker)
 
-    def _assign(self, worker: _Worker, outcome: Outcome) -> bool:
-        while self._queue:
-            task = self._queue.popleft()
-            if task.path in outcome.changed:
-                continue
-            worker.task = task
-            self._send(worker, task)
-            return True
-        return False
+    def _assign(self, worker: _Worker) -> bool:
+        worker.task = self._ledger.take()
+        if worker.task is not None:
+            self._send(worker, worker.task)
+        return worker.task is not None
 
-    def _receive(self, worker: _Worker, message: tuple[str, object], outcome: Outcome) -> None:
+    def _receive(self, worker: _Worker, message: Answer) -> None:
         kind, value = message
         if kind == "progress":
             assert isinstance(value, int)
@@ -114,38 +94,19 @@ class WorkerPool:
             return
         task, worker.task = worker.task, None
         assert task is not None
-        if kind == "done":
-            self._done(task)
-        elif kind == "mismatch":
-            outcome.mismatch = str(value)
-        elif kind == "changed":
-            outcome.changed.add(str(value))
-        elif kind == "os_error":
-            assert isinstance(value, OSError)
-            raise value
-        else:
-            self._count_loss(task, str(value), outcome)
+        self._ledger.settle(task, message)
 
-    def _lost(self, worker: _Worker, outcome: Outcome) -> None:
+    def _lost(self, worker: _Worker) -> None:
         """The worker died. Charge its task and put another worker in its place."""
         worker.process.join()
         code = worker.process.exitcode or 0
         cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._workers.remove(worker)
         if worker.task is not None:
-            self._count_loss(worker.task, f"its worker died ({cause}; out of memory?)", outcome)
-        if self._queue:
+            self._ledger.lose(worker.task, f"its worker died ({cause}; out of memory?)")
+        if self._ledger.waiting:
             self._workers.append(self._start())
             self._send(self._workers[-1], self._setup)
-
-    def _count_loss(self, task: Task, reason: str, outcome: Outcome) -> None:
-        self._losses[task.key] += 1
-        if self._losses[task.key] >= ATTEMPTS:
-            log.error("%s: failed %d times, leaving it out: %s", task.label, ATTEMPTS, reason)
-            outcome.failed.append((task, reason))
-        else:
-            log.warning("%s: %s; trying again", task.label, reason)
-            self._queue.append(task)
 
     def _retire(self, worker: _Worker) -> None:
         """Nothing is left for this worker now. While others may still lose a task, it waits; else it ends."""
@@ -182,7 +143,9 @@ def _serve(pipe: Connection) -> None:
         report = _Reporter(pipe)
         while True:
             task: Task = pipe.recv()
-            pipe.send(_map_one(mapper, task, report))
+            result = answer(mapper, task, report)
+            report.flush()
+            pipe.send(result)
 
 
 class _Reporter:
@@ -202,21 +165,3 @@ class _Reporter:
         """Send what is pending; raises BrokenPipeError when the parent is gone."""
         self._pipe.send(("progress", self._bytes))
         self._bytes = 0
-
-
-def _map_one(mapper: Mapper, task: Task, report: _Reporter) -> tuple[str, object]:
-    try:
-        failpoint("map.start", Path(task.path))
-        mapper.run(task, report)
-        report.flush()
-    except AuditMismatch as error:
-        return "mismatch", str(error)
-    except InputChanged as error:
-        return "changed", str(error)
-    except (BrokenPipeError, ConnectionResetError):
-        raise
-    except OSError as error:
-        return "os_error", error
-    except Exception:  # whatever goes wrong with one task must not take the others along
-        return "error", traceback.format_exc(limit=-3).strip()
-    return "done", None

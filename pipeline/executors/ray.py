@@ -1,0 +1,144 @@
+"""Run map tasks on Ray (https://docs.ray.io), on this machine or a cluster: one actor a worker, each with a Mapper.
+
+Ray places the actors and notices when one is lost; what counts as lost, changed or failed is the ledger's, as for
+local processes. The machines must reach the input and the work area: a shared file system at one path, or URLs.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.failpoints import ENVIRONMENT_VARIABLE
+from pipeline.executors.base import Answer, Done, Ledger, Outcome, answer
+from pipeline.map_task import Mapper, MapSetup
+from pipeline.sources.base import Task
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Parts travel by file, so the object store holds only the tokenizer."""
+PACKAGES = ("foundation", "tokenization", "shards", "pipeline")
+"""What the workers of a cluster import."""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class _Worker:
+    """Maps tasks in a process of Ray's."""
+
+    def __init__(self, setup: MapSetup, tokenizer: dict[str, bytes]) -> None:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the actors are the parallelism
+        self._directory = tempfile.TemporaryDirectory(prefix="mateconv-")  # this may be another machine
+        for name, data in tokenizer.items():
+            (Path(self._directory.name) / name).write_bytes(data)
+        self._mapper = Mapper(replace(setup, tokenizer=Path(self._directory.name)))
+        gc.freeze()
+
+    def run(self, task: Task) -> Answer:
+        """Map one task."""
+        return answer(self._mapper, task, lambda size: None)
+
+
+class RayExecutor:
+    """A context manager: leaving it ends the actors, and Ray where it was started here."""
+
+    def __init__(self, address: str | None, workers: int | None, tasks: int) -> None:
+        self._ray = _import_ray()
+        self._started = not self._ray.is_initialized()
+        if self._started:
+            _connect(self._ray, address, workers)
+        cpus = int(self._ray.cluster_resources().get("CPU", 1))
+        self._count = min(workers or cpus, tasks)
+        self._actors: list[Any] = []
+
+    def __enter__(self) -> RayExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        if self._started:
+            self._ray.shutdown()
+
+    def run(self, setup: MapSetup, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
+        """See `Executor.run`. Progress is told task by task."""
+        ray = self._ray
+        files = ray.put({path.name: path.read_bytes() for path in setup.tokenizer.iterdir()})
+        remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Worker)
+
+        def start() -> Any:
+            self._actors.append(remote.remote(setup, files))
+            return self._actors[-1]
+
+        ledger = Ledger(tasks, done)
+        idle = [start() for _ in range(self._count)]
+        running: dict[Any, tuple[Any, Task]] = {}
+        while ledger.outcome.mismatch is None:
+            while idle and (task := ledger.take()) is not None:
+                actor = idle.pop()
+                running[actor.run.remote(task)] = (actor, task)
+            if not running:
+                break
+            for ready in ray.wait(list(running), num_returns=1)[0]:
+                actor, task = running.pop(ready)
+                try:
+                    result: Answer = ray.get(ready)
+                except ray.exceptions.RayError as error:  # the actor died, could not start, or ran out of memory
+                    self._actors.remove(actor)
+                    ray.kill(actor)
+                    ledger.lose(task, f"its Ray worker was lost ({type(error).__name__}: {_first_line(error)})")
+                    if ledger.waiting:
+                        idle.append(start())
+                    continue
+                idle.append(actor)
+                ledger.settle(task, result)
+                progress(task.bytes)
+        return ledger.outcome
+
+    def stop(self) -> None:
+        """End the actors, whatever they are doing."""
+        for actor in self._actors:
+            self._ray.kill(actor)
+        self._actors.clear()
+
+
+def _import_ray() -> ModuleType:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns about GPUs nobody asked for
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            "executor ray: Ray is not installed; pip install 'mateconv[ray]', or --executor local"
+        ) from None
+    return ray
+
+
+def _connect(ray: ModuleType, address: str | None, workers: int | None) -> None:
+    """Start Ray here, or join a cluster and bring it the code."""
+    variables = {name: os.environ[name] for name in (ENVIRONMENT_VARIABLE,) if name in os.environ}
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        ray.init(
+            num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES,
+            runtime_env={"env_vars": variables}, **quiet,
+        )  # fmt: skip
+        return
+    environment = {"env_vars": variables, "py_modules": [str(ROOT / name) for name in PACKAGES]}
+    try:
+        ray.init(address, runtime_env=environment, **quiet)
+    except (ConnectionError, TimeoutError, ValueError) as error:
+        raise UserError(
+            f"ray_address {address}: no cluster answers there ({_first_line(error)});"
+            " start one with `ray start --head`, or set ray_address to null"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")[:200]
