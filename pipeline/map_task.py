@@ -12,6 +12,8 @@ import numpy as np
 
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
+from pipeline.dedup.minhash import ARRAY as SIGNATURES
+from pipeline.dedup.minhash import signatures
 from pipeline.encode import Encoder
 from pipeline.filters.chain import FilterChain
 from pipeline.part_store import PartStore
@@ -141,6 +143,9 @@ class _TaskRun:
             documents["text_bytes"] = [len(text) for text in data]
             self._writer.add(tokens, documents)
             self._tick("write")
+            if self._config.near_dedup:
+                self._writer.add_array(SIGNATURES, signatures(data, self._config))
+                self._tick("signatures")
             self._counter.add(data, hashes, tokens)
             self._tick("count")
 
