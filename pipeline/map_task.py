@@ -20,7 +20,7 @@ from pipeline.part_store import PartStore
 from pipeline.parts import DOCUMENT, PartWriter, Summary, count
 from pipeline.plan import limits
 from pipeline.rejects import RejectedDocuments
-from pipeline.sources.base import Batch, Task
+from pipeline.sources.base import Batch, Reading, Task
 from pipeline.sources.registry import source_for
 from pipeline.token_counts import ContentCounter
 from tokenization.tokenizer import Tokenizer
@@ -52,11 +52,14 @@ class Mapper:
         self._store = setup.store
         self._encoder = Encoder(Tokenizer.load(setup.tokenizer), setup.engine_factory)
 
-    def run(self, task: Task, progress: Callable[[int], None]) -> Mapped:
-        """Make and commit the part of `task`; `progress` is told the input bytes read since its last call."""
+    def run(self, task: Task, progress: Callable[[int], None], reading: Reading | None = None) -> Mapped:
+        """Make and commit the part of `task`; `progress` is told the input bytes read since its last call.
+
+        With `reading` its batches are mapped instead of the task's own: a sample, records that were read already.
+        """
         writer = self._store.writer(task.key, self._encoder.dtype)
         try:
-            writer.commit(_TaskRun(task, self._config, self._encoder, writer, progress).run())
+            writer.commit(_TaskRun(task, self._config, self._encoder, writer, progress).run(reading))
         except BaseException:
             writer.abandon()
             raise
@@ -86,9 +89,9 @@ class _TaskRun:
         self._left = task.max_records
         self._clock = time.perf_counter()
 
-    def run(self) -> Summary:
+    def run(self, reading: Reading | None) -> Summary:
         summary, task = self._summary, self._task
-        reading = source_for(task.path, task.options).open(task, limits(self._config))
+        reading = reading or source_for(task.path, task.options).open(task, limits(self._config))
         done = 0
         for batch in reading:
             batch = self._cut(batch)

@@ -20,6 +20,7 @@ from pipeline.place import place_of
 from pipeline.plan import make_plan, plan_fingerprint
 from pipeline.run import Run, Setup
 from pipeline.settings.inputs import DEFAULT_INPUT
+from pipeline.sources.base import InputFile
 from pipeline.sources.registry import find_inputs
 from pipeline.summary import summary
 from pipeline.target import LocalTarget, RemoteTarget, Target
@@ -40,13 +41,20 @@ class Result:
 
 
 def process(
-    config: PipelineConfig, resume: bool = False, overwrite: bool = False, engine_factory: str = FAST_ENGINE
+    config: PipelineConfig,
+    resume: bool = False,
+    overwrite: bool = False,
+    engine_factory: str = FAST_ENGINE,
+    inputs: list[InputFile] | None = None,
 ) -> Result:
-    """Make, continue or update the dataset `config.output`. Raises `UserError` when it must not or cannot be done."""
+    """Make, continue or update the dataset `config.output`, from `inputs` where these were found already.
+
+    Raises `UserError` when it must not or cannot be done.
+    """
     place, share = place_of(config), config.share()
     if share and overwrite:
         raise UserError("--overwrite with --task_slice would throw away the other slices' work; give only one of them")
-    inputs = find_inputs(config)
+    inputs = find_inputs(config) if inputs is None else inputs
     settings = config.settings()
     given = Tokenizer.load(config.tokenizer) if config.tokenizer else None
     settings["tokenizer"] = given.fingerprint if given else "trained"

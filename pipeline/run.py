@@ -22,6 +22,7 @@ from pipeline.publish import build_manifest, commit, input_entries, remove_unnam
 from pipeline.sources.base import InputFile, Task
 from pipeline.target import Target
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
+from pipeline.verification.checksums import write_checksums
 from pipeline.work import Work
 from shards.manifest import Manifest
 from shards.megatron import token_dtype
@@ -134,12 +135,15 @@ class Run:
             total = sum(int(d["tokens"].sum()) for d in decisions.documents)
             dtype = token_dtype(tokenizer.vocab_size)
             with tqdm(total=total, unit="tok", unit_scale=True, desc="publish") as bar:
-                splits = write_shards(config, decisions, sources, dtype, bar.update)
+                splits = write_shards(
+                    config, decisions, sources, dtype, bar.update, tokenizer.roles.terminator
+                )
             manifest = build_manifest(config, setup.settings, tokenizer, entries, splits)
             commit(config.output, manifest, tokenizer)
         with self._timed("statistics"):
             write_byproducts(config.output, manifest, decisions, tasks, config.rejected_samples)
             remove_unnamed(config.output, manifest)
+            write_checksums(config.output)  # of everything before it, so it stays the last
         with self._timed("upload"):
             self._send(manifest)
         self._work.commit_published(manifest.identity, self._plan)

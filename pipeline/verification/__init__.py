@@ -1,0 +1,1 @@
+"""Check every byte of a dataset, compare documents with their sources, rebuild what is damaged."""
