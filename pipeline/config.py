@@ -35,8 +35,6 @@ class PipelineConfig(
             raise ValueError("input: name at least one file or directory")
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("val_fraction and test_fraction leave nothing to train on; make their sum smaller than 1")
-        if self.max_chars is not None and self.max_chars < self.min_chars:
-            raise ValueError(f"max_chars {self.max_chars} is below min_chars {self.min_chars}")
         return self
 
     def settings(self) -> dict[str, Any]:

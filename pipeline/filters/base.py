@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 SEPARATOR = b"\xff"
 """Stands between the documents of a joined batch; 0xFF never occurs in UTF-8."""
+_PADDING = bytes(64)
+_LINE_FEED, _SEPARATOR_BYTE = 0x0A, 0xFF
+
+Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
+
+
+class Lines(NamedTuple):
+    """The lines of a batch (cut at line feeds, without them), (m,) each: first byte, byte behind the last, document."""
+
+    starts: Places
+    ends: Places
+    documents: Places
 
 
 class TextBatch:
-    """Cleaned documents in UTF-8, with what several filters need computed once, on first use."""
+    """Cleaned documents in UTF-8, with what several filters need computed once, on first use.
 
-    def __init__(self, texts: list[bytes]) -> None:
+    `fixed` marks documents that no filter may rewrite (chat records, whose text has parts).
+    """
+
+    def __init__(self, texts: list[bytes], fixed: Sequence[object] | None = None) -> None:
         self.texts = texts
+        self.fixed = [bool(each) for each in fixed] if fixed is not None else [False] * len(texts)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -28,9 +48,59 @@ class TextBatch:
         return SEPARATOR.join([*self.texts, b""])
 
     @cached_property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Places:
         """Bytes of each document, (n,)."""
         return np.fromiter(map(len, self.texts), np.int64, len(self.texts))
+
+    @cached_property
+    def buffer(self) -> Bytes:
+        """The bytes of `joined`."""
+        return np.frombuffer(self.joined, np.uint8)
+
+    @cached_property
+    def ends(self) -> Places:
+        """Place in `buffer` of the separator behind each document, (n,)."""
+        return np.cumsum(self.lengths + 1) - 1
+
+    @cached_property
+    def starts(self) -> Places:
+        """Place in `buffer` of each document's first byte, (n,)."""
+        return self.ends - self.lengths
+
+    @cached_property
+    def ascii(self) -> bool:
+        """Whether every document is ASCII."""
+        return int(np.count_nonzero(self.buffer.view(np.int8) < 0)) == len(self)
+
+    @cached_property
+    def windows(self) -> npt.NDArray[np.uint64]:
+        """The eight bytes from each place of `buffer` on, as a little-endian number; zeros follow the last byte."""
+        return np.ndarray((len(self.joined) + len(_PADDING) - 8,), "<u8", self.joined + _PADDING, 0, (1,))
+
+    @cached_property
+    def characters(self) -> npt.NDArray[np.int64]:
+        """Characters (Unicode scalar values) of each document, (n,)."""
+        if self.ascii:
+            return self.lengths
+        return self.count(self.buffer.view(np.int8) > -65) - 1  # all but 10xxxxxx; the separator is one of them
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The lines of all documents, in order; an empty document has one empty line."""
+        ends = np.flatnonzero((self.buffer == _LINE_FEED) | (self.buffer == _SEPARATOR_BYTE))
+        starts = np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1] + 1])
+        per_document = np.diff(np.searchsorted(ends, self.ends, "right"), prepend=0)
+        return Lines(starts, ends, np.repeat(np.arange(len(self)), per_document))
+
+    def count(self, mask: Mask) -> npt.NDArray[np.int64]:
+        """How many bytes of each document `mask` (one entry a byte of `buffer`) selects, separator included, (n,)."""
+        if not len(self):
+            return np.zeros(0, np.int64)
+        return np.add.reduceat(mask.view(np.uint8), self.starts, dtype=np.uint32).astype(np.int64)
+
+    def documents_of(self, places: Places) -> Places:
+        """The document that each of the rising `places` in `buffer` lies in, (m,)."""
+        return np.repeat(np.arange(len(self)), np.diff(np.searchsorted(places, self.ends, "right"), prepend=0))
 
 
 @dataclass
@@ -42,9 +112,12 @@ class Verdicts:
     rewritten: dict[int, bytes] = field(default_factory=dict)
 
 
-class Filter(Protocol):
+class Filter(ABC):
     """Judges cleaned documents. A document's verdict depends on nothing but the document."""
 
+    alone: ClassVar[bool] = False
+    """Whether it judges each document by itself, at a cost: such a filter is given only what earlier ones kept."""
+
+    @abstractmethod
     def judge(self, batch: TextBatch) -> Verdicts:
         """The verdicts over `batch`."""
-        ...

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.filters.base import TextBatch, Verdicts
+from pipeline.filters.base import Filter, TextBatch, Verdicts
 
 
-class LengthFilter:
+class LengthFilter(Filter):
     """Reasons: `empty`, `too_short`, `too_long`."""
 
     def __init__(self, min_chars: int, max_chars: int | None) -> None:

@@ -1,0 +1,125 @@
+"""Drop documents that say the same again and again: repeated lines, repeated n-grams. Suits every script.
+
+Lines (the "duplicate line character fraction" of Gopher, Rae et al. 2021, table A1): the share of the bytes of the
+lines that stand in a line equal to an earlier one; empty lines are left out.
+
+N-grams: an n-gram is N_GRAM = 32 bytes (six English words, ten Chinese characters), so that nothing depends on what a
+word is. Counted are those n-grams that begin where a hash of their first four bytes falls under a limit ("mod
+sampling": Broder 1997, On the resemblance and containment of documents): one place in 32, or in 64 in documents of
+SHORT bytes and more. A document repeats itself in the share of its sampled n-grams that were sampled before in it. As
+equal text is sampled at equal places, a repeated passage shows wherever it stands. A stretch of GAP times the mean
+distance without a sample holds few distinct four-byte groups (all prose has one sooner: chance e^-16), so the
+samples it should have had count as repeated. Fewer than MIN_SAMPLES samples are no evidence, and keep the document.
+
+Cost: about 2 ns a byte; only documents with a line that looks repeated are looked at by themselves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.filters.base import Filter, Places, TextBatch, Verdicts
+
+N_GRAM = 32
+SHORT = 512
+GAP = 16
+MIN_SAMPLES = 4
+_EVERY_SHORT, _EVERY = 32, 64
+_MULTIPLIERS = (37, 91, 167, 59)
+_MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5)  # odd 64-bit constants
+_KEEP_BYTES = np.array([(1 << 8 * size) - 1 for size in range(8)] + [2**64 - 1], np.uint64)
+
+
+class RepetitionFilter(Filter):
+    """Reasons: `repeated_lines`, `repeated_ngrams`. A limit of None switches its rule off."""
+
+    def __init__(self, max_repeated_lines: float | None, max_repeated_ngrams: float | None) -> None:
+        self._max_lines, self._max_ngrams = max_repeated_lines, max_repeated_ngrams
+
+    def judge(self, batch: TextBatch) -> Verdicts:
+        """See `Filter.judge`."""
+        dropped: dict[int, str] = {}
+        if self._max_ngrams is not None and len(batch):
+            repeated, total = repeated_ngrams(batch)
+            much = (repeated > self._max_ngrams * total) & (total >= MIN_SAMPLES)
+            dropped |= dict.fromkeys(np.flatnonzero(much).tolist(), "repeated_ngrams")
+        if self._max_lines is not None and len(batch):
+            for place in documents_with_equal_lines(batch).tolist():
+                if repeated_line_share(batch.texts[place]) > self._max_lines:
+                    dropped[place] = "repeated_lines"
+        return Verdicts(dropped)
+
+
+def repeated_line_share(text: bytes) -> float:
+    """The share of the bytes in lines that stand in a line equal to an earlier one."""
+    lines = [line for line in text.split(b"\n") if line]
+    total = sum(map(len, lines))
+    return 1 - sum(map(len, set(lines))) / total if total else 0.0
+
+
+def documents_with_equal_lines(batch: TextBatch) -> Places:
+    """The documents that may hold two equal lines that are not empty: every one that does, hardly any other."""
+    starts, ends, documents = batch.lines
+    filled = np.flatnonzero(ends > starts)
+    starts, documents = starts[filled], documents[filled]
+    length = ends[filled] - starts
+    size = np.minimum(length, 8)
+    middle = batch.windows[starts + (length - size) // 2] & _KEEP_BYTES[size]  # eight bytes tell most lines apart
+    return np.unique(_repeated_in_document(_mix([middle, length.astype(np.uint64)]), documents, len(batch)))
+
+
+def repeated_ngrams(batch: TextBatch) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Sampled n-grams of each document that were sampled before in it, and all sampled, (n,) each."""
+    n = len(batch)
+    every = np.where(batch.lengths < SHORT, _EVERY_SHORT, _EVERY)
+    places = np.flatnonzero(
+        _four_byte_hash(batch.buffer) < np.repeat((256 // every).astype(np.uint8), batch.lengths + 1)
+    )
+    documents = batch.documents_of(places)
+    last = batch.ends - N_GRAM  # where a document's last n-gram begins
+    inside = places <= last[documents]
+    places, documents = places[inside], documents[inside]
+    mixed = _mix([batch.windows[places + offset] for offset in range(0, N_GRAM, 8)])
+    repeated = np.bincount(_repeated_in_document(mixed, documents, n), minlength=n).astype(np.float64)
+    total = np.bincount(documents, minlength=n).astype(np.float64)
+
+    before = np.diff(places, prepend=0)  # distance to the sample before, or to the document's start
+    counts = total.astype(np.int64)
+    firsts = (np.cumsum(counts) - counts)[counts > 0]
+    before[firsts] = places[firsts] - batch.starts[counts > 0]
+    end_of_sampled = batch.starts.copy()
+    end_of_sampled[counts > 0] = places[firsts + counts[counts > 0] - 1]
+    for gaps, owners in ((before, documents), (last - end_of_sampled, np.arange(n))):
+        wide = np.flatnonzero(gaps > GAP * every[owners])
+        missing = np.bincount(owners[wide], gaps[wide] / every[owners[wide]], n)
+        repeated += missing
+        total += missing
+    return repeated, total
+
+
+def _four_byte_hash(buffer: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A hash of the four bytes from each place on, (len(buffer),); in bytes only, which is what makes it cheap."""
+    size = len(buffer)
+    mixed = np.zeros(size, np.uint8)
+    for step, multiplier in enumerate(_MULTIPLIERS):
+        mixed[: max(0, size - step)] += buffer[step:]
+        mixed *= np.uint8(multiplier)
+    return mixed
+
+
+def _mix(parts: list[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of the numbers at each place."""
+    mixed = np.zeros(len(parts[0]), np.uint64)
+    for part, multiplier in zip(parts, _MIX, strict=False):
+        mixed = (mixed ^ part) * np.uint64(multiplier)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
+
+
+def _repeated_in_document(mixed: npt.NDArray[np.uint64], documents: Places, n: int) -> Places:
+    """For each hash that its document had before: the document's number."""
+    bits = np.uint64(max(1, n).bit_length())
+    keys = np.sort((documents.astype(np.uint64) << (np.uint64(64) - bits)) | (mixed >> bits))
+    found: Places = (keys[1:][keys[1:] == keys[:-1]] >> (np.uint64(64) - bits)).astype(np.int64)
+    return found
