@@ -18,11 +18,9 @@ from pipeline.config import PipelineConfig, ProcessFlags
 from pipeline.encode import FAST_ENGINE
 from pipeline.place import place_of
 from pipeline.plan import make_plan, plan_fingerprint
-from pipeline.run import Run, Setup
 from pipeline.settings.inputs import DEFAULT_INPUT
 from pipeline.sources.base import InputFile
-from pipeline.sources.registry import find_inputs
-from pipeline.summary import summary
+from pipeline.sources.find import find_inputs
 from pipeline.target import LocalTarget, RemoteTarget, Target
 from pipeline.work import WHOLE, Work, work_of
 from shards.manifest import Manifest
@@ -73,6 +71,8 @@ def process(
         if existing and work.has_published(existing.identity, plan):
             return Result(existing, target.directory, changed=False)
         setup(work.log)
+        from pipeline.run import Run, Setup  # loads everything, which a finished dataset need not wait for
+
         run = Run(
             Setup(
                 config.model_copy(update={"output": target.directory}),
@@ -81,7 +81,8 @@ def process(
         )  # fmt: skip
         if share is None:
             return Result(run.publish(), target.directory, changed=True)
-        run.map_slice(tasks[share[0] :: share[1]])
+        unique = list({task.key: task for task in tasks}.values())  # no part is made by two slices at once
+        run.map_slice(unique[share[0] :: share[1]])
         return Result(None, target.directory, changed=True)
 
 
@@ -140,6 +141,8 @@ def main(argv: list[str]) -> int:
     if result.manifest is None:
         print(f"slice {config.task_slice} is done; when all are, the same command without it, with --resume, publishes")
     else:
+        from pipeline.summary import summary
+
         print(summary(place_of(config).shown, result.directory, result.manifest, result.changed))
     return 0
 

@@ -16,17 +16,19 @@ import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foundation import atomic, fingerprint
 from pipeline.encode import REFERENCE
-from pipeline.map_task import Mapped
 from pipeline.part_store import PartCache, RemotePart
 from pipeline.parts import SUMMARY, Part
 from pipeline.place import Place
 from pipeline.sources.base import Task
 from pipeline.storage import Storage
 from pipeline.work import WHOLE, Work
+
+if TYPE_CHECKING:
+    from pipeline.map_task import Mapped
 
 READY, ENGINE, PUBLISHED, IDENTITY = "tokenizer/ready.json", "engine.json", "published.json", "work.json"
 

@@ -16,7 +16,7 @@ from foundation.failpoints import failpoint
 from pipeline.storage import Storage
 from shards.manifest import FILE_NAME, SPLITS, TOKENIZER_DIRECTORY, Manifest
 
-OWN = (*SPLITS, TOKENIZER_DIRECTORY, "quarantine", "rejected", "report")
+OWN = (*SPLITS, TOKENIZER_DIRECTORY, "quarantine", "rejected", "duplicates", "report")
 """Directories of a dataset: what lies in them and belongs to no file of the new one is removed."""
 
 

@@ -6,17 +6,19 @@ import json
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foundation import atomic, fingerprint
 from foundation.locks import DirectoryLock
 from pipeline.encode import REFERENCE
 from pipeline.journal import Journal
-from pipeline.map_task import Mapped
 from pipeline.part_store import PartStore
 from pipeline.parts import Part
 from pipeline.place import Place
 from pipeline.sources.base import Task
+
+if TYPE_CHECKING:
+    from pipeline.map_task import Mapped
 
 WHOLE = "all"
 """Name of the run that is no slice."""
