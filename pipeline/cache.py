@@ -18,7 +18,7 @@ from foundation.locks import DirectoryLock
 from foundation.quantities import Duration
 from foundation.section import Section
 from pipeline.config import PipelineConfig
-from pipeline.place import work_root
+from pipeline.place import place_of
 from pipeline.work_areas import WorkArea, find_areas, human_age, human_size, tree_bytes
 from tokenization.tokenizer import Tokenizer
 
@@ -67,12 +67,12 @@ def main(argv: list[str]) -> int:
 
 def chosen(config: PipelineConfig, flags: CacheFlags) -> tuple[Path, list[WorkArea]]:
     """The directory of the work areas, and those that the flags ask for, oldest first."""
-    output, name = Path(config.output), None
+    output, name = config.output, None
     if flags.output is not None:
         given = Path(flags.output)
         output = given if len(given.parts) > 1 else output.parent / given
         name = output.name
-    root = work_root(output)
+    root = place_of(config.model_copy(update={"output": output})).work_root
     areas = [area for area in find_areas(root) if name is None or area.dataset == name]
     if name is not None and not areas:
         known = sorted({area.dataset or "?" for area in find_areas(root)})

@@ -14,21 +14,29 @@ from foundation.atomic import TEMPORARY_PREFIX
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline.journal import Journal
+from pipeline.place import Place
 from shards.manifest import Manifest
 
 
 @dataclass(frozen=True)
 class WorkArea:
-    """One directory of `dataset/.work`. `dataset` is None where its description is unreadable."""
+    """One directory of `dataset/.work`. `label` is the dataset's name, or its path or URL where several share the
+    directory; None where the description is unreadable."""
 
     directory: Path
-    dataset: str | None
+    label: str | None
     settings: dict[str, Any]
+
+    @property
+    def dataset(self) -> str | None:
+        """Name of the dataset."""
+        return None if self.label is None else self.label.rstrip("/").rpartition("/")[2]
 
     @cached_property
     def _journal(self) -> Journal | None:
         try:
-            return Journal(self.directory / "journal.jsonl")
+            journals = sorted(self.directory.glob("journal-*.jsonl"))  # of slices
+            return Journal(self.directory / "journal.jsonl", journals)
         except (ValueError, KeyError):
             return None
 
@@ -36,6 +44,11 @@ class WorkArea:
     def finished(self) -> bool:
         """Whether its last work was published."""
         return self._journal is not None and self._journal.published is not None
+
+    @property
+    def published(self) -> str | None:
+        """Identity of the dataset that was published from it last."""
+        return self._journal.published if self._journal else None
 
     @property
     def state(self) -> str:
@@ -47,13 +60,13 @@ class WorkArea:
     @property
     def made_the_dataset(self) -> bool:
         """Whether the dataset there now is the one published from it."""
-        if self.dataset is None or not self.finished or self._journal is None:
+        if self.label is None or not self.finished:
             return False
+        place = Path(self.label) if "/" in self.label else self.directory.parents[1] / self.label
         try:
-            manifest = Manifest.load(self.directory.parents[1] / self.dataset)
+            return Manifest.load(place).identity == self.published
         except UserError:
             return False
-        return manifest.identity == self._journal.published
 
     @cached_property
     def bytes(self) -> int:
@@ -69,7 +82,8 @@ class WorkArea:
     @property
     def lock(self) -> Path:
         """The lock file of its dataset."""
-        return self.directory.parent / f"{self.dataset or 'unknown'}.lock"
+        name = self.dataset or "unknown"
+        return Place(name, self.label or name, None, None, self.directory.parent, None).lock
 
     @property
     def owner(self) -> str:

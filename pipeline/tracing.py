@@ -1,0 +1,164 @@
+"""From a document back to its source: find the input files of a dataset again, and read single records of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from foundation.errors import UserError
+from pipeline.config import PipelineConfig
+from pipeline.plan import limits, make_plan
+from pipeline.settings.inputs import InputSpec
+from pipeline.sources.base import Batch, InputFile, Task
+from pipeline.sources.registry import find_inputs, source_for
+from shards.manifest import Manifest
+
+TOKENIZER_SETTING = "tokenizer"
+TRAINED = "trained"
+
+
+def config_of(manifest: Manifest, **changes: Any) -> PipelineConfig:
+    """The configuration that gives the settings of a dataset; `changes` are what a manifest does not hold."""
+    known = {key: value for key, value in manifest.settings.items() if key != TOKENIZER_SETTING}
+    unknown = sorted(known.keys() - PipelineConfig.model_fields.keys())
+    if unknown:
+        raise UserError(f"the dataset was made with settings this version does not know: {', '.join(unknown)}")
+    return PipelineConfig(**{**known, **changes})
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record as its source gives it. `line` counts from 1 in the whole file; None where that would cost a pass."""
+
+    text: bytes
+    label: int
+    line: int | None
+    batch: Batch  # of this record alone
+
+
+@dataclass(frozen=True)
+class FoundInputs:
+    """The input files of a dataset, by source number, and why the others are not there."""
+
+    files: dict[int, InputFile]
+    missing: dict[int, str]
+
+
+def find_sources(manifest: Manifest, patterns: Sequence[str | InputSpec], config: PipelineConfig) -> FoundInputs:
+    """Look for the dataset's inputs in `patterns` (files, directories, globs), by name and size.
+
+    A dataset names its inputs relative to what was given when it was made, so a file may be found by the end of its
+    path, too. Raises `UserError` for a pattern that names nothing.
+    """
+    candidates: list[InputFile] = []
+    for pattern in patterns:
+        candidates += find_inputs(config.model_copy(update={"input": [pattern]}))
+    files: dict[int, InputFile] = {}
+    missing: dict[int, str] = {}
+    for number, entry in enumerate(manifest.inputs):
+        named = sorted((_distance(entry.name, file), place) for place, file in enumerate(candidates))
+        fitting = [candidates[place] for distance, place in named if distance < len(_DISTANCES)]
+        same = [
+            file for file in fitting if entry.bytes in (_size(file), 0)
+        ]  # 0: not read, since max_samples came before
+        if same:
+            files[number] = replace(same[0], name=entry.name)
+        elif fitting:
+            missing[number] = (
+                f"{fitting[0].path} has {_size(fitting[0])} bytes, the dataset was made from {entry.bytes}"
+            )
+        else:
+            missing[number] = f"{entry.name}: not found; name the file or its directory with --input"
+    return FoundInputs(files, missing)
+
+
+_DISTANCES = ("the same name", "without the number of an input", "the end of the path", "the file's name alone")
+
+
+def _distance(name: str, file: InputFile) -> int:
+    """How far a candidate's name is from the recorded one: the place in `_DISTANCES`, or beyond."""
+    if file.name == name:
+        return 0
+    first, _, rest = name.partition("/")
+    short = rest if first.isdigit() and rest else name  # inputs of equal names are told apart by a number in front
+    if file.name == short:
+        return 1
+    path = "/" + PurePosixPath(file.path.replace("\\", "/")).as_posix()
+    if path.endswith("/" + short):
+        return 2
+    return 3 if path.rpartition("/")[2] == short.rpartition("/")[2] else len(_DISTANCES)
+
+
+def _size(file: InputFile) -> int:
+    tasks = make_plan([file], PipelineConfig())
+    return tasks[0].identity.size if tasks else 0
+
+
+class SourceReader:
+    """Reads single records of one input."""
+
+    def __init__(self, file: InputFile, config: PipelineConfig) -> None:
+        self.file, self._config = file, config
+        whole = config.model_copy(update={"max_samples": None})
+        self._tasks = make_plan([file], whole)
+        size = self._tasks[0].identity.size if self._tasks else 0
+        # Cut in two if it can be cut by bytes at all: then a record can be read without what stands before it.
+        halves = make_plan([file], whole.model_copy(update={"block_bytes": max(64, size // 2 + 1)}))
+        self._by_bytes = (
+            len(halves) > 1 and halves[-1].end == size and all(a.end == b.start for a, b in pairwise(halves))
+        )
+
+    def records(self, offsets: Sequence[int]) -> Iterator[tuple[int, Record | None]]:
+        """The record at each of `offsets` (increasing), None where none begins there or it cannot be read."""
+        if self._by_bytes:
+            for offset in offsets:
+                if not 0 <= offset < self._tasks[0].identity.size:
+                    yield offset, None
+                    continue
+                task = replace(self._tasks[0], start=offset, end=offset + 1, bytes=1)
+                yield offset, next((record for at, record in self._read(task) if at == offset), None)
+            return
+        wanted, found = iter(offsets), next(iter(offsets), None)
+        next(wanted, None)
+        for task in self._tasks:
+            if found is None:
+                return
+            for at, record in self._read(task, whole=True):
+                while found is not None and at > found:
+                    yield found, None
+                    found = next(wanted, None)
+                if at == found:
+                    yield found, record
+                    found = next(wanted, None)
+                if found is None:
+                    break
+        while found is not None:
+            yield found, None
+            found = next(wanted, None)
+
+    def _read(self, task: Task, whole: bool = False) -> Iterator[tuple[int, Record]]:
+        reading = source_for(task.path, task.options).open(task, limits(self._config))
+        first_task = task.start == self._tasks[0].start
+        for batch in reading:
+            for place, offset in enumerate(batch.offsets):
+                line = batch.lines[place] + 1 if whole and first_task else None
+                yield offset, Record(batch.texts[place], batch.labels[place], line, _single(batch, place))
+
+    def raw(self, offset: int) -> tuple[bytes, int] | None:
+        """The line that begins at byte `offset` of the (decompressed) file, without its end, and its number from 1.
+        None where the records of this format are no lines. Reads what stands before it."""
+        if not self._tasks or Path(self.file.path).is_dir():
+            return None
+        return None
+
+
+def _single(batch: Batch, place: int) -> Batch:
+    one = slice(place, place + 1)
+    conversations = None if batch.conversations is None else batch.conversations[one]
+    return replace(
+        batch, texts=batch.texts[one], offsets=batch.offsets[one], lines=batch.lines[one], labels=batch.labels[one],
+        bad=[], conversations=conversations,
+    )  # fmt: skip

@@ -1,0 +1,236 @@
+"""A flipped bit anywhere is named, and repaired to the very bytes that were there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import UserError
+from foundation.locks import DirectoryLock
+from pipeline import verify as command
+from pipeline.config import PipelineConfig
+from pipeline.place import lock_path
+from pipeline.process import process
+from pipeline.verification.checksums import write_checksums
+from pipeline.verify import verify
+from shards.manifest import FileEntry, Manifest
+
+from .conftest import digests
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def configuration(corpus: Path, tokenizer: Path | None, output: Path) -> PipelineConfig:
+    return PipelineConfig(
+        input=[str(corpus)], output=output, tokenizer=tokenizer, workers=1, vocab_size=400,
+        block_bytes=9000, shard_tokens=7000, val_fraction=0.1, test_fraction=0.05, max_bad_fraction=0.2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def original(corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with its work area; read only."""
+    output = tmp_path_factory.mktemp("original") / "dataset" / "x"
+    process(configuration(corpus, tokenizer, output))
+    return output
+
+
+@pytest.fixture
+def dataset(original: Path, tmp_path: Path) -> Path:
+    """A copy of it, with its work area, that a test may damage."""
+    shutil.copytree(original.parent, tmp_path / "dataset")
+    return tmp_path / "dataset" / "x"
+
+
+def flip(path: Path, seed: int) -> None:
+    data = bytearray(path.read_bytes())
+    place = random.Random(f"{seed}{path.name}").randrange(8 * len(data))
+    data[place // 8] ^= 1 << place % 8
+    path.write_bytes(data)
+
+
+def every_file(dataset: Path) -> list[str]:
+    return sorted(path.relative_to(dataset).as_posix() for path in dataset.rglob("*") if path.is_file())
+
+
+def work(dataset: Path) -> Path:
+    return next(path for path in (dataset.parent / ".work").iterdir() if path.is_dir())
+
+
+def test_a_whole_dataset_is_found_whole(dataset: Path, corpus: Path) -> None:
+    report = verify(dataset, [str(corpus)], samples=10**6)
+    assert not report.problems, list(report.problems.lines())
+    assert report.notes == [] and report.bytes > 50_000
+    manifest = Manifest.load(dataset)
+    assert report.samples == sum(split.documents for split in manifest.splits.values())
+
+
+def test_sha256sum_agrees(dataset: Path) -> None:
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=dataset, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    listed = {line.partition(":")[0] for line in checked.stdout.splitlines()}
+    assert {"manifest.json", "stats.json", "tokenizer/tokenizer.json", "quarantine/records.jsonl"} <= listed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_in_any_file_is_named(dataset: Path, seed: int) -> None:
+    names = every_file(dataset)
+    kinds = {".bin", ".idx", ".npy", ".json", ".jsonl", ""}
+    assert kinds <= {Path(name).suffix for name in names}
+    for name in names:
+        before = (dataset / name).read_bytes()
+        flip(dataset / name, seed)
+        assert list(verify(dataset, None).problems.found) == [name] or name in verify(dataset, None).problems, name
+        (dataset / name).write_bytes(before)
+    assert not verify(dataset, None).problems
+
+
+def test_missing_truncated_and_stray_files_are_named(dataset: Path) -> None:
+    names = [name for name in every_file(dataset) if name.endswith((".idx", ".bin"))]
+    (dataset / names[0]).unlink()
+    os.truncate(dataset / names[1], 10)
+    (dataset / "train" / "left-over.bin").write_bytes(b"\0\0")
+    (dataset / "notes.txt").write_text("mine")
+    assert set(verify(dataset, None).problems.found) == {names[0], names[1], "train/left-over.bin", "notes.txt"}
+
+
+def reseal(dataset: Path, name: str) -> None:
+    """Let the manifest and the list vouch for a changed shard file: what a wrong program would have written."""
+    manifest = json.loads((dataset / "manifest.json").read_bytes())
+    split, _, rest = name.partition("/")
+    shard, _, suffix = rest.partition(".")
+    for entry in manifest["splits"][split]["shards"]:
+        if entry["name"] == shard:
+            data = (dataset / name).read_bytes()
+            entry["files"]["." + suffix] = FileEntry(
+                bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
+            ).model_dump()
+    (dataset / "manifest.json").write_bytes(Manifest.model_validate(manifest).encode())
+    write_checksums(dataset)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "change", "what"),
+    [
+        (".bin", lambda data: b"\xff\xff" + data[2:], "token 0 has id 65535, the vocabulary has"),
+        (".bin", lambda data: data[:-2] + b"\x07\0", "1 documents do not end with [0]"),
+        (".idx", lambda data: data[:34] + bytes([data[34] ^ 1]) + data[35:], "the manifest says"),
+        (".idx", lambda data: data[:-1] + b"\1", "not one sequence a document"),
+        (".docs.npy", lambda data: data[:-32] + b"\x99" + data[-31:], "names source 153 of 4"),
+    ],
+)
+def test_nonsense_under_right_checksums_is_named(dataset: Path, suffix: str, change, what: str) -> None:
+    name = next(name for name in every_file(dataset) if name.startswith("train/") and name.endswith(suffix))
+    (dataset / name).write_bytes(change((dataset / name).read_bytes()))
+    reseal(dataset, name)
+    told = list(verify(dataset, None).problems.lines())
+    assert any(line.startswith(name) and what in line for line in told), told
+
+
+def test_documents_are_compared_with_their_sources(dataset: Path, corpus: Path) -> None:
+    name = next(name for name in every_file(dataset) if name.startswith("train/") and name.endswith(".bin"))
+    data = bytearray((dataset / name).read_bytes())
+    data[0:2] = (int.from_bytes(data[0:2], "little") % 400 + 7).to_bytes(2, "little")
+    (dataset / name).write_bytes(data)
+    reseal(dataset, name)
+    assert not verify(dataset, None).problems
+    told = list(verify(dataset, [str(corpus)], samples=10**6).problems.lines())
+    assert len(told) == 1 and "document 0 of train" in told[0] and "not those of its source" in told[0]
+
+
+def test_a_changed_source_is_told_apart_from_damage(dataset: Path, corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(corpus, tmp_path / "raw")
+    source = tmp_path / "raw" / "a.jsonl"
+    lines = source.read_bytes().splitlines(keepends=True)
+    source.write_bytes(b"".join([lines[0].replace(b"e", b"a"), *lines[1:]]))
+    report = verify(dataset, [str(tmp_path / "raw")], samples=10**6)
+    assert not report.problems
+    assert [note for note in report.notes if "a.jsonl: changed since" in note]
+
+
+@pytest.mark.parametrize("keep_work", [True, False])
+def test_every_file_is_repaired_to_the_same_bytes(dataset: Path, corpus: Path, keep_work: bool) -> None:
+    whole = digests(dataset)
+    for name in every_file(dataset):
+        # What the others are known by is damaged one at a time, in the next test.
+        if name not in ("manifest.json", "SHA256SUMS") and not name.startswith("tokenizer/"):
+            flip(dataset / name, 5)
+    if not keep_work:
+        shutil.rmtree(dataset.parent / ".work")
+    assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0
+    assert digests(dataset) == whole
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "SHA256SUMS", "tokenizer/tokenizer.json"])
+def test_what_others_are_known_by_is_repaired_too(dataset: Path, corpus: Path, name: str) -> None:
+    whole = digests(dataset)
+    flip(dataset / name, 11)
+    assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0
+    assert digests(dataset) == whole
+
+
+def test_a_damaged_part_is_made_again(dataset: Path, corpus: Path) -> None:
+    whole = digests(dataset)
+    flip(next(dataset.rglob("*.bin")), 1)
+    for part in (work(dataset) / "parts").iterdir():
+        flip(part / "tokens.bin", 1)
+    assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0
+    assert digests(dataset) == whole
+
+
+def test_a_trained_tokenizer_stays_frozen(corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "dataset" / "y"
+    process(configuration(corpus, None, output))
+    whole = digests(output)
+    shutil.rmtree(output.parent / ".work")
+    flip(next(output.rglob("*.bin")), 1)
+    assert command.main([str(output), "--input", str(corpus), "--repair"]) == 0
+    assert digests(output) == whole
+
+
+def test_repair_that_cannot_be_changes_nothing(dataset: Path, tmp_path: Path) -> None:
+    shutil.rmtree(dataset.parent / ".work")
+    flip(next(dataset.rglob("*.bin")), 1)
+    damaged = digests(dataset)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.jsonl").write_text('{"text": "another file of this name"}\n')
+    with pytest.raises(UserError, match=r"(?s)nothing was changed.*a.jsonl has 38 bytes.*b.jsonl: not found"):
+        command.main([str(dataset), "--input", str(tmp_path / "elsewhere"), "--repair"])
+    assert digests(dataset) == damaged
+    assert not [path for path in dataset.parent.rglob(".tmp-*")]
+
+
+def test_repair_waits_for_nobody(dataset: Path, corpus: Path) -> None:
+    flip(next(dataset.rglob("*.bin")), 1)
+    with (
+        DirectoryLock(lock_path(dataset), "a test"),
+        pytest.raises(UserError, match=f"in use by process {os.getpid()}"),
+    ):
+        command.main([str(dataset), "--input", str(corpus), "--repair"])
+
+
+def test_the_command(dataset: Path, corpus: Path, tmp_path: Path) -> None:
+    def start(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline.verify", *options], cwd=tmp_path, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        )  # fmt: skip
+
+    good = start("dataset/x", "--input", str(corpus), "--samples", "50")
+    assert good.returncode == 0 and "dataset/x: whole" in good.stdout and "50 documents" in good.stdout, good
+    name = next(name for name in every_file(dataset) if name.endswith(".bin"))
+    flip(dataset / name, 2)
+    bad = start("dataset/x", "--samples", "0")
+    assert bad.returncode == 1 and f"damaged: dataset/x/{name}: its checksum" in bad.stdout and "--repair" in bad.stdout
+    none = start("dataset")
+    assert none.returncode == 2 and "no dataset there" in none.stderr and "Traceback" not in none.stderr
