@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import replace
 
 from foundation import fingerprint
-from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.sources.base import Identity, InputFile, Limits, Task
+from pipeline.sources.base import InputFile, Limits, Task
+from pipeline.sources.files import identify
 from pipeline.sources.registry import source_for
-
-_PROBES = 16
-_PROBE_BYTES = 4096
 
 
 def limits(config: PipelineConfig) -> Limits:
@@ -22,54 +17,35 @@ def limits(config: PipelineConfig) -> Limits:
 
 
 def make_plan(inputs: list[InputFile], config: PipelineConfig) -> list[Task]:
-    """All tasks in input order. Raises `UserError` when a file cannot be read."""
+    """All tasks in input order. With `max_samples`, inputs behind the last record that is wanted are not looked at.
+    Raises `UserError` when a file cannot be read."""
+    bounds, left = limits(config), config.max_samples
     tasks: list[Task] = []
     for number, file in enumerate(inputs):
-        identity = identify(file.path)
-        pieces = source_for(file.path, file.options).plan(file, identity, limits(config))
-        tasks += [Task(number, file.path, p.start, p.end, p.bytes, identity, file.options) for p in pieces]
-    return tasks if config.max_samples is None else _first_records(tasks, config, config.max_samples)
+        identity = file.identity or identify(file.path)
+        pieces = source_for(file.path, file.options).plan(file, identity, bounds)
+        for piece in pieces:
+            task = Task(number, file.path, piece.start, piece.end, piece.bytes, identity, file.options)
+            if left is not None:
+                records = _count(task, bounds, left) if piece.records is None else piece.records
+                if records >= left:
+                    return [*tasks, replace(task, max_records=left)]
+                left -= records
+            tasks.append(task)
+    return tasks
+
+
+def _count(task: Task, bounds: Limits, enough: int) -> int:
+    """The records of a task; reads it, up to `enough` of them."""
+    count = 0
+    for batch in source_for(task.path, task.options).open(task, bounds):
+        count += batch.records
+        if count >= enough:
+            break
+    return count
 
 
 def plan_fingerprint(inputs: list[InputFile], tasks: list[Task]) -> str:
     """What a plan reads and what it calls it: a dataset made from an equal plan is up to date."""
     files = [[file.name, file.options.split, file.options.weight] for file in inputs]
     return fingerprint.of_json([files, [[task.source, task.key] for task in tasks]])
-
-
-def identify(path: str) -> Identity:
-    """What a local file is now. Raises `UserError` when it may not be read."""
-    try:
-        status = os.stat(path)
-        return Identity(status.st_size, str(status.st_mtime_ns), _quick_fingerprint(path, status.st_size))
-    except PermissionError:
-        raise UserError(f"{path}: no permission to read this file") from None
-
-
-def _quick_fingerprint(path: str, size: int) -> str:
-    """SHA-256 over a few evenly spaced pieces: enough, with size and time, to notice another file of the same name."""
-    digest = hashlib.sha256(str(size).encode())
-    last = max(0, size - _PROBE_BYTES)
-    with open(path, "rb") as file:
-        for probe in range(_PROBES):
-            file.seek(last * probe // (_PROBES - 1))
-            digest.update(file.read(_PROBE_BYTES))
-    return digest.hexdigest()[:32]
-
-
-def _first_records(tasks: list[Task], config: PipelineConfig, limit: int) -> list[Task]:
-    """The tasks that hold the first `limit` records; the last one is told where to stop."""
-    chosen: list[Task] = []
-    for task in tasks:
-        count = 0
-        reading = source_for(task.path, task.options).open(task, limits(config))
-        for batch in reading:
-            count += batch.records
-            if count >= limit:
-                reading.stop()
-        if count >= limit:
-            chosen.append(replace(task, max_records=limit))
-            return chosen
-        chosen.append(task)
-        limit -= count
-    return chosen

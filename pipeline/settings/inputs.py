@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -12,15 +13,25 @@ from pipeline.settings.base import Settings
 
 DEFAULT_INPUT = "dataset/raw"
 Unit = Literal["paragraph", "line", "file"]
+Format = Literal["auto", "jsonl", "json", "text", "csv", "tsv", "parquet", "arrow", "class_directories"]
 
 
 class InputSpec(Section):
-    """One input with options of its own; what is not given comes from the settings of the whole run."""
+    """One input with options of its own; what is not given comes from the settings of the same name."""
 
-    path: str = Field(description="file, directory, glob or URL")
+    path: str = Field(description="file, directory, glob, URL, hub address or short name")
+    input_format: Format | None = Field(None, description="how its files are read; null goes by their names")
     text_field: str | None = Field(None, description="field that holds the text")
-    label_field: str | None = Field(None, description="field that holds an integer class label")
+    text_template: str | None = Field(None, description="text made of several fields")
+    label_field: str | None = Field(None, description="field that holds the class label")
+    labels: list[str] | None = Field(None, description="names of the classes in the order of their numbers")
+    messages_field: str | None = Field(None, description="field that holds the messages of chat records")
     text_documents: Unit | None = Field(None, description="what one document of a text file is")
+    text_separator: str | None = Field(None, description="string between the documents of a text file")
+    csv_delimiter: str | None = Field(None, description="character between the fields of a row")
+    csv_quotes: bool | None = Field(None, description="whether fields may be quoted")
+    csv_header: bool | None = Field(None, description="whether the first row names the fields")
+    streaming: bool | None = Field(None, description="false: download the files of a hub dataset first")
     split: Literal["train", "val", "test"] | None = Field(
         None, description="the split all its documents go to; null splits by content"
     )
@@ -31,17 +42,44 @@ class InputSettings(Settings):
     """Inputs, their fields, and the bounds of reading."""
 
     # The per-input options are part of each task's key and of the manifest's entry of the input.
-    NEUTRAL: ClassVar[frozenset[str]] = frozenset({"input", "max_bad_fraction"})
+    NEUTRAL: ClassVar[frozenset[str]] = frozenset({"input", "max_bad_fraction", "streaming", "hub_cache"})
 
     input: list[str | InputSpec] = Field(
         [DEFAULT_INPUT],
-        description="files, directories or globs of .jsonl, .txt or .md text, each also as .gz;"
+        description="files, directories, globs, URLs (s3://…), hub datasets (hf://datasets/OWNER/NAME:CONFIG/SPLIT) or"
+        " their short names (imdb, wikitext, …); .jsonl .json .txt .md .csv .tsv .parquet .arrow, text also as .gz .zst"
+        " .bz2 .xz; a mapping {path: …, split: …} has options of its own (docs/sources.md);"
         " when the default directory is missing, the text inside the Python installation is collected there",
     )
-    text_field: str = Field("text", description="field of a JSONL record that holds the text")
-    label_field: str = Field("label", description="field of a JSONL record that holds an integer class label")
+    input_format: Format = Field("auto", description="how files are read; auto goes by their names")
+    text_field: str = Field("text", description="field of a record that holds the text")
+    text_template: str | None = Field(
+        None, description='text made of several fields, like "{title}\\n\\n{text}"; null takes text_field as it is'
+    )
+    label_field: str | None = Field(
+        "label", description="field of a record that holds a class label; null reads no labels"
+    )
+    labels: list[str] = Field(
+        [], description="names of the classes in the order of their numbers, for labels that are strings"
+    )
+    messages_field: str | None = Field(
+        None,
+        description="field of chat messages; null: messages or conversations, where there is no text field",
+    )
     text_documents: Unit = Field(
         "paragraph", description="what one document of a .txt file is: paragraph (blank lines between), line or file"
+    )
+    text_separator: str | None = Field(
+        None, description="string between the documents of a .txt file, instead of text_documents"
+    )
+    csv_delimiter: str | None = Field(
+        None, description="character between the fields of a row; null: a comma, in .tsv files a tab"
+    )
+    csv_quotes: bool = Field(True, description="fields of a CSV file may be quoted (and then hold line ends)")
+    csv_header: bool = Field(True, description="the first row of a CSV file names the fields; false: they are 0, 1, …")
+    streaming: bool = Field(True, description="read hub datasets over the network; false downloads the files first")
+    hub_cache: Path | None = Field(
+        None, description="where downloaded hub files are kept; null: Hugging Face's own cache (HF_HOME)"
     )
     max_samples: Count | None = Field(None, ge=1, description="read only the first so many records; null reads all")
     block_bytes: Size = Field(8 * 2**20, ge=64, description="bytes of input one task reads; plain files are cut so")
@@ -56,3 +94,17 @@ class InputSettings(Settings):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | dict) else value
+
+    @field_validator("csv_delimiter")
+    @classmethod
+    def _one_character(cls, value: str | None) -> str | None:
+        if value is not None and (len(value) != 1 or not value.isascii() or value in '"\r\n'):
+            raise ValueError("must be one ASCII character and no quote or line end")
+        return value
+
+    @field_validator("text_separator", "text_template")
+    @classmethod
+    def _not_empty(cls, value: str | None) -> str | None:
+        if value == "":
+            raise ValueError("must not be empty; leave it out (null) instead")
+        return value

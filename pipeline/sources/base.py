@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from foundation import fingerprint
 from pipeline.settings.inputs import Unit
+from shards.documents import NO_LABEL
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 KEPT_OF_OVERSIZE = 4096
@@ -20,11 +20,22 @@ class InputChanged(Exception):
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How one input is read and what becomes of its documents."""
+    """How one input is read and what becomes of its documents. `format` and `compression` are settled when the input
+    is found; the fields' meanings are those of the settings of the same name."""
 
-    text_field: str
-    label_field: str
-    text_documents: Unit
+    text_field: str = "text"
+    label_field: str | None = "label"
+    text_documents: Unit = "paragraph"
+    format: str = "jsonl"
+    compression: str = ""
+    text_template: str | None = None
+    text_separator: str | None = None
+    messages_field: str | None = None
+    labels: tuple[str, ...] = ()
+    label: int = NO_LABEL
+    csv_delimiter: str = ","
+    csv_quotes: bool = True
+    csv_header: bool = True
     split: str | None = None
     weight: float = 1.0
 
@@ -32,23 +43,10 @@ class InputOptions:
         """The options that change what reading and mapping give."""
         return {key: value for key, value in asdict(self).items() if key not in ("split", "weight")}
 
-
-@dataclass(frozen=True)
-class InputFile:
-    """One input. `path` is a local path or a URL; `name` is how the dataset names it: relative to what the user gave,
-    never a whole local path."""
-
-    path: str
-    name: str
-    options: InputOptions
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds of every reader."""
-
-    max_record_bytes: int
-    block_bytes: int
+    def entry(self) -> dict[str, Any]:
+        """What a manifest says of them: all that differ from the defaults."""
+        defaults = asdict(InputOptions())
+        return {key: value for key, value in asdict(self).items() if value != defaults[key]}
 
 
 class Identity(NamedTuple):
@@ -59,13 +57,34 @@ class Identity(NamedTuple):
     probe: str
 
 
+@dataclass(frozen=True)
+class InputFile:
+    """One input. `path` is a local path or a URL; `name` is how the dataset names it: relative to what the user gave,
+    never a whole local path."""
+
+    path: str
+    name: str
+    options: InputOptions
+    identity: Identity | None = None
+    """What the listing that found it told, where that spares asking again."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of every reader."""
+
+    max_record_bytes: int
+    block_bytes: int
+
+
 class Piece(NamedTuple):
     """A part of an input that one task reads: [start, end) in the source's own units (bytes, row groups, files), and
-    how many bytes of input it stands for."""
+    how many bytes of input it stands for; `records`: how many it holds, where the format tells."""
 
     start: int
     end: int
     bytes: int
+    records: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,6 @@ class Task:
             "range": [self.start, self.end],
             "options": self.options.reading(),
             "max_records": self.max_records,
-            "format": Path(self.path).suffixes[-2:],
         }
         return fingerprint.of_json(value)[:32]
 
@@ -120,7 +138,8 @@ class Batch:
 
     `texts`: the extracted texts in UTF-8; `offsets`: where each record begins (byte in the decompressed file, or row,
     or file number); `lines`: line number within the task, from 0; `labels`: class label, NO_LABEL for none;
-    `conversations`: for chat records, of which `texts` then holds the contents joined by line feeds.
+    `conversations`: for chat records, of which `texts` then holds the contents joined by line feeds; in a batch that
+    has some, a plain text's is the empty tuple.
     """
 
     texts: list[bytes] = field(default_factory=list)
@@ -177,7 +196,9 @@ class Reading(Protocol):
 
 
 class Source(Protocol):
-    """Reads one format."""
+    """Reads one format. `pieces` names the units of its pieces."""
+
+    pieces: str
 
     def plan(self, file: InputFile, identity: Identity, limits: Limits) -> list[Piece]:
         """Cut an input into pieces."""

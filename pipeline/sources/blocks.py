@@ -1,4 +1,4 @@
-"""Read a task's bytes as lines, in bounded memory: a block of a plain file, or a whole gzip file.
+"""Read a task's bytes, and these as lines, in bounded memory: a block of a plain file, or a whole archive.
 
 A plain file is cut into blocks of fixed size; a line belongs to the block it starts in. Every byte of the block is
 hashed on the way, so that the content's fingerprint costs no second read.
@@ -6,19 +6,17 @@ hashed on the way, so that the content's fingerprint costs no second read.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import os
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from foundation import atomic
+from foundation import fingerprint
+from pipeline.sources import files
 from pipeline.sources.base import KEPT_OF_OVERSIZE, InputChanged, Limits, Task
+from pipeline.sources.compression import CHUNK, Damaged, decompressed
 
-CHUNK = 1 << 20
+_OVERRUN = 1 << 16
 
 
 class Line(NamedTuple):
@@ -30,84 +28,118 @@ class Line(NamedTuple):
     size: int
 
 
-class LineReader:
-    """`groups` iterates batches of lines of a task's bytes; after the iteration the attributes say what was read.
+class ByteReader:
+    """The bytes of a task, in chunks; after the iteration the attributes say what was read.
 
-    `InputChanged` is raised when the file's size or time differs from the plan's before or after.
+    `InputChanged` is raised when the input is not the one that was planned, before or after.
     """
 
     def __init__(self, task: Task, limits: Limits) -> None:
-        self.path, self.start, self.end = Path(task.path), task.start, task.end
+        self.task, self.path, self.start, self.end = task, task.path, task.start, task.end
         self.limit = limits.max_record_bytes
-        self._expected = (task.identity.size, task.identity.stamp)
         self._block = limits.block_bytes
         self.digests: list[str] = []
         self.newlines = 0
         self.position = 0  # input bytes read so far, compressed ones for an archive
         self.damage: str | None = None
-        self._stopped = False
+        self.before = b"\n"  # what stands before `start`: as much as `look_behind` asks for
+        self.beyond = False  # whether the chunks are those behind `end` by now
+        self._stopped = self._finished = False
 
     def stop(self) -> None:
-        """Enough was read: give no more lines, only finish the fingerprint."""
+        """Enough was read: give no more, only finish the fingerprint."""
         self._stopped = True
 
-    def groups(self) -> Iterator[list[Line]]:
-        """The lines, as they end within chunks of the file."""
-        with atomic.naming(self.path), self.path.open("rb", buffering=0) as file:
-            self._check(file.fileno())
-            yield from self._gzip_lines(file) if self.path.suffix == ".gz" else self._plain_lines(file)
-            self._check(file.fileno())
+    def finish(self) -> None:
+        """Nothing behind `end` is wanted (any more)."""
+        self._finished = True
 
-    def _check(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        if (status.st_size, str(status.st_mtime_ns)) != self._expected:
-            raise InputChanged(str(self.path))
+    def look_behind(self, file: io.RawIOBase) -> bytes:
+        """What stands before `start` (which is not 0): the last byte."""
+        file.seek(self.start - 1)
+        return file.read(1) or b""
 
-    def _plain_lines(self, file: io.FileIO) -> Iterator[list[Line]]:
-        previous = os.pread(file.fileno(), 1, self.start - 1) if self.start else b"\n"
-        splitter = _Splitter(self.start, self.limit, skip_first=previous != b"\n")
+    def chunks(self) -> Iterator[bytes]:
+        """The piece, decompressed. Of a plain file, `beyond` is set after it and an empty chunk given; then, unless
+        `finish` was called, what follows the piece, so that a record that began in it can be read to its end."""
+        with files.opened(self.path, self.task.identity) as file:
+            if self.task.options.compression:
+                yield from self._archive(file)
+            else:
+                yield from self._plain(file)
+
+    def _plain(self, file: io.RawIOBase) -> Iterator[bytes]:
+        if self.start:
+            self.before = self.look_behind(file)
         file.seek(self.start)
         for block_start in range(self.start, self.end, self._block):
             digest = hashlib.sha256()
             position, block_end = block_start, min(block_start + self._block, self.end)
             while position < block_end:
+                if self._stopped and files.is_url(self.path):
+                    self.digests = self._version()
+                    return
                 chunk = file.read(min(CHUNK, block_end - position))
                 if not chunk:
-                    raise InputChanged(str(self.path))
+                    raise InputChanged(self.path)
                 digest.update(chunk)
                 self.newlines += chunk.count(b"\n")
                 position += len(chunk)
                 self.position += len(chunk)
                 if not self._stopped:
-                    yield splitter.feed(chunk)
+                    yield chunk
             self.digests.append(digest.hexdigest())
-        while not self._stopped and splitter.open and (chunk := file.read(CHUNK)):
-            yield splitter.feed(chunk[: chunk.find(b"\n") + 1] or chunk)
+        self.beyond = True
         if not self._stopped:
-            yield splitter.finish()
+            yield b""
+        while not (self._stopped or self._finished) and (chunk := file.read(_OVERRUN)):
+            yield chunk
 
-    def _gzip_lines(self, file: io.FileIO) -> Iterator[list[Line]]:
+    def _archive(self, file: io.RawIOBase) -> Iterator[bytes]:
         hashing = _HashingReader(file, self._block)
-        splitter = _Splitter(0, self.limit, skip_first=False)
         try:
-            with gzip.GzipFile(fileobj=hashing, mode="rb") as archive:
-                while not self._stopped and (chunk := archive.read1(CHUNK)):
-                    self.newlines += chunk.count(b"\n")
-                    self.position = hashing.position
-                    yield splitter.feed(chunk)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            for chunk in decompressed(hashing, self.task.options.compression):
+                self.newlines += chunk.count(b"\n")
+                self.position = hashing.position
+                yield chunk
+                if self._stopped:
+                    break
+        except Damaged as error:
             self.damage = str(error)
-        if not self._stopped:
-            yield splitter.finish()
+        if self._stopped and files.is_url(self.path):
+            self.digests = self._version()
+            return
         while hashing.read(CHUNK):  # what lies behind the damage is still part of the file's content
             continue
         self.digests = hashing.finish()
+
+    def _version(self) -> list[str]:
+        """What stands for the digests of a remote file that is not read to its end."""
+        return [fingerprint.of_json(list(self.task.identity))]
+
+
+class LineReader(ByteReader):
+    """The lines of a task: `groups` iterates batches of them."""
+
+    def groups(self) -> Iterator[list[Line]]:
+        """The lines that start in the piece, as they end within chunks of the file."""
+        splitter: LineSplitter | None = None
+        for chunk in self.chunks():
+            if splitter is None:
+                splitter = LineSplitter(self.start, self.limit, skip_first=not self.before.endswith(b"\n"))
+            if self.beyond:
+                chunk = chunk[: chunk.find(b"\n") + 1] or chunk
+            yield splitter.feed(chunk)
+            if self.beyond and not splitter.open:
+                self.finish()
+        if splitter is not None and not self._stopped:
+            yield splitter.finish()
 
 
 class _HashingReader(io.RawIOBase):
     """Hands a file's bytes on and hashes them in blocks."""
 
-    def __init__(self, file: BinaryIO | io.FileIO, block: int) -> None:
+    def __init__(self, file: io.RawIOBase, block: int) -> None:
         self._file, self._block = file, block
         self.position = 0
         self._digest, self._filled = hashlib.sha256(), 0
@@ -139,7 +171,7 @@ class _HashingReader(io.RawIOBase):
         return self._digests
 
 
-class _Splitter:
+class LineSplitter:
     """Cuts a stream of chunks into lines; a line beyond `limit` bytes is counted but not kept."""
 
     def __init__(self, offset: int, limit: int, skip_first: bool) -> None:

@@ -1,74 +1,111 @@
-"""Plain text: a document is a paragraph (blank lines between), a line, or the whole file."""
+"""Plain text: a document is a line, the whole file, or what stands between blank lines or separators (delimited.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.settings.inputs import Unit
-from pipeline.sources.base import KEPT_OF_OVERSIZE, BadRecord, Batch, InputOptions, Limits, common_fault
+from pipeline.sources.base import (
+    KEPT_OF_OVERSIZE,
+    BadRecord,
+    Batch,
+    Identity,
+    InputFile,
+    InputOptions,
+    Limits,
+    Piece,
+    Reading,
+    Source,
+    Task,
+    common_fault,
+)
 from pipeline.sources.blocks import Line, LineReader
-from pipeline.sources.lines import LineSource
-from shards.documents import NO_LABEL
+from pipeline.sources.delimited import ParagraphReading, SeparatorReading, overlaps_itself
+from pipeline.sources.lines import LineSource, cut
 
 
-class TextSource(LineSource):
-    """Blank lines alone are no documents. Line ends are kept as they are; cleaning unifies them."""
+def text_source(options: InputOptions) -> Source:
+    """The source for the unit that the options name."""
+    if options.text_separator is None and options.text_documents == "line":
+        return TextLineSource()
+    if options.text_separator is None and options.text_documents == "file":
+        return TextFileSource()
+    return DelimitedSource()
 
-    def __init__(self, unit: Unit) -> None:
-        self.unit = unit
-        self.splittable = unit == "line"
+
+def add_text(batch: Batch, text: bytes, size: int, offset: int, line: int, label: int) -> None:
+    """Append a text of `size` bytes (of which `text` may hold only the first) to a batch, or what is wrong with it."""
+    fault = _fault(text, size)
+    if fault is None:
+        batch.add(text, offset, line, label)
+    else:
+        kept = text if size == len(text) else text[:KEPT_OF_OVERSIZE]
+        batch.bad.append(BadRecord(offset, line, size, *fault, kept))
+
+
+def _fault(text: bytes, size: int) -> tuple[str, str] | None:
+    if fault := common_fault(text, size, "text"):
+        return fault
+    if b"\0" in text:
+        return "nul_byte", "the text holds NUL bytes; is the file UTF-16 or binary?"
+    if text.isascii():
+        return None
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return "invalid_utf8", str(error)
+    return None
+
+
+class TextLineSource(LineSource):
+    """A line is a document. Blank lines are none. Line ends are cut off, but for a CR."""
+
+    splittable = True
 
     def batches(self, lines: LineReader, options: InputOptions, limits: Limits) -> Iterator[Batch]:
         """See `LineSource.batches`."""
-        gathered = _Gathered(limits.max_record_bytes)
         for group in lines.groups():
             batch = Batch()
-            for line in group:
-                blank = line.size == len(line.data) and not line.data.strip()
-                if (self.unit == "paragraph" and blank) or (self.unit == "line"):
-                    gathered.flush(batch)
-                if not blank or (self.unit == "file" and gathered.lines):
-                    gathered.add(line)
+            for offset, number, data, size in group:
+                if size > len(data) or data.strip():
+                    add_text(batch, data, size, offset, number, options.label)
             yield batch
+
+
+class TextFileSource(LineSource):
+    """The whole file is a document, without the blank lines before its first and after its last line of text."""
+
+    def batches(self, lines: LineReader, options: InputOptions, limits: Limits) -> Iterator[Batch]:
+        """See `LineSource.batches`."""
+        kept: list[Line] = []
+        size = blank = 0  # bytes up to the last line of text; blank lines' bytes behind it
+        for group in lines.groups():
+            for line in group:
+                if line.size == len(line.data) and not line.data.strip():
+                    blank += line.size + 1 if kept else 0
+                    if kept and size + blank <= limits.max_record_bytes:
+                        kept.append(line)
+                    continue
+                size, blank = size + blank + line.size + (1 if size else 0), 0
+                if size <= limits.max_record_bytes or not kept:
+                    kept.append(line)
+            yield Batch()
         batch = Batch()
-        gathered.flush(batch)
+        if size:
+            text = b"\n".join([line.data for line in kept])[:size]
+            add_text(batch, text, size, kept[0].offset, kept[0].number, options.label)
         yield batch
 
 
-class _Gathered:
-    """The lines of the document being read, bounded in bytes."""
+class DelimitedSource:
+    """Paragraphs, or texts between separators."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.lines: list[Line] = []
-        self.size = 0
+    pieces = "bytes"
 
-    def add(self, line: Line) -> None:
-        self.size += line.size + (1 if self.lines else 0)
-        if self.size <= self.limit or not self.lines:
-            self.lines.append(line)
+    def plan(self, file: InputFile, identity: Identity, limits: Limits) -> list[Piece]:
+        """See `Source.plan`. Whether a separator that overlaps itself begins at a byte depends on all before it."""
+        separator = file.options.text_separator
+        return cut(file, identity, limits, separator is None or not overlaps_itself(separator.encode()))
 
-    def flush(self, batch: Batch) -> None:
-        if not self.lines:
-            return
-        data = b"\n".join(line.data for line in self.lines)
-        first, size = self.lines[0], self.size
-        self.lines, self.size = [], 0
-        reason, detail = _reason(data, size)
-        if reason:
-            kept = data if size == len(data) else data[:KEPT_OF_OVERSIZE]
-            batch.bad.append(BadRecord(first.offset, first.number, size, reason, detail, kept))
-        else:
-            batch.add(data, first.offset, first.number, NO_LABEL)
-
-
-def _reason(data: bytes, size: int) -> tuple[str, str]:
-    if fault := common_fault(data, size, "text"):
-        return fault
-    if b"\0" in data:
-        return "nul_byte", "the text holds NUL bytes; is the file UTF-16 or binary?"
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        return "invalid_utf8", str(error)
-    return "", ""
+    def open(self, task: Task, limits: Limits) -> Reading:
+        """See `Source.open`."""
+        return (ParagraphReading if task.options.text_separator is None else SeparatorReading)(task, limits, add_text)

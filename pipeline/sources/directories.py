@@ -1,0 +1,151 @@
+"""Directories that are more than a heap of files: Hugging Face `save_to_disk` datasets and class directories."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from foundation.errors import UserError
+from foundation.logs import get_logger
+from pipeline.sources import files
+from pipeline.sources.base import Identity, InputFile, InputOptions
+from pipeline.sources.class_files import is_document
+from pipeline.sources.columns import class_names
+
+_STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
+_DESCRIPTIONS = (_STATE, _INFO, _SPLITS, "dataset_infos.json")
+_NO_CLASS = ("unsup", "unsupervised", "unlabeled", "unlabelled")
+"""Class directories whose files have no label."""
+
+SPLIT_NAMES = {"validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
+"""How others call a split -> the split its documents go to; those of any other split are split by content."""
+
+log = get_logger("pipeline.inputs")
+
+
+class Entry(NamedTuple):
+    """A file of a directory: its address, its name relative to the directory, and what the listing told."""
+
+    path: str
+    name: str
+    identity: Identity | None
+
+
+class Listing(NamedTuple):
+    """All files below a directory that are not hidden, in order of their names."""
+
+    root: str
+    entries: list[Entry]
+
+    @classmethod
+    def local(cls, root: Path) -> Listing:
+        """The files below a local directory."""
+        found = []
+        for folder, folders, names in os.walk(root, followlinks=True):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                path = Path(folder, name)
+                if not name.startswith(".") and path.is_file():
+                    found.append(Entry(str(path), path.relative_to(root).as_posix(), None))
+        return cls(str(root), sorted(found, key=lambda entry: PurePosixPath(entry.name)))
+
+    @classmethod
+    def remote(cls, url: str) -> Listing:
+        """The files below a directory of a remote store."""
+        fs, inside = files.filesystem(url)
+        with files.explained(url):
+            infos: dict[str, Any] = fs.find(inside, detail=True)
+        found = []
+        for path, info in infos.items():
+            name = path.removeprefix(inside).lstrip("/")
+            if info["type"] == "file" and not any(part.startswith(".") for part in name.split("/")):
+                found.append(Entry(fs.unstrip_protocol(path), name, files.remote_identity(info)))
+        return cls(url, sorted(found, key=lambda entry: PurePosixPath(entry.name)))
+
+
+def expand(listing: Listing, options: InputOptions, wanted: str) -> list[InputFile] | None:
+    """The inputs of a directory that has a structure of its own, or None."""
+    names = {entry.name for entry in listing.entries}
+    if wanted in ("auto", "arrow") and any(PurePosixPath(name).name == _STATE for name in names):
+        found = _saved_datasets(listing, options, names)
+        if found:
+            return found
+    if wanted == "class_directories" or (wanted == "auto" and not files.is_url(listing.root)):
+        return _class_directories(listing, options, wanted == "class_directories")
+    return None
+
+
+def _saved_datasets(listing: Listing, options: InputOptions, names: set[str]) -> list[InputFile]:
+    """The .arrow files of every `save_to_disk` directory in the listing, in the order their state.json names them."""
+    found = []
+    by_name = {entry.name: entry for entry in listing.entries}
+    for entry in listing.entries:
+        place = PurePosixPath(entry.name)
+        if place.name != _STATE or (place.parent / _INFO).as_posix() not in names:
+            continue
+        state = _json(entry.path)
+        if state.get("_indices_files") or state.get("_indices_data_files"):
+            raise UserError(f"{entry.path}: the dataset is a selection of rows; write it with flatten_indices() first")
+        info = _json(by_name[(place.parent / _INFO).as_posix()].path)
+        own = replace(options, format="arrow", labels=options.labels or class_names(info, options.label_field))
+        if own.split is None and (place.parent.parent / _SPLITS).as_posix() in names:
+            own = replace(own, split=SPLIT_NAMES.get(place.parent.name))
+        for data_file in state.get("_data_files", []):
+            name = (place.parent / str(data_file["filename"])).as_posix()
+            if name not in by_name:
+                raise UserError(f"{entry.path}: names {data_file['filename']}, which is missing")
+            found.append(InputFile(by_name[name].path, name, own, by_name[name].identity))
+    return found
+
+
+def _json(path: str) -> dict[str, Any]:
+    try:
+        value = json.loads(files.read_small(path))
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); save the dataset again") from None
+    return value if isinstance(value, dict) else {}
+
+
+def _class_directories(listing: Listing, options: InputOptions, asked: bool) -> list[InputFile] | None:
+    """One input a class directory; a directory counts as one of several when it holds text files. Unless asked for,
+    they are taken for class directories only when they are called pos and neg."""
+    if files.is_url(listing.root):
+        raise UserError(f"{listing.root}: class directories can only be read from a local disk; copy them there")
+    groups: dict[PurePosixPath, set[str]] = {}
+    for entry in listing.entries:
+        place = PurePosixPath(entry.name)
+        if len(place.parts) > 1 and is_document(place.name):
+            groups.setdefault(place.parent.parent, set()).add(place.parent.name)
+    if not asked:
+        groups = {parent: names for parent, names in groups.items() if {"pos", "neg"} <= names}
+    if not groups:
+        return None
+    classes = sorted({name for names in groups.values() for name in names} - set(_NO_CLASS))
+    own = replace(options, format="class_files", labels=options.labels or tuple(classes))
+    number = _numbering(own.labels, listing.root)
+    found = []
+    for parent in sorted(groups):
+        split = own.split or (SPLIT_NAMES.get(parent.name) if len(groups) > 1 else None)
+        for name in sorted(groups[parent]):
+            place = parent / name
+            label = own.label if name in _NO_CLASS else number(name)
+            path = str(Path(listing.root, place))
+            found.append(InputFile(path, place.as_posix(), replace(own, label=label, split=split)))
+    inside = {PurePosixPath(file.name) for file in found}
+    others = sum(PurePosixPath(entry.name).parent not in inside for entry in listing.entries)
+    if others:
+        log.info("%s: read as class directories; %d other files there are not read", listing.root, others)
+    return found
+
+
+def _numbering(labels: tuple[str, ...], root: str) -> Callable[[str], int]:
+    def number(name: str) -> int:
+        if name not in labels:
+            raise UserError(f"{root}: class directory {name!r} is not in labels {list(labels)}; add it there")
+        return labels.index(name)
+
+    return number

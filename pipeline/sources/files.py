@@ -1,0 +1,180 @@
+"""Input files wherever they lie: local paths and fsspec URLs are identified, checked and opened alike."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from foundation import atomic, fingerprint
+from foundation.errors import UserError
+from pipeline.sources.base import Identity, InputChanged
+
+_PROBES = 16
+_PROBE_BYTES = 4096
+REMOTE_BLOCK = 8 << 20
+"""Bytes a remote store is asked for at a time when a file is read from front to back."""
+
+_STAMPS: tuple[str, ...] = ("ETag", "etag", "xet_hash", "blob_id", "md5Hash", "checksum", "content_hash", "Content-MD5")
+_STAMPS += ("LastModified", "last_modified", "Last-Modified", "mtime", "updated", "created")
+_PINNED = re.compile(r"^hf://(datasets/)?[^/@]+/[^/@]+@[0-9a-f]{40}/")
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+_PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "hf": "huggingface_hub", "sftp": "paramiko"}
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` is an address for fsspec rather than a local path."""
+    return "://" in path and not path.startswith("file://")
+
+
+def local(path: str) -> str:
+    """A local path, also of a file:// address."""
+    return path.removeprefix("file://")
+
+
+def protocol(url: str) -> str:
+    """What stands before "://"; of a chain (zip://a::s3://b) the outermost."""
+    return url.partition("://")[0]
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL and the path within it. `UserError` when its package is missing."""
+    try:
+        import fsspec  # type: ignore[import-untyped]
+
+        fs, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        package = _PACKAGES.get(protocol(url))
+        remedy = f"pip install {package}" if package else "install the package that the message names"
+        raise UserError(
+            f"{url}: reading {protocol(url)}:// needs a package that is missing ({error}); {remedy}"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{url}: {error}; use a local path or a protocol that fsspec knows (s3, gs, http, …)") from None
+    return fs, str(path)
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn whatever a remote store's library raises in the block into a `UserError` that names `url`."""
+    try:
+        yield
+    except (UserError, InputChanged):
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{url}: no such file or directory; check the address") from None
+    except PermissionError as error:
+        raise UserError(f"{url}: no permission ({error}); check the credentials in the environment") from None
+    except Exception as error:  # every store's library has exceptions of its own
+        reason = f"{type(error).__name__}: {error}".strip(": ")[:300]
+        raise UserError(
+            f"{url}: cannot be read ({reason}); check the address, the network and the credentials in the environment,"
+            " or give a local copy of the file"
+        ) from None
+
+
+def identify(path: str) -> Identity:
+    """What an input is now. Raises `UserError` when it may not be read or is gone."""
+    if is_url(path):
+        fs, inside = filesystem(path)
+        with explained(path):
+            fs.invalidate_cache(inside)
+            return remote_identity(fs.info(inside))
+    path = local(path)
+    try:
+        if os.path.isdir(path):
+            return directory_identity(path)
+        status = os.stat(path)
+        return Identity(status.st_size, str(status.st_mtime_ns), _probe(path, status.st_size))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check --input") from None
+    except PermissionError:
+        raise UserError(f"{path}: no permission to read this file") from None
+
+
+def remote_identity(info: dict[str, Any]) -> Identity:
+    """The identity that a store's description of a file gives: its size and version tag."""
+    stamp = next((str(info[key]) for key in _STAMPS if info.get(key)), "")
+    return Identity(int(info.get("size") or 0), stamp.strip('"'), "")
+
+
+def directory_identity(path: str) -> Identity:
+    """The identity of a directory of small files: the names, sizes and times of those directly in it."""
+    entries = [(entry.name, entry.stat()) for entry in os.scandir(path) if entry.is_file()]
+    listing = sorted((name, status.st_size, status.st_mtime_ns) for name, status in entries)
+    return Identity(sum(size for _, size, _ in listing), fingerprint.of_json(listing)[:32], "")
+
+
+def _probe(path: str, size: int) -> str:
+    """SHA-256 over a few evenly spaced pieces: enough, with size and time, to notice another file of the same name."""
+    digest = hashlib.sha256(str(size).encode())
+    last = max(0, size - _PROBE_BYTES)
+    with open(path, "rb") as file:
+        for probe in range(_PROBES):
+            file.seek(last * probe // (_PROBES - 1))
+            digest.update(file.read(_PROBE_BYTES))
+    return digest.hexdigest()[:32]
+
+
+@contextmanager
+def opened(path: str, identity: Identity, sequential: bool = True) -> Iterator[io.RawIOBase]:
+    """A planned input, open for reading bytes. `InputChanged` when it is not the one planned, before or after.
+
+    `sequential` False: a remote file is read at just the ranges asked for.
+    """
+    if is_url(path):
+        with _remote(path, identity, sequential) as file:
+            yield file
+        return
+    place = Path(local(path))
+    with atomic.naming(place), place.open("rb", buffering=0) as file:
+        _check(file.fileno(), path, identity)
+        yield file
+        _check(file.fileno(), path, identity)
+
+
+def _check(descriptor: int, path: str, identity: Identity) -> None:
+    status = os.fstat(descriptor)
+    if (status.st_size, str(status.st_mtime_ns)) != (identity.size, identity.stamp):
+        raise InputChanged(path)
+
+
+@contextmanager
+def _remote(url: str, identity: Identity, sequential: bool) -> Iterator[Any]:
+    fs, inside = filesystem(url)
+    _check_remote(fs, url, inside, identity)
+    options: dict[str, Any] = {"block_size": REMOTE_BLOCK, "cache_type": "readahead" if sequential else "none"}
+    if protocol(url) == "hf":
+        options["size"] = identity.size  # spares a request for what the plan knows
+    with fs.open(inside, "rb", **options) as file:
+        yield file
+    _check_remote(fs, url, inside, identity)
+
+
+def _check_remote(fs: Any, url: str, inside: str, identity: Identity) -> None:
+    if _PINNED.match(url):
+        return  # a commit never changes
+    fs.invalidate_cache(inside)
+    try:
+        now = remote_identity(fs.info(inside))
+    except FileNotFoundError:
+        raise InputChanged(url) from None
+    if now != identity:
+        raise InputChanged(url)
+
+
+@lru_cache(maxsize=64)
+def read_small(path: str, limit: int = 1 << 20) -> bytes:
+    """The first bytes of a small file (a card, a state.json)."""
+    if is_url(path):
+        fs, inside = filesystem(path)
+        with explained(path), fs.open(inside, "rb") as file:
+            return bytes(file.read(limit))
+    with open(local(path), "rb") as file:
+        return file.read(limit)
