@@ -1,96 +1,86 @@
-"""Clean documents, a batch at a time. Text is UTF-8 bytes here: most steps then run at memory speed, and only what
-is not ASCII is ever decoded. Each step first asks, once for the whole batch, whether there is anything to do.
+"""Clean documents, a batch at a time: the configured steps in their order.
 
-Cleaning is idempotent: cleaning cleaned text changes nothing.
+Text is UTF-8 bytes here: most steps then run at memory speed on one buffer that holds the whole batch, and only what is
+not ASCII is ever decoded. Cleaning is idempotent: cleaning cleaned text changes nothing.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import compress
+from operator import ne
 
-from pipeline.config import PipelineConfig
+from pipeline.cleaning.base import Step, Texts
+from pipeline.cleaning.blanks import CollapseBlanks
+from pipeline.cleaning.characters import RemoveControlCharacters, RemoveZeroWidth, RepairC1Controls, UnifyNewlines
+from pipeline.cleaning.html import DecodeHtmlEntities, RemoveHtmlTags, ReplaceBrTags
+from pipeline.cleaning.masks import MaskEmails, MaskIps, MaskUrls
+from pipeline.cleaning.mojibake import RepairMojibake
+from pipeline.cleaning.unicode_form import UnicodeForm
+from pipeline.settings.cleaning import CleaningSettings
 
-_CONTROL_BYTES = bytes([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
-_C1 = re.compile(rb"\xc2[\x80-\x9f]")  # U+0080 to U+009F; 0xC2 occurs in UTF-8 as a first byte only
-_BR = re.compile(rb"<br[ \t]*/?>", re.IGNORECASE)
-_BLANK_RUN = re.compile(rb"\n{3,}")
+MOST_PASSES = 32
 
-
-def unify_newlines(text: bytes) -> bytes:
-    """CR LF and CR become LF."""
-    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
-
-
-def remove_control_characters(text: bytes) -> bytes:
-    """Unicode category Cc goes, but for LF, CR and tab."""
-    text = text.translate(None, _CONTROL_BYTES)
-    return _C1.sub(b"", text) if b"\xc2" in text else text
-
-
-def _has_control_characters(text: bytes) -> bool:
-    return len(text.translate(None, _CONTROL_BYTES)) != len(text) or _C1.search(text) is not None
-
-
-def replace_br_tags(text: bytes) -> bytes:
-    """HTML line breaks become LF."""
-    if b"<" not in text:
-        return text
-    text = text.replace(b"<br />", b"\n")
-    return _BR.sub(b"\n", text) if b"<" in text else text
-
-
-def normalize_nfc(text: bytes) -> bytes:
-    """Unicode Normalization Form C (Unicode Standard Annex 15)."""
-    if text.isascii():
-        return text
-    decoded = text.decode()
-    return text if unicodedata.is_normalized("NFC", decoded) else unicodedata.normalize("NFC", decoded).encode()
-
-
-def collapse_blanks(text: bytes) -> bytes:
-    """Blanks at line ends go, at most one empty line stays of a run, no white space at the ends of the text."""
-    text = text.strip()
-    if text and (text[0] >= 0x80 or text[-1] >= 0x80):  # may end in a white space beyond ASCII
-        text = text.decode().strip().encode()
-    if b"\n" not in text:
-        return text
-    text = b"\n".join([line.rstrip(b" \t") for line in text.split(b"\n")])
-    return _BLANK_RUN.sub(b"\n\n", text) if b"\n\n\n" in text else text
-
-
-class Step(NamedTuple):
-    """One cleaning step: `apply` on a document, `needed` on many joined ones (may say yes in vain, never no)."""
-
-    apply: Callable[[bytes], bytes]
-    needed: Callable[[bytes], bool]
-
-
-STEPS: dict[str, Step] = {
-    "unify_newlines": Step(unify_newlines, lambda joined: b"\r" in joined),
-    "remove_control_characters": Step(remove_control_characters, _has_control_characters),
-    "replace_br_tags": Step(replace_br_tags, lambda joined: b"<" in joined),
-    "normalize_nfc": Step(normalize_nfc, lambda joined: not joined.isascii()),
-    "collapse_blanks": Step(collapse_blanks, lambda joined: True),
+_Build = Callable[[CleaningSettings], Step | None]
+STEPS: dict[str, _Build] = {
+    "repair_mojibake": lambda s: RepairMojibake() if s.repair_mojibake else None,
+    "repair_c1_controls": lambda s: RepairC1Controls() if s.repair_c1_controls else None,
+    "unify_newlines": lambda s: UnifyNewlines() if s.unify_newlines else None,
+    "remove_control_characters": lambda s: RemoveControlCharacters() if s.remove_control_characters else None,
+    "remove_zero_width": lambda s: RemoveZeroWidth() if s.remove_zero_width else None,
+    "decode_html_entities": lambda s: DecodeHtmlEntities() if s.decode_html_entities else None,
+    "remove_html_tags": lambda s: RemoveHtmlTags() if s.remove_html_tags else None,
+    "replace_br_tags": lambda s: ReplaceBrTags() if s.replace_br_tags else None,
+    "unicode_form": lambda s: None if s.unicode_form == "none" else UnicodeForm(s.unicode_form),
+    "url_mask": lambda s: None if s.url_mask is None else MaskUrls(s.url_mask),
+    "email_mask": lambda s: None if s.email_mask is None else MaskEmails(s.email_mask),
+    "ip_mask": lambda s: None if s.ip_mask is None else MaskIps(s.ip_mask),
+    "collapse_blanks": lambda s: CollapseBlanks() if s.collapse_blanks else None,
 }
-"""All steps by the name of their setting, in the order they run."""
+"""Every step by its setting, in the order they run: what shows how text was damaged is read before it is removed,
+characters come before the markup they may spell, and white space, which most steps leave behind, last."""
 
 
 class Cleaner:
     """The configured steps. `changed` counts, for each step, the documents it changed."""
 
-    def __init__(self, config: PipelineConfig) -> None:
-        self._steps = {name: step for name, step in STEPS.items() if getattr(config, name)}
-        self.changed = dict.fromkeys(self._steps, 0)
+    def __init__(self, settings: CleaningSettings) -> None:
+        built = (build(settings) for build in STEPS.values())
+        self._steps = [step for step in built if step is not None]
+        self._settled = all(step.settled for step in self._steps)
+        self.changed = {step.name: 0 for step in self._steps}
 
-    def clean(self, texts: list[bytes]) -> list[bytes]:
-        """The cleaned texts, in order."""
-        joined = b"\n".join(texts)
-        for name, (apply, needed) in self._steps.items():
-            if needed(joined):
-                cleaned = [apply(text) for text in texts]
-                self.changed[name] += sum(map(bytes.__ne__, cleaned, texts))
-                texts = cleaned
+    def clean(self, texts: list[bytes], owners: Sequence[int] | None = None) -> list[bytes]:
+        """The cleaned texts, in order. `owners` names the document of each text, where several belong to one."""
+        changed: dict[str, set[int]] = {name: set() for name in self.changed}
+        texts, places = self._pass(texts, range(len(texts)), changed)
+        if not self._settled:
+            self._repeat(texts, places, changed)
+        for name, found in changed.items():
+            self.changed[name] += len(found if owners is None else {owners[place] for place in found})
         return texts
+
+    def _repeat(self, texts: list[bytes], places: list[int], changed: dict[str, set[int]]) -> None:
+        """Some step can make work for one before it (an entity that spells a tag): what changed goes through all of
+        them again until nothing changes."""
+        for _ in range(MOST_PASSES):
+            if not places:
+                return
+            again, places_again = self._pass([texts[place] for place in places], places, changed)
+            for place, text in zip(places, again, strict=True):
+                texts[place] = text
+            places = places_again
+
+    def _pass(
+        self, texts: list[bytes], places: Sequence[int], changed: dict[str, set[int]]
+    ) -> tuple[list[bytes], list[int]]:
+        """All steps once: the new texts, and those of `places` (theirs in the batch) where one differs."""
+        before = batch = Texts(texts)
+        for step in self._steps:
+            after = step.clean_batch(batch)
+            if after is not batch:
+                changed[step.name].update(compress(places, map(ne, after.texts, batch.texts)))
+                batch = after
+        if batch is before:
+            return texts, []
+        return batch.texts, list(compress(places, map(ne, batch.texts, texts)))

@@ -103,6 +103,7 @@ def run(tmp_path: Path) -> Run:
 
 def plain_cleaning(text: str) -> str:
     """The documented cleaning, written plainly once more."""
+    text = "".join(c.encode("latin-1").decode("cp1252", "ignore") or c if "\x80" <= c < "\xa0" else c for c in text)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
     text = re.sub(r"<br[ \t]*/?>", "\n", text, flags=re.IGNORECASE)

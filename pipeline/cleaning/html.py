@@ -1,0 +1,108 @@
+"""What HTML leaves in text: line breaks, tags and entities."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from html.entities import html5
+
+from pipeline.cleaning.base import BufferStep, TextStep
+
+_BR = re.compile(rb"<br[ \t]*/?>", re.IGNORECASE)
+
+
+class ReplaceBrTags(BufferStep):
+    """HTML line breaks become LF."""
+
+    name = "replace_br_tags"
+
+    def clean(self, text: bytes) -> bytes:
+        """See `Step.clean`."""
+        return _BR.sub(b"\n", text) if b"<" in text else text
+
+
+_AMPERSAND = re.compile(rb"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+")
+_ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+
+
+class DecodeHtmlEntities(TextStep):
+    """Character references become characters (HTML Standard, 13.2.5.72), where they end in a semicolon: an address's
+    `?a=1&copy=2` stays. What was escaped several times is decoded as often."""
+
+    name = "decode_html_entities"
+
+    def needed(self, buffer: bytes) -> bool:
+        """See `TextStep.needed`."""
+        return b"&" in buffer and _ENTITY.search(buffer) is not None
+
+    def clean(self, text: bytes) -> bytes:
+        """See `Step.clean`."""
+        while True:
+            decoded = _ENTITY.sub(_character, _AMPERSAND.sub(b"&", text))
+            if decoded == text:
+                return text
+            text = decoded
+
+
+def _character(entity: re.Match[bytes]) -> bytes:
+    name = entity[0].decode()
+    known = name[1] == "#" or name[1:] in html5
+    return unescape(name).encode() if known else entity[0]
+
+
+_BLOCKS = (
+    "address article aside blockquote body br caption center col colgroup dd details dialog dir div dl dt fieldset"
+    " figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html legend li link main"
+    " menu meta nav noframes noscript ol optgroup option p pre section summary table tbody td template textarea tfoot"
+    " th thead title tr ul"
+)  # elements that begin and end on a line of their own
+_INLINE = (
+    "a abbr acronym applet area audio b base basefont bdi bdo big button canvas cite code data datalist del dfn em"
+    " embed font i iframe img input ins kbd label map mark marquee meter nobr object output param picture progress q"
+    " rp rt ruby s samp slot small source span strike strong sub sup svg time track tt u var video wbr"
+)
+_COMMENT, _COMMENT_END = re.compile(rb"(<!--)"), re.compile(rb"-->")
+_HIDDEN = re.compile(rb"<(script|style)(?:\s[^<>]*+)?>", re.IGNORECASE)
+_HIDDEN_END = {name: re.compile(rb"</%s\s*+>" % name, re.IGNORECASE) for name in (b"script", b"style")}
+_VALUE = rb"""\s*=\s*(?:"[^"]*+"|'[^']*+'|[^\s"'=<>`]++)"""
+_BOOLEAN = rb"(?:async|autofocus|autoplay|checked|controls|default|defer|disabled|hidden|ismap|loop|multiple|muted|" \
+    rb"noshade|novalidate|nowrap|open|readonly|required|reversed|selected)"  # fmt: skip
+_TAG = re.compile(
+    rb"</?(%s)(?:\s++(?:[A-Za-z_:@][A-Za-z0-9_:.@-]*+%s|%s(?=[\s/>])))*+\s*+/?>"
+    % ("|".join([*_BLOCKS.split(), *_INLINE.split(), "script", "style"]).encode(), _VALUE, _BOOLEAN),
+    re.IGNORECASE,
+)
+_DECLARATION = re.compile(rb"<!doctype\s[^<>]*+>|<\?xml\s[^<>]*+>|<!\[CDATA\[|\]\]>", re.IGNORECASE)
+_IS_BLOCK = frozenset(_BLOCKS.encode().split())
+
+
+class RemoveHtmlTags(TextStep):
+    """Tags of the elements that HTML knows (HTML Standard and its obsolete ones) go: those of blocks and `<br>` become
+    LF, the others nothing. Comments, scripts and style sheets go with what they hold. `a < b`, `<3`, `<name>` stay."""
+
+    name = "remove_html_tags"
+
+    def needed(self, buffer: bytes) -> bool:
+        """See `TextStep.needed`."""
+        return b"<" in buffer or b"]]>" in buffer
+
+    def clean(self, text: bytes) -> bytes:
+        """See `Step.clean`."""
+        text = _cut(text, _COMMENT, {b"<!--": _COMMENT_END})
+        text = _cut(text, _HIDDEN, _HIDDEN_END)
+        return _TAG.sub(lambda tag: b"\n" if tag[1].lower() in _IS_BLOCK else b"", _DECLARATION.sub(b"", text))
+
+
+def _cut(text: bytes, begin: re.Pattern[bytes], ends: dict[bytes, re.Pattern[bytes]]) -> bytes:
+    """`text` without what lies from each `begin` to its end, which its first group tells; what never ends stays."""
+    pieces, kept, position = [], 0, 0
+    endless: set[bytes] = set()
+    while found := begin.search(text, position):
+        position, kind = found.end(), found[1].lower()
+        end = None if kind in endless else ends[kind].search(text, position)
+        if end is None:
+            endless.add(kind)  # not looked for again: a million beginnings cost one search
+            continue
+        pieces.append(text[kept : found.start()])
+        kept = position = end.end()
+    return b"".join([*pieces, text[kept:]]) if pieces else text
