@@ -10,13 +10,16 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 # The import name of a package, where it differs from the name it is installed by.
-IMPORT_NAMES = {"pyyaml": "yaml"}
+IMPORT_NAMES = {"pyyaml": "yaml", "huggingface-hub": "huggingface_hub"}
+# Found by fsspec through their protocol, never imported by name.
+PLUGINS = {"s3fs"}
 
 
 def tracked_files(root: Path) -> list[Path]:
@@ -27,8 +30,8 @@ def tracked_files(root: Path) -> list[Path]:
     return [root / name for name in os.fsdecode(listing.stdout).split("\0") if name]
 
 
-def _project(root: Path) -> dict[str, list[str]]:
-    project: dict[str, list[str]] = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+def _project(root: Path) -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     return project
 
 
@@ -51,10 +54,12 @@ def _third_party_imports(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def test_declared_is_what_is_imported(repo_root: Path) -> None:
+    project = _project(repo_root)
+    extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
+    lines = [*project["dependencies"], *extras]
     declared = {
-        IMPORT_NAMES.get(name, name)
-        for name in (canonicalize_name(Requirement(line).name) for line in _project(repo_root)["dependencies"])
-    }
+        IMPORT_NAMES.get(name, name) for name in (canonicalize_name(Requirement(line).name) for line in lines)
+    } - PLUGINS
     imported: dict[str, Path] = dict(_third_party_imports(repo_root))
     assert {name: str(path) for name, path in imported.items() if name not in declared} == {}
     assert declared - set(imported) == set()
