@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -131,13 +132,28 @@ def _connect(ray: ModuleType, address: str | None, workers: int | None) -> None:
         )  # fmt: skip
         return
     environment = {"env_vars": variables, "py_modules": [str(ROOT / name) for name in PACKAGES]}
+    _knock(address)
     try:
         ray.init(address, runtime_env=environment, **quiet)
     except (ConnectionError, TimeoutError, ValueError) as error:
-        raise UserError(
-            f"ray_address {address}: no cluster answers there ({_first_line(error)});"
-            " start one with `ray start --head`, or set ray_address to null"
-        ) from None
+        raise _no_cluster(address, error) from None
+
+
+def _knock(address: str) -> None:
+    """Whether somebody listens at HOST:PORT. Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").partition(":")
+    if port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str, error: Exception) -> UserError:
+    return UserError(
+        f"ray_address {address}: no cluster answers there ({_first_line(error)});"
+        " start one with `ray start --head`, or set ray_address to null"
+    )
 
 
 def _first_line(error: Exception) -> str:

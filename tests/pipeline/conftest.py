@@ -81,7 +81,7 @@ def small(corpus: Path, tokenizer: Path, tmp_path: Path) -> PipelineConfig:
 def arguments(config: PipelineConfig) -> list[str]:
     """The command line that gives `config`."""
     options: list[str] = []
-    for key, value in config.model_dump(mode="json").items():
+    for key, value in config.model_dump(mode="json", exclude_defaults=True).items():
         values = value if isinstance(value, list) else ["null" if value is None else str(value)]
         options += [f"--{key}", *values]
     return options

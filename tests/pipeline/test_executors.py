@@ -1,0 +1,136 @@
+"""Where tasks run and in which order they end changes nothing: local processes, Ray, shuffled completion."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from foundation.errors import UserError
+from pipeline.config import PipelineConfig
+from pipeline.executors.base import Ledger, Outcome, answer
+from pipeline.map_task import Mapper, MapSetup
+from pipeline.process import process
+from pipeline.sources.base import Task
+
+from .conftest import Run, arguments, digests
+
+
+@pytest.fixture
+def expected(small: PipelineConfig) -> dict[str, str]:
+    """The files of a run with one local worker, made elsewhere."""
+    whole = small.model_copy(update={"output": small.output.parent.parent / "whole" / "x"})
+    process(whole)
+    return digests(whole.output)
+
+
+class Shuffled:
+    """An executor in this process that ends the tasks in a random order."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __enter__(self) -> Shuffled:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def run(self, setup: MapSetup, tasks: list[Task], done: Any, progress: Callable[[int], object]) -> Outcome:
+        order = random.Random(self.seed).sample(tasks, len(tasks))
+        assert order != tasks
+        ledger, mapper = Ledger(order, done), Mapper(setup)
+        while (task := ledger.take()) is not None:
+            ledger.settle(task, answer(mapper, task, lambda size: None))
+        return ledger.outcome
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_order_of_completion(
+    small: PipelineConfig, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr("pipeline.run.make_executor", lambda config, tasks: Shuffled(seed))
+    process(small)
+    assert digests(small.output) == expected
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """A Ray of two workers on this machine, for all tests of this file."""
+    pytest.importorskip("ray", reason="Ray is an optional extra")
+    from pipeline.executors.ray import RayExecutor
+
+    with RayExecutor(None, 2, 2):
+        yield sys.modules["ray"]
+
+
+def test_ray_gives_the_same_bytes(small: PipelineConfig, expected: dict[str, str], ray: Any) -> None:
+    process(small.model_copy(update={"executor": "ray", "workers": 2}))
+    assert digests(small.output) == expected
+    assert ray.is_initialized(), "a Ray that was there before is left running"
+
+
+def test_ray_charges_and_replaces_lost_workers(
+    small: PipelineConfig, expected: dict[str, str], ray: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An actor is killed with every fourth task; the tasks are tried again by new ones."""
+    from pipeline.executors import ray as adapter
+
+    class Mortal(adapter._Worker):
+        count = 0
+
+        def run(self, task: Task) -> Any:
+            import os
+            import signal
+
+            self.count += 1
+            if self.count == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().run(task)
+
+    original, adapter._Worker = adapter._Worker, Mortal  # type: ignore[misc]
+    try:
+        process(small.model_copy(update={"executor": "ray", "workers": 2}))
+    finally:
+        adapter._Worker = original  # type: ignore[misc]
+    assert digests(small.output) == expected
+    assert "its Ray worker was lost" in "".join(capfd.readouterr())
+
+
+def test_ray_reports_a_task_that_always_fails(small: PipelineConfig, ray: Any) -> None:
+    config = small.model_copy(update={"executor": "ray", "workers": 2})
+    with pytest.raises(UserError, match=r"nothing was published(.|\n)*NotImplementedError"):
+        process(config, engine_factory="tests.pipeline.test_executors:build_failing")
+    assert not (small.output / "manifest.json").exists()
+
+
+def build_failing(tokenizer: Any) -> Any:
+    """Right on the probes, and then never."""
+    from tokenization.engines.reference import ReferenceEngine
+
+    class Failing(ReferenceEngine):
+        name = "failing"
+
+        def encode_batch(self, texts: list[bytes], *rest: Any, **named: Any) -> Any:
+            if any(b"river" in text for text in texts):
+                raise NotImplementedError
+            return super().encode_batch(texts, *rest, **named)
+
+    return Failing(tokenizer)
+
+
+def test_no_cluster_at_the_address(run: Run, small: PipelineConfig) -> None:
+    pytest.importorskip("ray")
+    config = small.model_copy(update={"executor": "ray", "ray_address": "127.0.0.1:9"})
+    refused = run(*arguments(config))
+    assert refused.returncode == 2 and "127.0.0.1:9" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_missing_ray_is_named(small: PipelineConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'mateconv\[ray\]'"):
+        process(small.model_copy(update={"executor": "ray"}))
