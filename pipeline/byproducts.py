@@ -1,4 +1,4 @@
-"""What stands beside the shards: statistics, quarantined records, examples of rejected ones. Content only, no times."""
+"""What stands beside the shards: statistics, unreadable records, examples of rejected and duplicate documents."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from foundation import atomic
 from foundation.failpoints import failpoint
@@ -20,7 +22,10 @@ from tokenization.tokenizer import Tokenizer
 
 STATS = "stats.json"
 ROWS = "records.jsonl"
-QUARANTINE, REJECTED = "quarantine", "rejected"
+CLUSTERS = "clusters.jsonl"
+QUARANTINE, REJECTED, DUPLICATES = "quarantine", "rejected", "duplicates"
+EXCERPT_TOKENS, EXCERPT_CHARS = 600, 2000
+"""Of a duplicate document the first tokens are decoded, and at most so many characters shown."""
 
 Row = dict[str, Any]
 
@@ -28,14 +33,16 @@ Row = dict[str, Any]
 def write_byproducts(
     output: Path, manifest: Manifest, decisions: Decisions, tasks: list[Task], samples: Samples
 ) -> None:
-    """Write stats.json, quarantine/ and rejected/ (`samples` of each reason); remove what an earlier version left of
-    them. Memory: the rows of one part, and the examples."""
+    """Write stats.json, quarantine/, duplicates/ and rejected/ (`samples` of each reason); remove what an earlier
+    version left of them. Memory: the examples."""
     failpoint("publish.before_stats", output)
     tokenizer = Tokenizer.load(output / TOKENIZER_DIRECTORY)
     atomic.write_json(output / STATS, statistics(manifest, decisions, tasks, tokenizer))
     names = [manifest.inputs[task.source].name for task in tasks]
     bases = newline_bases(tasks, decisions.summaries)
     _write_rows(output / QUARANTINE / ROWS, _rows("quarantine.jsonl", decisions, names, bases))
+    dtype = np.dtype(manifest.dtype).newbyteorder("<")
+    _write_rows(output / DUPLICATES / CLUSTERS, _clusters(decisions, names, tokenizer, dtype))
     _write_rows(output / REJECTED / ROWS, iter(merge(_rows(REJECTED_ROWS, decisions, names, bases), samples)))
 
 
@@ -44,6 +51,23 @@ def _rows(name: str, decisions: Decisions, names: list[str], bases: list[int]) -
     for part, source, base in zip(decisions.parts, names, bases, strict=True):
         for row in part.rows(name):
             yield {"source": source, **row, "line": base + row["line"] + 1}
+
+
+def _clusters(
+    decisions: Decisions, names: list[str], tokenizer: Tokenizer, dtype: np.dtype[np.generic]
+) -> Iterator[Row]:
+    """The clusters of duplicates that are shown: their first documents in input order, the kept one first."""
+    for cluster in decisions.clusters:
+        members = []
+        for place, number in cluster.members:
+            records = decisions.documents[place][: number + 1]
+            length = int(records["tokens"][number])
+            start = int(records["tokens"][:number].sum(dtype=np.int64))
+            shown = decisions.parts[place].tokens(dtype)[start : start + min(length, EXCERPT_TOKENS)]
+            text = tokenizer.decode(shown)[:EXCERPT_CHARS]
+            offset = int(records["offset"][number])
+            members.append({"source": names[place], "offset": offset, "tokens": length, "text": text})
+        yield {"kind": cluster.kind, "size": cluster.size, "members": members}
 
 
 def _write_rows(path: Path, rows: Iterator[Row]) -> None:

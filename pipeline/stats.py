@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,95 +13,138 @@ from pipeline.scripts import SCRIPTS
 from pipeline.sources.base import Task
 from pipeline.token_counts import count_groups, sample_totals
 from pipeline.vocabulary import describe_vocabulary, unigram_entropy
-from shards.manifest import SPLITS, Manifest, SplitEntry
+from shards.manifest import SPLITS, Manifest
 from tokenization.tokenizer import Tokenizer
 
 MOST_LABELS = 1000
 """So many labels are listed; with more, the numbers are no classes but something else."""
+CLUSTER_SIZES = 10
+"""Clusters of duplicates are counted by size up to this one; larger ones together."""
 
 
 def statistics(manifest: Manifest, decisions: Decisions, tasks: list[Task], tokenizer: Tokenizer) -> dict[str, Any]:
-    """The content of stats.json. Memory: 8 bytes a document; time: the tokens of val, test and dropped documents."""
-    counts = _counts(manifest, decisions)
-    splits = {
-        split: _split(manifest.splits[split], counts[number], *_lengths(decisions, range(len(tasks)), number))
-        for number, split in enumerate(SPLITS)
-    }
+    """The content of stats.json. Lengths are those of whole documents, each counted once; tokens and their counts are
+    what the shards hold, with repetitions and the terminators of pieces. Memory: 13 bytes a document."""
+    documents = _Documents(manifest, decisions, tasks)
+    splits = {split: _split(manifest, documents, number) for number, split in enumerate(SPLITS)}
+    bins = max(len(split["document_tokens_histogram"]) for split in splits.values())
     return {
         "vocab_size": manifest.vocab_size,
         "splits": splits,
-        "histogram_edges": EDGES[: 1 + max(len(s["document_tokens_histogram"]) for s in splits.values())].tolist(),
+        "histogram_edges": EDGES[: bins + 1].tolist(),
         "accounts": decisions.accounts.close(),
-        "vocabulary": describe_vocabulary(counts.sum(axis=0), tokenizer),
+        "duplicate_clusters": _clusters(decisions.cluster_sizes),
+        "vocabulary": describe_vocabulary(documents.counts.sum(axis=0), tokenizer),
         "characters": _characters(sample_totals(decisions.parts), splits),
-        "labels": _labels(decisions),
+        "labels": documents.labels(),
         "documents_changed_by_cleaning": _cleaned(decisions),
         "damaged_inputs": {
             manifest.inputs[task.source].name: summary.damage
             for task, summary in zip(tasks, decisions.summaries, strict=True)
             if summary.damage
         },
-        "sources": _sources(manifest, decisions, tasks),
+        "sources": _sources(manifest, decisions, documents),
     }
 
 
-def _counts(manifest: Manifest, decisions: Decisions) -> npt.NDArray[np.int64]:
-    """Occurrences of each token in each split, shape (splits, vocabulary)."""
+class _Documents:
+    """The published documents in input order, gathered in one pass over the parts: `tokens`, `sizes` (bytes of text),
+    `splits`, each (n,); `source_ends`: how many there are up to the end of each input; `counts`: occurrences of each
+    token in each split, shape (splits, vocabulary)."""
+
+    def __init__(self, manifest: Manifest, decisions: Decisions, tasks: list[Task]) -> None:
+        tokens, sizes, splits = [np.zeros(0, np.uint32)], [np.zeros(0, np.uint32)], [np.zeros(0, np.int8)]
+        numbers = np.zeros(len(manifest.inputs), np.int64)
+        self.counts = np.zeros((len(SPLITS), manifest.vocab_size), np.int64)
+        self._labels: dict[int, int] = {}
+        for place, task in enumerate(tasks):
+            records, split = decisions.documents[place], decisions.splits[place]
+            kept = split >= 0
+            tokens.append(records["tokens"][kept])
+            sizes.append(records["text_bytes"][kept])
+            splits.append(split[kept])
+            numbers[task.source] += int(kept.sum())
+            self._count_labels(records["label"][kept])
+            self.counts += _count(manifest, decisions, place, records["tokens"])
+        self.tokens, self.sizes, self.splits = np.concatenate(tokens), np.concatenate(sizes), np.concatenate(splits)
+        self.source_ends = np.cumsum(numbers)
+        self._add_terminators(manifest)
+
+    def _count_labels(self, labels: npt.NDArray[np.int32]) -> None:
+        for label, count in zip(*np.unique(labels[labels >= 0], return_counts=True), strict=True):
+            self._labels[int(label)] = self._labels.get(int(label), 0) + int(count)
+
+    def _add_terminators(self, manifest: Manifest) -> None:
+        """A document cut into pieces has a terminator in each, and mapping saw only the last."""
+        for number, split in enumerate(SPLITS):
+            added = manifest.splits[split].tokens - int(self.counts[number].sum())
+            assert added == 0 or (added > 0 and manifest.terminator)
+            if added:
+                self.counts[number, manifest.terminator[0]] += added
+
+    def labels(self) -> dict[str, int]:
+        """Documents of each label; at most MOST_LABELS labels, the most frequent ones."""
+        chosen = sorted(self._labels, key=lambda label: (-self._labels[label], label))[:MOST_LABELS]
+        return {str(label): self._labels[label] for label in sorted(chosen)}
+
+
+def _count(
+    manifest: Manifest, decisions: Decisions, place: int, lengths: npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
+    """Occurrences of each token that part `place` gives to each split, shape (splits, vocabulary)."""
+    split = decisions.splits[place].astype(np.int64)
+    repeats = None if decisions.repeats is None else decisions.repeats[place]
+    times = (split >= 0).astype(np.int64) if repeats is None else repeats.astype(np.int64)
+    # A group is a split and a number of repetitions; what is not published is group 0.
+    kinds, groups = np.unique(np.where(split < 0, 0, 1 + split + len(SPLITS) * times), return_inverse=True)
     dtype = np.dtype(manifest.dtype).newbyteorder("<")
-    total = np.zeros((len(SPLITS), manifest.vocab_size), np.int64)
-    for part, documents, split in zip(decisions.parts, decisions.documents, decisions.splits, strict=True):
-        groups = np.where(split < 0, len(SPLITS), split)  # the dropped ones are a group of their own
-        found = count_groups(part, documents["tokens"], groups, len(SPLITS) + 1, dtype, manifest.vocab_size)
-        total += found[: len(SPLITS)]
-    return total
+    found = count_groups(decisions.parts[place], lengths, groups, len(kinds), dtype, manifest.vocab_size)
+    result = np.zeros((len(SPLITS), manifest.vocab_size), np.int64)
+    for kind, counts in zip(kinds.tolist(), found, strict=True):
+        if kind:
+            result[(kind - 1) % len(SPLITS)] += (kind - 1) // len(SPLITS) * counts
+    return result
 
 
-def _lengths(
-    decisions: Decisions, places: Iterable[int], split: int | None
-) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    """Tokens and bytes of the documents that the parts at `places` give to `split` (None: to any)."""
-    tokens, sizes = [np.zeros(0, np.uint32)], [np.zeros(0, np.uint32)]
-    for place in places:
-        mask = decisions.splits[place] >= 0 if split is None else decisions.splits[place] == split
-        tokens.append(decisions.documents[place]["tokens"][mask])
-        sizes.append(decisions.documents[place]["text_bytes"][mask])
-    return np.concatenate(tokens), np.concatenate(sizes)
-
-
-def _split(
-    entry: SplitEntry,
-    counts: npt.NDArray[np.int64],
-    tokens: npt.NDArray[np.uint32],
-    sizes: npt.NDArray[np.uint32],
-) -> dict[str, Any]:
+def _split(manifest: Manifest, documents: _Documents, number: int) -> dict[str, Any]:
     """Counts of one split, and what one of its documents is like."""
+    entry = manifest.splits[SPLITS[number]]
+    mask = documents.splits == number
     result: dict[str, Any] = {
+        "records": int(mask.sum()),
         "documents": entry.documents,
         "tokens": entry.tokens,
         "text_bytes": entry.text_bytes,
         "bytes_per_token": round(entry.text_bytes / entry.tokens, 4) if entry.tokens else None,
-        **describe(tokens, sizes),
+        **describe(documents.tokens[mask], documents.sizes[mask]),
     }
     if entry.tokens:
-        result["unigram_entropy_nats"] = round(unigram_entropy(counts), 4)
+        result["unigram_entropy_nats"] = round(unigram_entropy(documents.counts[number]), 4)
     return result
 
 
-def _sources(manifest: Manifest, decisions: Decisions, tasks: list[Task]) -> dict[str, Any]:
-    places: list[list[int]] = [[] for _ in manifest.inputs]
-    for place, task in enumerate(tasks):
-        places[task.source].append(place)
-    result = {}
-    for number, entry in enumerate(manifest.inputs):
-        if number < len(decisions.source_accounts):
-            tokens, sizes = _lengths(decisions, places[number], None)
-            total = int(tokens.sum(dtype=np.int64))
+def _sources(manifest: Manifest, decisions: Decisions, documents: _Documents) -> dict[str, Any]:
+    result, start = {}, 0
+    for number, (entry, end) in enumerate(zip(manifest.inputs, documents.source_ends.tolist(), strict=True)):
+        tokens, sizes = documents.tokens[start:end], documents.sizes[start:end]
+        start, total = end, int(tokens.sum(dtype=np.int64))
+        if number < len(decisions.source_accounts):  # the inputs behind it are empty
             result[entry.name] = {
                 **decisions.source_accounts[number].close(),
                 "bytes_per_token": round(int(sizes.sum(dtype=np.int64)) / total, 4) if total else None,
                 **describe(tokens, sizes),
             }
     return result
+
+
+def _clusters(sizes: dict[int, int]) -> dict[str, Any]:
+    """Clusters of duplicates, the kept document included, by their size."""
+    small = {str(size): sizes[size] for size in sorted(sizes) if size <= CLUSTER_SIZES}
+    return {
+        "clusters": sum(sizes.values()),
+        "largest": max(sizes, default=0),
+        "by_size": {**small, "more": sum(count for size, count in sizes.items() if size > CLUSTER_SIZES)},
+    }
 
 
 def _characters(sample: dict[str, int], splits: dict[str, Any]) -> dict[str, Any]:
@@ -124,17 +166,6 @@ def _characters(sample: dict[str, int], splits: dict[str, Any]) -> dict[str, Any
             if script != "white_space" and sample[script]
         },
     }
-
-
-def _labels(decisions: Decisions) -> dict[str, int]:
-    """Kept documents of each label; at most MOST_LABELS labels, the most frequent ones."""
-    total: dict[int, int] = {}
-    for documents, split in zip(decisions.documents, decisions.splits, strict=True):
-        labels = documents["label"][split >= 0]
-        for label, count in zip(*np.unique(labels[labels >= 0], return_counts=True), strict=True):
-            total[int(label)] = total.get(int(label), 0) + int(count)
-    chosen = sorted(total, key=lambda label: (-total[label], label))[:MOST_LABELS]
-    return {str(label): total[label] for label in sorted(chosen)}
 
 
 def _cleaned(decisions: Decisions) -> dict[str, int]:
