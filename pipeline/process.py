@@ -21,6 +21,7 @@ from pipeline.plan import make_plan, plan_fingerprint
 from pipeline.settings.inputs import DEFAULT_INPUT
 from pipeline.sources.base import InputFile
 from pipeline.sources.find import find_inputs
+from pipeline.sources.staging import stage
 from pipeline.target import LocalTarget, RemoteTarget, Target
 from pipeline.work import WHOLE, Work, work_of
 from shards.manifest import Manifest
@@ -65,6 +66,7 @@ def process(
         existing = _check_existing(place.shown, target, settings, work, resume or share is not None, overwrite)
         if overwrite:
             work.discard()
+        inputs = stage(inputs, work.directory / "inputs")
         tasks = make_plan(inputs, config)
         plan = plan_fingerprint(inputs, tasks)
         work.open()

@@ -117,6 +117,8 @@ class _Table(NamedTuple):
 class _ArrowReading(ColumnReading):
     """A `Reading` of record batches."""
 
+    sequential = True
+
     def rows(self) -> int | None:
         """See `ColumnReading.rows`."""
         batches = _batches(self.task.path, self.task.identity)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 from foundation import fingerprint
@@ -26,6 +27,31 @@ class Line(NamedTuple):
     number: int
     data: bytes
     size: int
+
+
+class LineRun(NamedTuple):
+    """Consecutive lines without their line ends. `offset` and `number` are the first one's; `sizes` are the true sizes
+    of those that were longer than the limit and were cut, by their place."""
+
+    offset: int
+    number: int
+    lines: list[bytes]
+    sizes: dict[int, int]
+
+    def offsets(self) -> list[int]:
+        """Where each line begins."""
+        sizes = list(map(len, self.lines))
+        for place, size in self.sizes.items():
+            sizes[place] = size
+        starts = list(accumulate(sizes, lambda start, size: start + size + 1, initial=self.offset))
+        starts.pop()
+        return starts
+
+    def each(self) -> list[Line]:
+        """The lines one by one."""
+        sizes, first = self.sizes, self.number
+        columns = enumerate(zip(self.offsets(), self.lines, strict=True))
+        return [Line(start, first + place, data, sizes.get(place, len(data))) for place, (start, data) in columns]
 
 
 class ByteReader:
@@ -119,9 +145,14 @@ class ByteReader:
 
 
 class LineReader(ByteReader):
-    """The lines of a task: `groups` iterates batches of them."""
+    """The lines of a task: `runs` iterates batches of them, `groups` the same line by line."""
 
     def groups(self) -> Iterator[list[Line]]:
+        """See `runs`."""
+        for run in self.runs():
+            yield run.each()
+
+    def runs(self) -> Iterator[LineRun]:
         """The lines that start in the piece, as they end within chunks of the file."""
         splitter: LineSplitter | None = None
         for chunk in self.chunks():
@@ -129,11 +160,11 @@ class LineReader(ByteReader):
                 splitter = LineSplitter(self.start, self.limit, skip_first=not self.before.endswith(b"\n"))
             if self.beyond:
                 chunk = chunk[: chunk.find(b"\n") + 1] or chunk
-            yield splitter.feed(chunk)
+            yield splitter.run(chunk)
             if self.beyond and not splitter.open:
                 self.finish()
         if splitter is not None and not self._stopped:
-            yield splitter.finish()
+            yield splitter.end()
 
 
 class _HashingReader(io.RawIOBase):
@@ -189,29 +220,37 @@ class LineSplitter:
 
     def feed(self, chunk: bytes) -> list[Line]:
         """The lines that end within `chunk`."""
-        if b"\n" not in chunk:
-            self._keep(chunk)
-            return []
-        parts = chunk.split(b"\n")
-        self._keep(parts[0])
-        lines: list[Line] = []
-        self._end_line(lines, newline=1)
-        offset, number = self._offset, self._number
-        for data in parts[1:-1]:
-            size = len(data)
-            lines.append(Line(offset, number, data if size <= self._limit else data[:KEPT_OF_OVERSIZE], size))
-            offset += size + 1
-            number += 1
-        self._offset, self._number = offset, number
-        self._keep(parts[-1])
-        return lines
+        return self.run(chunk).each()
 
     def finish(self) -> list[Line]:
         """The last line, when the stream did not end in a newline."""
-        lines: list[Line] = []
-        if self.open:
-            self._end_line(lines, newline=0)
-        return lines
+        return self.end().each()
+
+    def run(self, chunk: bytes) -> LineRun:
+        """The lines that end within `chunk`."""
+        if b"\n" not in chunk:
+            self._keep(chunk)
+            return LineRun(self._offset, self._number, [], {})
+        lines = chunk.split(b"\n")
+        rest, first = lines.pop(), lines.pop(0)
+        behind = len(chunk) - len(first) - 1 - len(rest)  # bytes of the lines between, with their ends
+        self._keep(first)
+        run = self._end_line(newline=1)
+        base = len(run.lines)
+        if len(chunk) > self._limit:
+            for place, line in enumerate(lines):
+                if len(line) > self._limit:
+                    run.sizes[base + place] = len(line)
+                    lines[place] = line[:KEPT_OF_OVERSIZE]
+        run.lines.extend(lines)
+        self._offset += behind
+        self._number += len(lines)
+        self._keep(rest)
+        return run
+
+    def end(self) -> LineRun:
+        """The last line, when the stream did not end in a newline."""
+        return self._end_line(newline=0) if self.open else LineRun(self._offset, self._number, [], {})
 
     def _keep(self, data: bytes) -> None:
         self._pending_size += len(data)
@@ -225,9 +264,15 @@ class LineSplitter:
         else:
             self._pending = [data[:KEPT_OF_OVERSIZE]]
 
-    def _end_line(self, lines: list[Line], newline: int) -> None:
-        if not self._skipping:
-            lines.append(Line(self._offset, self._number, b"".join(self._pending), self._pending_size))
-        self._offset += self._pending_size + newline
+    def _end_line(self, newline: int) -> LineRun:
+        """The pending line ends: a run of it alone, of none when it is skipped."""
+        start, size, data = self._offset, self._pending_size, b"".join(self._pending)
+        self._offset += size + newline
+        self._pending, self._pending_size = [], 0
+        if self._skipping:
+            self._skipping = False
+            self._number += newline
+            return LineRun(self._offset, self._number, [], {})
+        run = LineRun(start, self._number, [data], {0: size} if size > len(data) else {})
         self._number += newline
-        self._pending, self._pending_size, self._skipping = [], 0, False
+        return run

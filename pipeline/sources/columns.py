@@ -23,6 +23,9 @@ class ColumnReading:
     The digest is over what was extracted: the rows of a piece are the same whatever else the file holds.
     """
 
+    sequential = False
+    """Whether the file is read from front to back."""
+
     def __init__(self, task: Task, limits: Limits) -> None:
         self.task = task
         self.limit = limits.max_record_bytes
@@ -66,7 +69,7 @@ class ColumnReading:
         """The record batches, up to damage in the file."""
         import pyarrow as pa
 
-        with files.opened(self.task.path, self.task.identity, sequential=False) as raw:
+        with files.opened(self.task.path, self.task.identity, self.sequential) as raw:
             keeper = ErrorKeeper(raw)
             try:
                 yield from self.record_batches(keeper)

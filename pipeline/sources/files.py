@@ -46,7 +46,7 @@ def protocol(url: str) -> str:
 def filesystem(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL and the path within it. `UserError` when its package is missing."""
     try:
-        import fsspec  # type: ignore[import-untyped]
+        import fsspec
 
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:

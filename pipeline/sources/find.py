@@ -14,7 +14,8 @@ from pipeline.config import PipelineConfig
 from pipeline.settings.inputs import InputSpec
 from pipeline.sources import files, hub
 from pipeline.sources.base import InputFile, InputOptions
-from pipeline.sources.directories import Listing, expand
+from pipeline.sources.columns import class_names
+from pipeline.sources.directories import SPLIT_NAMES, Listing, expand
 from pipeline.sources.records import parse_template
 from pipeline.sources.registry import BINARY, KNOWN, classify
 
@@ -32,11 +33,17 @@ def find_inputs(config: PipelineConfig) -> list[InputFile]:
         found.extend(_expand(spec, config))
     seen: dict[str, str] = {}
     for file in found:
-        real = file.path if files.is_url(file.path) else os.path.realpath(file.path)
+        real = file.path if files.is_url(file.path) else _place(file.path)
         if real in seen:
             raise UserError(f"{file.path}: given twice (also as {seen[real]}); name every file once")
         seen[real] = file.path
     return _distinct_names(found)
+
+
+def _place(path: str) -> str:
+    """A local path without links in its directory. (The hub's cache links files of equal content to one another.)"""
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder or "."), name)
 
 
 def input_options(spec: InputSpec, config: PipelineConfig) -> tuple[InputOptions, str]:
@@ -107,12 +114,15 @@ def _expand(spec: InputSpec, config: PipelineConfig) -> list[InputFile]:
 def _hub_files(
     address: str, options: InputOptions, wanted: str, streaming: bool, config: PipelineConfig
 ) -> list[InputFile]:
+    dataset = hub.find(address, streaming, config.hub_cache)
+    labels = options.labels or class_names(dataset.info, options.label_field)
     found = []
-    for file in hub.find(address, streaming, config.hub_cache):
+    for file in dataset.files:
         settled = settle(file.name, options, wanted)
         if settled is not None:
-            split = options.split or file.split
-            found.append(InputFile(file.path, file.name, replace(settled, split=split), file.identity))
+            split = options.split or (None if dataset.one_split else SPLIT_NAMES.get(file.split))
+            own = replace(settled, split=split, labels=labels)
+            found.append(InputFile(file.path, file.name, own, file.identity))
     if not found:
         raise UserError(f"{address}: none of its files is of a kind that can be read ({KNOWN})")
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import orjson
 
 from pipeline.sources.base import Batch, InputOptions, Limits
-from pipeline.sources.blocks import Line, LineReader
+from pipeline.sources.blocks import Line, LineReader, LineRun
 from pipeline.sources.lines import LineSource
 from pipeline.sources.records import LARGEST_LABEL, Collector, Extractor, Unreadable, extract_json
 
@@ -20,8 +21,8 @@ class JsonLinesSource(LineSource):
     def batches(self, lines: LineReader, options: InputOptions, limits: Limits) -> Iterator[Batch]:
         """See `LineSource.batches`."""
         extractor = Extractor(options)
-        for group in lines.groups():
-            yield self.batch(group, options, extractor)
+        for run in lines.runs():
+            yield _whole(run, options, extractor) or self.batch(run.each(), options, extractor)
 
     def batch(self, group: list[Line], options: InputOptions, extractor: Extractor) -> Batch:
         """The documents of some lines. Most hold a text and maybe a small number; all others go the thorough way."""
@@ -29,7 +30,7 @@ class JsonLinesSource(LineSource):
         text_field, label_field, plain = options.text_field, options.label_field, extractor.plain
         batch = collector.batch
         texts, offsets, numbers, labels = batch.texts, batch.offsets, batch.lines, batch.labels
-        no_label, label_end = options.label, len(options.labels) or LARGEST_LABEL + 1
+        no_label, label_end = options.label, _label_end(options)
         for line in group:
             offset, number, data, size = line
             try:
@@ -48,6 +49,41 @@ class JsonLinesSource(LineSource):
             numbers.append(number)
             labels.append(label)
         return collector.take()
+
+
+def _label_end(options: InputOptions) -> int:
+    return len(options.labels) or LARGEST_LABEL + 1
+
+
+_MARK = int.from_bytes(os.urandom(7)) | 1 << 55
+"""A number that no input can know. It stands between the lines where they are parsed together."""
+_BETWEEN = b",%d," % _MARK
+
+
+def _whole(run: LineRun, options: InputOptions, extractor: Extractor) -> Batch | None:
+    """The documents of a run whose every line is in the common form, parsed as one JSON array: a fifth of the time.
+    None when any line is not, or when the array could hide what a line is.
+
+    That every second element is the mark, and none is missing, says that each line is one JSON value: a line that
+    opens what another one closes would take a mark into it, and no line can make up for that without knowing the mark.
+    """
+    if not extractor.plain or run.sizes or not run.lines:
+        return None
+    try:
+        values = orjson.loads(b"[" + _BETWEEN.join(run.lines) + b"]")
+        texts = [record[options.text_field] for record in values[::2]]
+        labels = [record.get(options.label_field, options.label) for record in values[::2]]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    marks = values[1::2]
+    if len(values) != 2 * len(run.lines) - 1 or marks.count(_MARK) != len(marks) or set(map(type, texts)) != {str}:
+        return None
+    if set(map(type, labels)) != {int} or max(labels) >= _label_end(options):
+        return None
+    if min(labels) < 0 and any(label < 0 and label != options.label for label in labels):
+        return None
+    numbers = list(range(run.number, run.number + len(texts)))
+    return Batch(list(map(str.encode, texts)), run.offsets(), numbers, labels)
 
 
 def _thorough(line: Line, extractor: Extractor, collector: Collector) -> None:

@@ -39,27 +39,35 @@ class ParquetSource:
         return _ParquetReading(task, limits)
 
 
-def _parquet(raw: Any, remote: bool) -> Any:
+def _parquet(raw: Any, remote: bool, metadata: Any) -> Any:
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(raw, buffer_size=_BUFFER[remote], pre_buffer=False)
+    return pq.ParquetFile(raw, metadata=metadata, buffer_size=_BUFFER[remote], pre_buffer=False)
 
 
-@lru_cache(maxsize=4096)
-def _row_groups(path: str, identity: Identity) -> list[tuple[int, int]] | None:
-    """Rows and compressed bytes of every row group; None when the file is damaged or something else."""
+@lru_cache(maxsize=256)
+def _metadata(path: str, identity: Identity) -> Any:
+    """The footer; None when the file is damaged or something else."""
     import pyarrow as pa
 
     with files.opened(path, identity, sequential=False) as raw:
         keeper = ErrorKeeper(raw)
         try:
-            metadata = _parquet(keeper, files.is_url(path)).metadata
+            return _parquet(keeper, files.is_url(path), None).metadata
         except (pa.ArrowException, OSError):
             if keeper.error is not None:
                 raise keeper.error from None
             return None
-        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        return [(group.num_rows, _compressed(group)) for group in groups]
+
+
+@lru_cache(maxsize=4096)
+def _row_groups(path: str, identity: Identity) -> list[tuple[int, int]] | None:
+    """Rows and compressed bytes of every row group."""
+    metadata = _metadata(path, identity)
+    if metadata is None:
+        return None
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return [(group.num_rows, _compressed(group)) for group in groups]
 
 
 def _compressed(group: Any) -> int:
@@ -79,11 +87,12 @@ class _ParquetReading(ColumnReading):
     def record_batches(self, raw: Any) -> Iterator[tuple[int, Any]]:
         """See `ColumnReading.record_batches`."""
         first = sum(rows for rows, _ in self._groups()[: self.task.start])
-        parquet = _parquet(raw, files.is_url(self.task.path))
+        metadata = _metadata(self.task.path, self.task.identity)
+        parquet = _parquet(raw, files.is_url(self.task.path), metadata)
         self.names = parquet.schema_arrow.names
         columns = [name for name in self.names if name in self.extractor.fields]
         for number in range(self.task.start, self.task.end):
-            rows = _batch_rows(parquet.metadata.row_group(number), columns)
+            rows = _batch_rows(metadata.row_group(number), columns)
             for batch in parquet.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False):
                 yield first, batch
                 first += batch.num_rows
