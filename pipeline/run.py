@@ -135,9 +135,7 @@ class Run:
             total = sum(int(d["tokens"].sum()) for d in decisions.documents)
             dtype = token_dtype(tokenizer.vocab_size)
             with tqdm(total=total, unit="tok", unit_scale=True, desc="publish") as bar:
-                splits = write_shards(
-                    config, decisions, sources, dtype, bar.update, tokenizer.roles.terminator
-                )
+                splits = write_shards(config, decisions, sources, dtype, bar.update)
             manifest = build_manifest(config, setup.settings, tokenizer, entries, splits)
             commit(config.output, manifest, tokenizer)
         with self._timed("statistics"):
