@@ -4,14 +4,15 @@
 
 Copies of some documents are edited word by word (replaced, removed, inserted, moved), from a word to most of them, and
 put among the originals. The truth is the exact Jaccard similarity of the sets of word n-grams, cut here with a regular
-expression, of every pair that has an n-gram in common. Prints, for bands of similarity, how many pairs there are and how
-many ended in one cluster, then the two figures that count, and the CPU time of the signatures and of the search.
+expression, of every pair that has an n-gram in common. Prints, for ranges of similarity, how many pairs there are and
+how many ended in one cluster, then the two figures that count, and the CPU time of the signatures and the search.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
 import random
 import re
@@ -90,7 +91,7 @@ def true_pairs(texts: list[str], size: int) -> tuple[npt.NDArray[np.int64], npt.
 def clusters(texts: list[str], settings: DedupSettings) -> npt.NDArray[np.int64]:
     """The first document of the cluster of each text, by the pipeline's code; prints what it cost."""
     data = [text.encode() for text in texts]
-    signatures(data[:10] + ["é".encode()], settings)  # tables are made once
+    signatures([*data[:10], "é".encode()], settings)  # tables are made once
     started = time.process_time()
     parts = [InMemory(signatures(data[i : i + BATCH], settings)) for i in range(0, len(data), BATCH)]
     signed = time.process_time()
@@ -122,9 +123,10 @@ def main() -> None:
     pairs, truth = true_pairs(texts, settings.near_dedup_ngram)
     cluster = clusters(texts, settings)
     together = cluster[pairs[:, 0]] == cluster[pairs[:, 1]]
-    planted = (pairs[:, 1] >= len(originals)) & (np.append(np.arange(len(originals)), chosen)[pairs[:, 1]] == pairs[:, 0])
+    origin = np.append(np.arange(len(originals)), chosen)
+    planted = (pairs[:, 1] >= len(originals)) & (origin[pairs[:, 1]] == pairs[:, 0])
     print(f"{'Jaccard':>14} {'pairs':>10} {'in one cluster':>15}   {'planted':>8} {'in one cluster':>15}")
-    for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
+    for low, high in itertools.pairwise(EDGES):
         inside = (truth > low) & (truth <= high)
         print(
             f"({low:5.2f}, {high:4.2f}] {inside.sum():10} {together[inside].sum():15}   "

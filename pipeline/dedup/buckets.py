@@ -1,7 +1,8 @@
-"""An external sort by buckets: entries go to files by the upper bits of their key, each file is sorted in memory."""
+"""External grouping by buckets: entries go to files by the upper bits of their key, each file is read into memory."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import numpy.typing as npt
 
 from foundation import atomic
 
-BUCKET_BYTES = 64 * 2**20
-BUFFER_BYTES = 64 * 2**20
+BUCKET_BYTES = 12 * 2**20
+BUFFER_BYTES = 32 * 2**20
 
 
 class Buckets:
-    """(key, number) pairs of 32 bits each, in `series` that are sorted apart (one for each band).
+    """(key, number) pairs of 32 bits each, in `series` that are grouped apart (one for each band).
 
     Memory: BUFFER_BYTES while adding, the largest bucket while reading; equal keys share a bucket, so that one of a
     few keys that all numbers share is as large as they are many.
@@ -34,22 +35,25 @@ class Buckets:
             if not self._bits:
                 self._put(series, 0, entries)
                 continue
-            buckets = row >> np.uint32(32 - self._bits)
-            for bucket in np.unique(buckets).tolist():
-                self._put(series, bucket, entries[buckets == bucket])
+            buckets = (row >> np.uint32(32 - self._bits)).astype(np.uint16)
+            order = np.argsort(buckets, kind="stable")
+            borders = np.searchsorted(buckets[order], np.arange((1 << self._bits) + 1))
+            entries = entries[order]
+            for bucket, (start, end) in enumerate(itertools.pairwise(borders.tolist())):
+                if start < end:
+                    self._put(series, bucket, entries[start:end])
         if self._bytes > BUFFER_BYTES:
             self._flush()
 
-    def __iter__(self) -> Iterator[npt.NDArray[np.uint64]]:
-        """The sorted entries (n,) of every bucket, key << 32 | number; its file is removed."""
+    def __iter__(self) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]]:
+        """The keys (n,) and numbers (n,) of every bucket, in the order they were added; its file is removed."""
         self._flush()
         for series in range(self._series):
             for bucket in range(1 << self._bits):
                 path = self._path(series, bucket)
                 entries = np.fromfile(path, np.uint64) if path.exists() else np.zeros(0, np.uint64)
                 path.unlink(missing_ok=True)
-                entries.sort()
-                yield entries
+                yield (entries >> np.uint64(32)).astype(np.uint32), entries.astype(np.uint32)
 
     def __len__(self) -> int:
         return self._series << self._bits

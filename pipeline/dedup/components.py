@@ -18,12 +18,9 @@ class Components:
     def find(self, members: Numbers) -> Numbers:
         """The least member of the set of each of `members`, shape (n,)."""
         roots = self._parent[members]
-        while True:
-            up = self._parent[roots]
-            if np.array_equal(up, roots):
-                break
+        while not np.array_equal(up := self._parent[roots], roots):
             roots = up
-        self._parent[members] = roots
+            self._parent[members] = roots
         return roots
 
     def union(self, first: Numbers, second: Numbers) -> None:

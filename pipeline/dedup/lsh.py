@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-MOST_ROWS = 8
+LEAST_ROWS, MOST_ROWS = 4, 8
+USUAL_BANDS = 13
 FOUND_AT_THRESHOLD = 0.9
 CHANCE = 1 / 256
 """Probability that 8-bit values of different shingles agree."""
@@ -24,11 +25,13 @@ class Bands(NamedTuple):
 
 def choose_bands(permutations: int, threshold: float) -> Bands:
     """As many rows as possible (fewer false candidates) such that a pair at the threshold becomes a candidate with
-    probability FOUND_AT_THRESHOLD at least: 1 - (1 - threshold^rows)^number. Pairs above it are found more surely."""
-    for rows in range(MOST_ROWS, 1, -1):
-        number = permutations // rows
-        if 1 - (1 - threshold**rows) ** number >= FOUND_AT_THRESHOLD:
-            return Bands(number, rows)
+    probability FOUND_AT_THRESHOLD at least: 1 - (1 - threshold^rows)^number. Pairs above it are found more surely. Each
+    band costs a pass over all documents, so there are USUAL_BANDS unless these would have fewer than LEAST_ROWS."""
+    for most, least_rows in ((USUAL_BANDS, LEAST_ROWS), (permutations, 1)):
+        for rows in range(MOST_ROWS, least_rows - 1, -1):
+            number = min(most, permutations // rows)
+            if 1 - (1 - threshold**rows) ** number >= FOUND_AT_THRESHOLD:
+                return Bands(number, rows)
     return Bands(permutations, 1)
 
 

@@ -54,48 +54,76 @@ def near_duplicates(
     table = SignatureTable(scratch / "signatures", settings.near_dedup_permutations)
     try:
         buckets = Buckets(scratch, bands.number, int(np.count_nonzero(wanted)), bucket_bytes)
-        with tqdm(total=2 * len(wanted), desc="near duplicates", unit="doc", unit_scale=True) as bar:
-            kept = [np.zeros(0, np.int64)]
-            for numbers, values, size in _signatures(parts, wanted):
+        steps = len(parts) + len(buckets)
+        with tqdm(total=steps, desc="near duplicates", unit="step") as bar:
+            present = np.zeros(len(wanted), np.bool_)
+            for numbers, values in _signatures(parts, wanted):
                 rows = np.arange(table.count, table.count + len(values), dtype=np.uint32)
                 table.append(values)
                 buckets.add(band_keys(values, bands), rows)
-                kept.append(numbers)
-                bar.update(size)
+                present[numbers] = True
+                bar.update()
             components = Components(table.count)
-            for entries in buckets:
-                _join(entries, components, table, needed)
-                table.forget()
-                bar.update(len(wanted) / len(buckets))
+            for keys, rows in buckets:
+                _join(keys, rows, components, table, needed)
+                bar.update()
     finally:
         table.close()
         shutil.rmtree(scratch, ignore_errors=True)
-    labels, documents = components.labels(), np.concatenate(kept)
+    labels, documents = components.labels(), np.flatnonzero(present)
     similar = np.flatnonzero(labels != np.arange(len(labels)))
     return documents[similar], documents[labels[similar]]
 
 
 def _signatures(
     parts: Sequence[HasArrays], wanted: npt.NDArray[np.bool_]
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], int]]:
-    """Of each part the numbers (m,) and signatures (m, P) of the wanted documents that have words, and how many
-    documents it has."""
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+    """Of each part the numbers (m,) and signatures (m, P) of the wanted documents that have words."""
     start = 0
     for part in parts:
         values = part.array(ARRAY)
-        if values is None:
-            continue  # a part without documents
+        if values is None:  # a part without documents
+            values = np.zeros((0, 1), np.uint8)
         chosen = np.flatnonzero(wanted[start : start + len(values)])
         chosen_values = values[chosen]
         filled = has_words(chosen_values)
-        yield start + chosen[filled], chosen_values[filled], len(values)
+        yield start + chosen[filled], chosen_values[filled]
         start += len(values)
     assert start == len(wanted)
 
 
-def _join(entries: npt.NDArray[np.uint64], components: Components, table: SignatureTable, needed: int) -> None:
-    """Unite the documents of one sorted bucket that share a key and have `needed` values in common."""
-    keys, rows = (entries >> np.uint64(32)).astype(np.uint32), entries.astype(np.uint32)
+def _join(keys: Numbers, rows: Numbers, components: Components, table: SignatureTable, needed: int) -> None:
+    """Unite the documents of one bucket that share a key and have `needed` values in common. `rows` ascend."""
+    slots = keys & np.uint32((1 << min(32, (4 * len(keys)).bit_length())) - 1)
+    firsts = _first_in_slot(slots)
+    known = keys[firsts] == keys  # else another key has the slot; in a slot of one key `firsts` are the first of a key
+    later = np.flatnonzero(known & (firsts < np.arange(len(keys))))
+    still = _compare(rows[firsts[later]], rows[later], components, table, needed)
+    apart = np.append(np.flatnonzero(~known), later[still])
+    if not len(apart):
+        return
+    chosen = _among(slots, slots[apart])
+    entries = (keys[chosen].astype(np.uint64) << np.uint64(32)) | rows[chosen]
+    entries.sort()
+    _join_sorted((entries >> np.uint64(32)).astype(np.uint32), entries.astype(np.uint32), components, table, needed)
+
+
+def _first_in_slot(slots: Numbers) -> npt.NDArray[np.uint32]:
+    """For each entry the place of the first one of equal slot, shape (n,). Slots are below about 8 n."""
+    table = np.empty(int(slots.max(initial=0)) + 1, np.uint32)
+    table[slots[::-1]] = np.arange(len(slots), dtype=np.uint32)[::-1]  # of several writes the last one stays
+    return table[slots]
+
+
+def _among(slots: Numbers, wanted: Numbers) -> npt.NDArray[np.bool_]:
+    """Which of `slots` (n,) are one of `wanted`, shape (n,)."""
+    table = np.zeros(int(slots.max()) + 1, np.bool_)
+    table[wanted] = True
+    return table[slots]
+
+
+def _join_sorted(keys: Numbers, rows: Numbers, components: Components, table: SignatureTable, needed: int) -> None:
+    """The same for entries in the order of keys, then rows; whole groups of equal keys."""
     same = keys[1:] == keys[:-1]
     grouped = np.flatnonzero(np.append(False, same) | np.append(same, False))
     keys, rows = keys[grouped], rows[grouped]
@@ -125,10 +153,15 @@ def _still_apart(keys: Numbers, rows: Numbers, components: Components) -> tuple[
     return keys[mask], rows[mask]
 
 
-def _compare(first: Numbers, second: Numbers, components: Components, table: SignatureTable, needed: int) -> None:
-    for start in range(0, len(first), _COMPARED):
-        a, b = first[start : start + _COMPARED], second[start : start + _COMPARED]
-        apart = components.find(a) != components.find(b)
-        a, b = a[apart], b[apart]
+def _compare(
+    first: Numbers, second: Numbers, components: Components, table: SignatureTable, needed: int
+) -> npt.NDArray[np.int64]:
+    """Unite the pairs that have `needed` values in common; the places of those that are apart after that."""
+    apart = np.flatnonzero(components.find(first) != components.find(second))
+    for start in range(0, len(apart), _COMPARED):
+        places = apart[start : start + _COMPARED]
+        a, b = first[places], second[places]
         similar = agreement(table.rows(a), table.rows(b)) >= needed
+        table.forget()
         components.union(a[similar], b[similar])
+    return np.asarray(apart[components.find(first[apart]) != components.find(second[apart])])
