@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.plan import limits, make_plan
 from pipeline.settings.inputs import InputSpec
-from pipeline.sources.base import Batch, InputFile, Task
-from pipeline.sources.registry import find_inputs, source_for
-from shards.manifest import Manifest
+from pipeline.sources.base import Batch, InputFile, InputOptions, Task
+from pipeline.sources.blocks import ByteReader
+from pipeline.sources.files import identify
+from pipeline.sources.find import find_inputs
+from pipeline.sources.registry import source_for
+from shards.manifest import InputEntry, Manifest
 
 TOKENIZER_SETTING = "tokenizer"
 TRAINED = "trained"
@@ -65,7 +68,7 @@ def find_sources(manifest: Manifest, patterns: Sequence[str | InputSpec], config
             file for file in fitting if entry.bytes in (_size(file), 0)
         ]  # 0: not read, since max_samples came before
         if same:
-            files[number] = replace(same[0], name=entry.name)
+            files[number] = replace(same[0], name=entry.name, options=_options(entry, same[0]))
         elif fitting:
             missing[number] = (
                 f"{fitting[0].path} has {_size(fitting[0])} bytes, the dataset was made from {entry.bytes}"
@@ -73,6 +76,13 @@ def find_sources(manifest: Manifest, patterns: Sequence[str | InputSpec], config
         else:
             missing[number] = f"{entry.name}: not found; name the file or its directory with --input"
     return FoundInputs(files, missing)
+
+
+def _options(entry: InputEntry, file: InputFile) -> InputOptions:
+    """How the input was read then; as it would be read now when the manifest says nothing."""
+    if not entry.options:
+        return file.options
+    return InputOptions(**{**entry.options, "labels": tuple(entry.options.get("labels", ()))})
 
 
 _DISTANCES = ("the same name", "without the number of an input", "the end of the path", "the file's name alone")
@@ -93,8 +103,7 @@ def _distance(name: str, file: InputFile) -> int:
 
 
 def _size(file: InputFile) -> int:
-    tasks = make_plan([file], PipelineConfig())
-    return tasks[0].identity.size if tasks else 0
+    return (file.identity or identify(file.path)).size
 
 
 class SourceReader:
@@ -147,12 +156,26 @@ class SourceReader:
                 line = batch.lines[place] + 1 if whole and first_task else None
                 yield offset, Record(batch.texts[place], batch.labels[place], line, _single(batch, place))
 
-    def raw(self, offset: int) -> tuple[bytes, int] | None:
+    def line_at(self, offset: int) -> tuple[bytes, int] | None:
         """The line that begins at byte `offset` of the (decompressed) file, without its end, and its number from 1.
-        None where the records of this format are no lines. Reads what stands before it."""
-        if not self._tasks or Path(self.file.path).is_dir():
+
+        None where the records of the format are not found by bytes. Reads what stands before it, to count.
+        """
+        if not self._tasks or source_for(self.file.path, self.file.options).pieces != "bytes":
             return None
-        return None
+        first = self._tasks[0]
+        reader = ByteReader(replace(first, start=0, end=first.identity.size), limits(self._config))
+        position = newlines = 0
+        line: list[bytes] = []
+        for chunk in reader.chunks():
+            inside = chunk[max(0, offset - position) :]
+            newlines += chunk.count(b"\n", 0, len(chunk) - len(inside))
+            position += len(chunk)
+            data, end, _ = inside.partition(b"\n")
+            line.append(data)
+            if end or sum(map(len, line)) > self._config.max_record_bytes:
+                break
+        return (b"".join(line), newlines + 1) if position > offset else None
 
 
 def _single(batch: Batch, place: int) -> Batch:

@@ -23,7 +23,7 @@ from pipeline.place import place_of, work_root
 from pipeline.process import process
 from pipeline.settings.inputs import InputSpec
 from pipeline.sources.base import InputFile
-from pipeline.sources.registry import find_inputs
+from pipeline.sources.find import find_inputs
 from pipeline.tracing import TOKENIZER_SETTING, TRAINED, find_sources
 from pipeline.verification.checksums import FILE_NAME as SUMS
 from pipeline.verification.checksums import REPORT, DamagedList, read_checksums

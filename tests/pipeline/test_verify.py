@@ -50,6 +50,12 @@ def dataset(original: Path, tmp_path: Path) -> Path:
     return tmp_path / "dataset" / "x"
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration file but the defaults."""
+    monkeypatch.chdir(tmp_path)
+
+
 def flip(path: Path, seed: int) -> None:
     data = bytearray(path.read_bytes())
     place = random.Random(f"{seed}{path.name}").randrange(8 * len(data))
