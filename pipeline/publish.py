@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from foundation.failpoints import failpoint
 from pipeline.config import PipelineConfig
 from pipeline.decide import Decisions
 from pipeline.parts import Summary
+from pipeline.pieces import cut
+from pipeline.runs import extras_of, read_runs
 from pipeline.sources.base import InputFile, Task
-from shards.documents import RECORD
+from pipeline.sources.registry import source_for
+from shards.documents import EXTRAS, RECORD
 from shards.manifest import (
     FILE_NAME,
     SPLITS,
-    SUFFIXES,
     TOKENIZER_DIRECTORY,
     InputEntry,
     Manifest,
@@ -37,10 +39,10 @@ from shards.manifest import (
 )
 from shards.megatron import token_dtype
 from shards.writer import SplitWriter
+from tokenization.chat import CHATML
 from tokenization.tokenizer import Tokenizer
 
-RUN_TOKENS = 1 << 20
-"""Documents are copied in runs of about so many tokens, so that memory and shard sizes stay bounded."""
+SPANS_SUFFIX = EXTRAS["spans"][0]
 
 
 def input_entries(inputs: list[InputFile], tasks: list[Task], digests: list[list[str]]) -> list[InputEntry]:
@@ -51,7 +53,13 @@ def input_entries(inputs: list[InputFile], tasks: list[Task], digests: list[list
         blocks[task.source].extend(values)
         sizes[task.source] = task.identity.size
     return [
-        InputEntry(name=file.name, bytes=sizes[number], fingerprint=fingerprint.of_bytes("".join(b).encode()))
+        InputEntry(
+            name=file.name,
+            bytes=sizes[number],
+            fingerprint=fingerprint.of_bytes("".join(b).encode()),
+            pieces=source_for(file.path, file.options).pieces,
+            options=file.options.entry(),
+        )
         for number, (file, b) in enumerate(zip(inputs, blocks, strict=True))
     ]
 
@@ -62,23 +70,30 @@ def write_shards(
     sources: list[int],
     dtype: np.dtype[np.generic],
     progress: Callable[[int], object],
+    terminator: Sequence[int],
 ) -> dict[str, SplitEntry]:
-    """Copy every kept document into the shards of its split, in input order; `progress` is told the tokens copied."""
+    """Copy every kept document into the shards of its split, in input order; `progress` is told the tokens copied.
+
+    A document that is to be written several times is written in as many passes, so that its copies lie far apart.
+    """
     _check_space(config.output, decisions, dtype)
-    limit = min(RUN_TOKENS, config.shard_tokens)
+    extras = extras_of(decisions.summaries)
     entries: dict[str, SplitEntry] = {}
     for number, split in enumerate(SPLITS):
-        writer = SplitWriter(config.output / split, dtype, config.shard_tokens)
+        writer = SplitWriter(config.output / split, dtype, config.shard_tokens, extras)
         try:
-            for place, part in enumerate(decisions.parts):
-                tokens = part.tokens(dtype)
-                documents = decisions.documents[place]
-                for first, last, start, end in _runs(decisions.splits[place] == number, documents["tokens"], limit):
-                    chosen = documents[first:last]
-                    records = _records(chosen, sources[place])
-                    writer.append(tokens[start:end], chosen["tokens"].astype(np.int32), records, chosen["text_bytes"])
-                    progress(end - start)
-                failpoint("publish.mid_split", config.output)
+            for chosen in _passes(decisions, number):
+                for place, part in enumerate(decisions.parts):
+                    if not chosen[place].any():
+                        continue
+                    documents = decisions.documents[place]
+                    for run in read_runs(part, documents, chosen[place], sources[place], dtype, extras):
+                        copied = len(run.tokens)
+                        if config.max_length is not None:
+                            run = cut(run, config.max_length, len(terminator))
+                        writer.append(run.tokens, run.lengths, run.records, run.text_bytes, run.extras)
+                        progress(copied)
+                    failpoint("publish.mid_split", config.output)
             entries[split] = writer.finish()
         except BaseException:
             writer.abandon()
@@ -86,34 +101,28 @@ def write_shards(
     return entries
 
 
-def _runs(
-    chosen: npt.NDArray[np.bool_], lengths: npt.NDArray[np.integer], limit: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """Runs of neighbouring chosen documents, of at most `limit` tokens (a document stays whole): first and last + 1
-    document, first and last + 1 token within the part."""
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
-    for first, last in edges.reshape(-1, 2).tolist():
-        while first < last:
-            cut = int(np.searchsorted(offsets, offsets[first] + limit, side="right")) - 1
-            cut = min(last, max(first + 1, cut))
-            yield first, cut, int(offsets[first]), int(offsets[cut])
-            first = cut
-
-
-def _records(documents: npt.NDArray[np.void], source: int) -> npt.NDArray[np.void]:
-    records = np.zeros(len(documents), RECORD)
-    records["source"] = source
-    for name in ("label", "offset", "content_hash"):
-        records[name] = documents[name]
-    return records
+def _passes(decisions: Decisions, split: int) -> Iterator[list[npt.NDArray[np.bool_]]]:
+    """For each pass over the parts the documents that are written into `split`, an array (n,) a part."""
+    chosen = [splits == split for splits in decisions.splits]
+    yield chosen
+    repeats = decisions.repeats
+    times = 1
+    while repeats is not None:
+        chosen = [mask & (more > times) for mask, more in zip(chosen, repeats, strict=True)]
+        if not any(mask.any() for mask in chosen):
+            return
+        yield chosen
+        times += 1
 
 
 def _check_space(output: Path, decisions: Decisions, dtype: np.dtype[np.generic]) -> None:
-    need = sum(
-        int(d["tokens"].sum(dtype=np.int64)) * dtype.itemsize + len(d) * (RECORD.itemsize + 20)
-        for d in decisions.documents
-    )
+    need = 0
+    for place, splits in enumerate(decisions.splits):
+        times = (
+            (splits >= 0).astype(np.int64) if decisions.repeats is None else (splits >= 0) * decisions.repeats[place]
+        )
+        tokens = int(decisions.documents[place]["tokens"].astype(np.int64) @ times)
+        need += tokens * dtype.itemsize + int(times.sum()) * (RECORD.itemsize + 20)
     output.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(output).free
     if need > free:
@@ -152,6 +161,8 @@ def build_manifest(
 
 def commit(output: Path, manifest: Manifest, tokenizer: Tokenizer) -> None:
     """Put the tokenizer and the manifest in place; after this the new dataset is what readers see."""
+    if any(SPANS_SUFFIX in shard.files for split in manifest.splits.values() for shard in split.shards):
+        tokenizer = tokenizer.with_chat_template(CHATML)  # the form in which the conversations were encoded
     failpoint("publish.before_tokenizer", output)
     place = output / TOKENIZER_DIRECTORY
     atomic.recover_directory(place)
@@ -180,7 +191,7 @@ def remove_unnamed(output: Path, manifest: Manifest) -> None:
         directory = output / split
         if not directory.is_dir():
             continue
-        named = {s.name + suffix for s in manifest.splits[split].shards for suffix in SUFFIXES}
+        named = {shard.name + suffix for shard in manifest.splits[split].shards for suffix in shard.files}
         for path in directory.iterdir():
             if path.name not in named:
                 path.unlink()

@@ -18,7 +18,10 @@ from pipeline.decide import check_bad_records, decide
 from pipeline.executors.base import Executor, Outcome
 from pipeline.executors.choose import make_executor
 from pipeline.map_task import MapSetup
+from pipeline.parts import Summary
 from pipeline.publish import build_manifest, commit, input_entries, remove_unnamed, write_shards
+from pipeline.report.making import Facts
+from pipeline.report.page import remove_report, write_report
 from pipeline.sources.base import InputFile, Task
 from pipeline.target import Target
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
@@ -52,6 +55,7 @@ class Run:
         self._setup, self._tasks, self._plan = setup, tasks, plan
         self._config, self._work = setup.config, setup.work
         self._seconds: dict[str, float] = {}
+        self._mapped: set[str] = set()  # keys of the tasks that this run maps
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
@@ -107,6 +111,7 @@ class Run:
     def _map(self, executor: Executor, tasks: list[Task], pending: list[Task], factory: str | None) -> str | None:
         """Map the `pending` of `tasks`; the text on which the fast engine was found wrong, or None."""
         work = self._work
+        self._mapped = {task.key for task in pending}
         total, left = (sum(task.bytes for task in group) for group in (tasks, pending))
         with tqdm(total=total, initial=total - left, unit="B", unit_scale=True, desc="map") as bar:
             try:
@@ -135,23 +140,36 @@ class Run:
             total = sum(int(d["tokens"].sum()) for d in decisions.documents)
             dtype = token_dtype(tokenizer.vocab_size)
             with tqdm(total=total, unit="tok", unit_scale=True, desc="publish") as bar:
-                splits = write_shards(config, decisions, sources, dtype, bar.update)
+                splits = write_shards(config, decisions, sources, dtype, bar.update, tokenizer.roles.terminator)
             manifest = build_manifest(config, setup.settings, tokenizer, entries, splits)
             commit(config.output, manifest, tokenizer)
         with self._timed("statistics"):
             write_byproducts(config.output, manifest, decisions, tasks, config.rejected_samples)
             remove_unnamed(config.output, manifest)
-            write_checksums(config.output)  # of everything before it, so it stays the last
-        with self._timed("upload"):
-            self._send(manifest)
-        self._work.commit_published(manifest.identity, self._plan)
         for part in decisions.summaries:
             for step, seconds in part.seconds.items():
                 self._seconds[f"map/{step}"] = self._seconds.get(f"map/{step}", 0.0) + seconds
+        self._report(decisions.summaries)
+        write_checksums(config.output)  # of everything before it, so it stays the last
+        with self._timed("upload"):
+            self._send(manifest)
+        self._work.commit_published(manifest.identity, self._plan)
         for task, part in zip(tasks, decisions.summaries, strict=True):
             if part.damage:
                 log.warning("%s: damaged, read up to the damage (%s)", task.path, part.damage)
         return manifest
+
+    def _report(self, summaries: list[Summary]) -> None:
+        """Write the page for people, or remove that of an earlier version."""
+        config = self._config
+        if not config.report:
+            remove_report(config.output)
+            return
+        sizes = {task.key: part.extracted_bytes for task, part in zip(self._tasks, summaries, strict=True)}
+        mapped = sum(size for key, size in sizes.items() if key in self._mapped)
+        workers = min(config.worker_count(), max(1, len(self._mapped)))
+        facts = Facts.gather(self._seconds, workers, mapped, sum(sizes.values()))
+        write_report(config.output, self._work.place.name, facts)
 
     def _send(self, manifest: Manifest) -> None:
         target = self._setup.target

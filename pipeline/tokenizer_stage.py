@@ -20,7 +20,7 @@ from pipeline.sources.base import Task
 from pipeline.sources.registry import source_for
 from tokenization.engines import audit
 from tokenization.tokenizer import Tokenizer
-from tokenization.train import train_byte_bpe
+from tokenization.train import train_tokenizer
 
 log = get_logger("pipeline.tokenizer")
 
@@ -63,8 +63,9 @@ def _train(config: PipelineConfig, tasks: list[Task]) -> Tokenizer:
     if not texts:
         raise UserError("no text left to train a tokenizer on: every record was empty, rejected or unreadable")
     size = sum(len(text.encode()) for text in texts)
-    log.info("training a tokenizer of %d tokens on %.1f MB of text", config.vocab_size, size / 1e6)
-    tokenizer = train_byte_bpe(texts, config.vocab_size)
+    kind = config.tokenizer_kind
+    log.info("training a %s tokenizer of %d tokens on %.1f MB of text", kind, config.vocab_size, size / 1e6)
+    tokenizer = train_tokenizer(kind, texts, config.vocab_size, config.lowercase)
     if tokenizer.vocab_size < config.vocab_size:
         log.info("the text gives only %d tokens", tokenizer.vocab_size)
     return tokenizer

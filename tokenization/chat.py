@@ -1,13 +1,40 @@
-"""Render chat messages through a model's Jinja template, in a sandbox that executes nothing of the template's own."""
+"""Chat templates: ours (ChatML), and rendering any model's in a sandbox that executes nothing of the template's own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from foundation.errors import UserError
+
+CHATML = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{%- generation -%}{{ message['content'] | trim + '<|im_end|>' }}{%- endgeneration -%}"
+    "{%- else -%}{{ message['content'] | trim + '<|im_end|>' }}{%- endif -%}"
+    "{{ '\\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
+)
+"""The template that a dataset made from conversations carries with its tokenizer: ChatML (OpenAI 2023; Qwen's
+form), contents trimmed so that no token spans the border between a role and a content. What a model learns to say, the
+assistant's contents and the end of its turn, stands in a `generation` block, as `transformers`' masks want it."""
+
+
+class _Generation(Extension):
+    """`{% generation %} … {% endgeneration %}` marks what the assistant says; rendered, it is its content."""
+
+    tags = {"generation"}  # noqa: RUF012 (jinja2 declares it so)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def _raise(message: str) -> NoReturn:
@@ -21,7 +48,7 @@ def render_chat(
 
     Raises `UserError` for a template that fails or reaches outside the sandbox.
     """
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation])
     environment.globals["raise_exception"] = _raise
     try:
         return environment.from_string(template).render(

@@ -23,6 +23,16 @@ _CONFIG_KEYS = {
     "end_of_text": "eos_token", "pad": "pad_token", "mask": "mask_token",
     "cls": "cls_token", "sep": "sep_token", "unk": "unk_token",
 }  # fmt: skip
+
+
+def role_config() -> dict[str, str]:
+    """What `tokenizer_config.json` says of TRAINED_ROLES."""
+    return {
+        "bos_token": TRAINED_ROLES["end_of_text"],
+        **{key: TRAINED_ROLES[role] for role, key in _CONFIG_KEYS.items() if role in TRAINED_ROLES},
+    }
+
+
 _KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "end_of_text": ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"),
     "pad": ("<|pad|>", "<pad>", "[PAD]"),

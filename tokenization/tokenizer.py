@@ -14,12 +14,8 @@ import tokenizers
 
 from foundation import atomic, fingerprint
 from foundation.errors import UserError
+from tokenization.files import CARRIED_FILES, CHAT_TEMPLATE, CONFIG_JSON, TOKENIZER_JSON, find_files
 from tokenization.roles import Roles, find_roles
-
-TOKENIZER_JSON = "tokenizer.json"
-CONFIG_JSON = "tokenizer_config.json"
-CARRIED_FILES = (TOKENIZER_JSON, CONFIG_JSON, "special_tokens_map.json", "chat_template.jinja")
-"""Files of a Hugging Face tokenizer directory that are kept and copied into model directories."""
 
 
 class Tokenizer:
@@ -36,20 +32,18 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
-        """Load a directory with `tokenizer.json` (and what lies beside it), or that file itself.
+        """Load what `path` names: a directory with `tokenizer.json` or `vocab.txt`, either file, or a hub repository.
 
-        Raises `UserError` when there is none or it is damaged.
+        See `tokenization.files.find_files`. Raises `UserError` when there is none or it is damaged.
         """
-        path = Path(path)
-        directory = path.parent if path.is_file() else path
-        if path.is_file() and path.name != TOKENIZER_JSON:
-            raise UserError(f"{path}: a tokenizer is a {TOKENIZER_JSON} or a directory that holds one")
-        files = {name: (directory / name).read_bytes() for name in CARRIED_FILES if (directory / name).is_file()}
-        if TOKENIZER_JSON not in files:
-            raise UserError(
-                f"{directory}: no {TOKENIZER_JSON} there; give a tokenizer directory of Hugging Face's layout"
-            )
-        return cls(files, str(directory))
+        files, where = find_files(path)
+        return cls(files, where)
+
+    def with_chat_template(self, template: str) -> Tokenizer:
+        """The same tokenizer with another chat template."""
+        if self.chat_template == template:
+            return self
+        return Tokenizer({**self._files, CHAT_TEMPLATE: template.encode()}, self.where)
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], where: str = "tokenizer") -> Tokenizer:
@@ -108,8 +102,8 @@ class Tokenizer:
     @property
     def chat_template(self) -> str | None:
         """The Jinja chat template, from its own file or from the configuration."""
-        if "chat_template.jinja" in self._files:
-            return self._files["chat_template.jinja"].decode()
+        if CHAT_TEMPLATE in self._files:
+            return self._files[CHAT_TEMPLATE].decode()
         template = self.config.get("chat_template")
         return template if isinstance(template, str) else None
 

@@ -1,67 +1,28 @@
-"""Train a byte-level BPE (Sennrich et al. 2016; byte level as in GPT-2, Radford et al. 2019)."""
+"""Train a tokenizer of any kind."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenization.kinds.bpe import train_byte_bpe
+from tokenization.kinds.unigram import train_unigram
+from tokenization.kinds.wordlevel import train_word_level
+from tokenization.kinds.wordpiece import train_word_piece
+from tokenization.tokenizer import Tokenizer
 
-from foundation.errors import UserError
-from tokenization.roles import TRAINED_ROLES
-from tokenization.tokenizer import CONFIG_JSON, TOKENIZER_JSON, Tokenizer
+__all__ = ["KINDS", "train_byte_bpe", "train_tokenizer"]
 
-QWEN2_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-"""Qwen2's pre-tokenizer pattern (Qwen2 tokenizer.json; GGUF knows it as `tokenizer.ggml.pre = qwen2`)."""
-
-SMALLEST_VOCABULARY = 256 + len(TRAINED_ROLES)
+KINDS = ("bpe", "wordpiece", "wordlevel", "unigram")
 
 
-def train_byte_bpe(texts: Iterable[str], vocab_size: int, batch: int = 1000) -> Tokenizer:
-    """Train on `texts`; the result has at most `vocab_size` tokens: the roles first, then all 256 bytes, then merges.
-
-    Deterministic for the same texts in the same order. Raises `UserError` when `vocab_size` cannot hold the bytes.
-    """
-    if vocab_size < SMALLEST_VOCABULARY:
-        raise UserError(
-            f"vocab_size: {vocab_size} is too small; {len(TRAINED_ROLES)} special tokens and 256 bytes take"
-            f" {SMALLEST_VOCABULARY}"
-        )
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(tokenizers.Regex(QWEN2_PATTERN), "isolated")
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(TRAINED_ROLES.values()),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_batches(texts, batch), trainer=trainer)
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": TRAINED_ROLES["end_of_text"],
-        "eos_token": TRAINED_ROLES["end_of_text"],
-        **{f"{role}_token": TRAINED_ROLES[role] for role in ("pad", "mask", "cls", "sep")},
-        "clean_up_tokenization_spaces": False,
-    }
-    files = {
-        TOKENIZER_JSON: (tokenizer.to_str(pretty=True) + "\n").encode(),
-        CONFIG_JSON: (json.dumps(config, indent=2) + "\n").encode(),
-    }
-    return Tokenizer.from_files(files, "the trained tokenizer")
-
-
-def _batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for text in texts:
-        batch.append(text)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def train_tokenizer(kind: str, texts: Iterable[str], vocab_size: int, lowercase: bool = True) -> Tokenizer:
+    """A tokenizer of `kind` (one of KINDS) with at most `vocab_size` tokens; `lowercase` concerns the kinds made of
+    words. Equal texts in equal order give equal files. Raises `UserError` for a vocabulary that is too small."""
+    if kind == "wordpiece":
+        return train_word_piece(texts, vocab_size, lowercase)
+    if kind == "wordlevel":
+        return train_word_level(texts, vocab_size, lowercase)
+    if kind == "unigram":
+        return train_unigram(texts, vocab_size)
+    assert kind == "bpe", kind
+    return train_byte_bpe(texts, vocab_size)

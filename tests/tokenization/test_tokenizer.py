@@ -146,8 +146,8 @@ def test_loading_by_directory_or_file(tmp_path: Path, bpe: Tokenizer):
 
 
 def test_missing_tokenizers(tmp_path: Path):
-    (tmp_path / "vocab.txt").write_text("a")
-    for path in (tmp_path / "absent", tmp_path, tmp_path / "vocab.txt"):
+    (tmp_path / "other.txt").write_text("a")
+    for path in (tmp_path / "absent", tmp_path, tmp_path / "other.txt"):
         with pytest.raises(UserError, match=r"tokenizer\.json") as caught:
             Tokenizer.load(path)
         assert str(path) in str(caught.value)

@@ -64,9 +64,10 @@ def test_the_smallest_vocabulary_still_encodes_everything(texts: list[str]):
     assert tokenizer.decode(tokenizer.encode("aé明😀")) == "aé明😀"
 
 
-def test_texts_are_read_once_and_in_batches(build: SimpleNamespace):
+def test_texts_are_read_once_and_in_batches(build: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
     whole = train_byte_bpe(build.texts, 300)
-    assert train_byte_bpe(iter(build.texts), 300, batch=5).files() == whole.files()
+    monkeypatch.setattr("tokenization.kinds.base.BATCH", 5)
+    assert train_byte_bpe(iter(build.texts), 300).files() == whole.files()
 
 
 def test_the_pre_tokenizer_is_qwen2_s(bpe: Tokenizer):
