@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pipeline.filters.word_table import WordTable
 
 SEPARATOR = b"\xff"
 """Stands between the documents of a joined batch; 0xFF never occurs in UTF-8."""
@@ -91,6 +94,13 @@ class TextBatch:
         starts = np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1] + 1])
         per_document = np.diff(np.searchsorted(ends, self.ends, "right"), prepend=0)
         return Lines(starts, ends, np.repeat(np.arange(len(self)), per_document))
+
+    @cached_property
+    def words(self) -> WordTable:
+        """The words of all documents."""
+        from pipeline.filters.word_table import WordTable  # built on TextBatch
+
+        return WordTable(self)
 
     def count(self, mask: Mask) -> npt.NDArray[np.int64]:
         """How many bytes of each document `mask` (one entry a byte of `buffer`) selects, separator included, (n,)."""

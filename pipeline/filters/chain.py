@@ -6,21 +6,84 @@ from collections.abc import Sequence
 
 from pipeline.config import PipelineConfig
 from pipeline.filters.base import Filter, TextBatch, Verdicts
+from pipeline.filters.c4 import C4Filter, C4Limits
 from pipeline.filters.characters import CharacterFilter
-from pipeline.filters.length import LengthFilter
+from pipeline.filters.fineweb import FineWebFilter, FineWebLimits
+from pipeline.filters.gopher_quality import GopherQualityFilter, GopherQualityLimits
+from pipeline.filters.gopher_repetition import GopherRepetitionFilter, GopherRepetitionLimits
+from pipeline.filters.length import LengthFilter, WordCountFilter
 from pipeline.filters.repetition import RepetitionFilter
 
 
 def build_filters(config: PipelineConfig) -> list[Filter]:
     """The configured filters, the cheapest first; those that rewrite or ask a user's code come last."""
-    character_limits = (config.max_symbols, config.max_digits, config.min_letters, config.min_cjk, config.max_cjk)
-    repetition_limits = (config.max_repeated_lines, config.max_repeated_ngrams)
     filters: list[Filter] = [LengthFilter(config.min_chars, config.max_chars)]
+    character_limits = (config.max_symbols, config.max_digits, config.min_letters, config.min_cjk, config.max_cjk)
     if any(limit is not None for limit in character_limits):
         filters.append(CharacterFilter(*character_limits))
+    repetition_limits = (config.max_repeated_lines, config.max_repeated_ngrams)
     if any(limit is not None for limit in repetition_limits):
         filters.append(RepetitionFilter(*repetition_limits))
+    if config.min_words is not None or config.max_words is not None:
+        filters.append(WordCountFilter(config.min_words, config.max_words))
+    if config.gopher_repetition:
+        filters.append(GopherRepetitionFilter(_gopher_repetition(config)))
+    if config.gopher_quality:
+        filters.append(GopherQualityFilter(_gopher_quality(config)))
+    if config.c4:
+        filters.append(C4Filter(_c4(config)))
+    if config.fineweb:
+        filters.append(FineWebFilter(_fineweb(config)))
     return filters
+
+
+def _gopher_repetition(config: PipelineConfig) -> GopherRepetitionLimits:
+    return GopherRepetitionLimits(
+        lines=config.gopher_max_repeated_lines,
+        paragraphs=config.gopher_max_repeated_paragraphs,
+        line_characters=config.gopher_max_repeated_line_characters,
+        paragraph_characters=config.gopher_max_repeated_paragraph_characters,
+        top_ngrams=tuple(config.gopher_max_top_ngrams),
+        repeated_ngrams=tuple(config.gopher_max_repeated_ngrams),
+    )
+
+
+def _gopher_quality(config: PipelineConfig) -> GopherQualityLimits:
+    return GopherQualityLimits(
+        min_words=config.gopher_min_words,
+        max_words=config.gopher_max_words,
+        min_word_length=config.gopher_min_word_length,
+        max_word_length=config.gopher_max_word_length,
+        max_symbol_ratio=config.gopher_max_symbol_ratio,
+        max_bullet_lines=config.gopher_max_bullet_lines,
+        max_ellipsis_lines=config.gopher_max_ellipsis_lines,
+        min_alphabetic_words=config.gopher_min_alphabetic_words,
+        min_stop_words=config.gopher_min_stop_words,
+    )
+
+
+def _c4(config: PipelineConfig) -> C4Limits:
+    return C4Limits(
+        line_punctuation=config.c4_line_punctuation,
+        citations=config.c4_citations,
+        min_sentences=config.c4_min_sentences,
+        min_line_words=config.c4_min_line_words,
+        max_word_length=config.c4_max_word_length,
+        lorem_ipsum=config.c4_lorem_ipsum,
+        javascript=config.c4_javascript,
+        curly_bracket=config.c4_curly_bracket,
+        policy=config.c4_policy,
+    )
+
+
+def _fineweb(config: PipelineConfig) -> FineWebLimits:
+    return FineWebLimits(
+        min_punctuated_lines=config.fineweb_min_punctuated_lines,
+        max_short_lines=config.fineweb_max_short_lines,
+        short_line=config.fineweb_short_line,
+        max_repeated_characters=config.fineweb_max_repeated_characters,
+        max_line_ends=config.fineweb_max_line_ends,
+    )
 
 
 class FilterChain:

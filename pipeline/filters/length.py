@@ -1,4 +1,4 @@
-"""Drop documents that are empty, too short or too long, in characters after cleaning."""
+"""Drop documents that are empty, too short or too long, in characters or in words."""
 
 from __future__ import annotations
 
@@ -27,3 +27,22 @@ class LengthFilter(Filter):
         if length < self._min:
             return "too_short" if text else "empty"
         return "too_long" if self._max is not None and length > self._max else None
+
+
+class WordCountFilter(Filter):
+    """Reasons: `too_few_words`, `too_many_words`. Words as `words` has them; punctuation is none."""
+
+    def __init__(self, min_words: int | None, max_words: int | None) -> None:
+        self._min, self._max = min_words, max_words
+
+    def judge(self, batch: TextBatch) -> Verdicts:
+        """See `Filter.judge`."""
+        dropped: dict[int, str] = {}
+        if not len(batch):
+            return Verdicts()
+        counted = batch.words.sums("counted")
+        if self._max is not None:
+            dropped |= dict.fromkeys(np.flatnonzero(counted > self._max).tolist(), "too_many_words")
+        if self._min is not None:
+            dropped |= dict.fromkeys(np.flatnonzero(counted < self._min).tolist(), "too_few_words")
+        return Verdicts(dropped)

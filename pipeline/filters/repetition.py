@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.filters.base import Filter, Places, TextBatch, Verdicts
+from pipeline.filters.hashing import mix, repeated_in_document
 
 N_GRAM = 32
 SHORT = 512
@@ -27,7 +28,6 @@ GAP = 16
 MIN_SAMPLES = 4
 _EVERY_SHORT, _EVERY = 32, 64
 _MULTIPLIERS = (37, 91, 167, 59)
-_MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5)  # odd 64-bit constants
 _KEEP_BYTES = np.array([(1 << 8 * size) - 1 for size in range(8)] + [2**64 - 1], np.uint64)
 
 
@@ -66,7 +66,7 @@ def documents_with_equal_lines(batch: TextBatch) -> Places:
     length = ends[filled] - starts
     size = np.minimum(length, 8)
     middle = batch.windows[starts + (length - size) // 2] & _KEEP_BYTES[size]  # eight bytes tell most lines apart
-    return np.unique(_repeated_in_document(_mix([middle, length.astype(np.uint64)]), documents, len(batch)))
+    return np.unique(repeated_in_document(mix([middle, length]), documents, len(batch)))
 
 
 def repeated_ngrams(batch: TextBatch) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -80,8 +80,8 @@ def repeated_ngrams(batch: TextBatch) -> tuple[npt.NDArray[np.float64], npt.NDAr
     last = batch.ends - N_GRAM  # where a document's last n-gram begins
     inside = places <= last[documents]
     places, documents = places[inside], documents[inside]
-    mixed = _mix([batch.windows[places + offset] for offset in range(0, N_GRAM, 8)])
-    repeated = np.bincount(_repeated_in_document(mixed, documents, n), minlength=n).astype(np.float64)
+    mixed = mix([batch.windows[places + offset] for offset in range(0, N_GRAM, 8)])
+    repeated = np.bincount(repeated_in_document(mixed, documents, n), minlength=n).astype(np.float64)
     total = np.bincount(documents, minlength=n).astype(np.float64)
 
     before = np.diff(places, prepend=0)  # distance to the sample before, or to the document's start
@@ -106,20 +106,3 @@ def _four_byte_hash(buffer: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         mixed[: max(0, size - step)] += buffer[step:]
         mixed *= np.uint8(multiplier)
     return mixed
-
-
-def _mix(parts: list[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of the numbers at each place."""
-    mixed = np.zeros(len(parts[0]), np.uint64)
-    for part, multiplier in zip(parts, _MIX, strict=False):
-        mixed = (mixed ^ part) * np.uint64(multiplier)
-        mixed ^= mixed >> np.uint64(29)
-    return mixed
-
-
-def _repeated_in_document(mixed: npt.NDArray[np.uint64], documents: Places, n: int) -> Places:
-    """For each hash that its document had before: the document's number."""
-    bits = np.uint64(max(1, n).bit_length())
-    keys = np.sort((documents.astype(np.uint64) << (np.uint64(64) - bits)) | (mixed >> bits))
-    found: Places = (keys[1:][keys[1:] == keys[:-1]] >> (np.uint64(64) - bits)).astype(np.int64)
-    return found
