@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundation import fingerprint
+from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.storage import url_of
+from pipeline.storage import Storage, url_of
 
 WORK_DIRECTORY = ".work"
 
@@ -46,6 +47,20 @@ class Place:
         """The lock file of the dataset: one pipeline at a time writes to it."""
         suffix = "" if self.label == self.name else f"-{fingerprint.short(fingerprint.of_bytes(self.label.encode()))}"
         return self.work_root / f"{self.name}{suffix}.lock"
+
+    def check_writable(self) -> None:
+        """Refuse what cannot be written, before any work is done."""
+        for path in filter(None, (self.output, self.work_root)):
+            existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+            if not existing.is_dir():
+                raise UserError(f"{existing}: is a file; {path} is to be a directory")
+            if not os.access(existing, os.W_OK | os.X_OK):
+                raise UserError(
+                    f"{existing}: no permission to write there, or the file system is read-only; choose another"
+                    " --output or --work_directory, or change who may write"
+                )
+        for url in filter(None, (self.output_url, self.work_url)):
+            Storage(url).check_writable()
 
 
 def place_of(config: PipelineConfig) -> Place:

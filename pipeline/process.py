@@ -57,6 +57,7 @@ def process(
     settings = config.settings()
     given = Tokenizer.load(config.tokenizer) if config.tokenizer else None
     settings["tokenizer"] = given.fingerprint if given else "trained"
+    place.check_writable()
     work = work_of(place, settings, WHOLE if share is None else f"{share[0] + 1}-of-{share[1]}")
     target = LocalTarget(place.output) if place.output else RemoteTarget(place.shown, work.staged)
     with (
@@ -71,6 +72,7 @@ def process(
         plan = plan_fingerprint(inputs, tasks)
         work.open()
         if existing and work.has_published(existing.identity, plan):
+            target.fetch_statistics()
             return Result(existing, target.directory, changed=False)
         setup(work.log)
         from pipeline.run import Run, Setup  # loads everything, which a finished dataset need not wait for

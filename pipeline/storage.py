@@ -14,6 +14,7 @@ from typing import Any
 
 from foundation.errors import UserError
 
+PROBE = ".mateconv-writable"
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "memory"}
 """Protocols that know no directories. s3fs would take a wish for one as leave to make a bucket."""
@@ -39,6 +40,11 @@ class Storage:
         self._fs, root = _filesystem(url)
         self._root = root.rstrip("/")
         self._has_directories = url.partition(":")[0] not in _OBJECT_STORES
+
+    def check_writable(self) -> None:
+        """Raise `UserError` unless something can be put here and removed again."""
+        self.write(PROBE, b"")
+        self.remove(PROBE)
 
     def sizes(self, below: str = "") -> dict[str, int]:
         """Bytes of every file (below the directory `below`), by path relative to the URL; one listing."""
@@ -119,7 +125,7 @@ class Storage:
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     protocol = url.partition(":")[0]
     try:

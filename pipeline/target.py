@@ -16,6 +16,7 @@ from foundation.failpoints import failpoint
 from pipeline.storage import Storage
 from shards.manifest import FILE_NAME, SPLITS, TOKENIZER_DIRECTORY, Manifest
 
+STATS = "stats.json"
 OWN = (*SPLITS, TOKENIZER_DIRECTORY, "quarantine", "rejected", "duplicates", "report")
 """Directories of a dataset: what lies in them and belongs to no file of the new one is removed."""
 
@@ -40,6 +41,9 @@ class LocalTarget:
         """The published tokenizer, by file name."""
         directory = self.directory / TOKENIZER_DIRECTORY
         return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+    def fetch_statistics(self) -> None:
+        """Have stats.json in `directory`, for people."""
 
     def bytes_to_send(self, manifest: Manifest) -> int:
         """Bytes that `send` will put."""
@@ -70,6 +74,12 @@ class RemoteTarget:
         names = sorted(self._storage.sizes(TOKENIZER_DIRECTORY))
         contents = self._storage.read_all(names)
         return {name.removeprefix(f"{TOKENIZER_DIRECTORY}/"): data for name, data in zip(names, contents, strict=True)}
+
+    def fetch_statistics(self) -> None:
+        """See `LocalTarget.fetch_statistics`."""
+        data = self._storage.read(STATS)
+        if data is not None:
+            atomic.write_bytes(self.directory / STATS, data)
 
     def bytes_to_send(self, manifest: Manifest) -> int:
         """See `LocalTarget.bytes_to_send`."""
