@@ -12,6 +12,7 @@ import numpy as np
 from foundation import atomic
 from foundation.failpoints import failpoint
 from pipeline.decide import Decisions
+from pipeline.layout import CLUSTERS, DUPLICATES, QUARANTINE, REJECTED, ROWS, STATS
 from pipeline.parts import write_rows
 from pipeline.publish import newline_bases
 from pipeline.rejects import REJECTED_ROWS, Samples, merge
@@ -20,10 +21,6 @@ from pipeline.stats import statistics
 from shards.manifest import TOKENIZER_DIRECTORY, Manifest
 from tokenization.tokenizer import Tokenizer
 
-STATS = "stats.json"
-ROWS = "records.jsonl"
-CLUSTERS = "clusters.jsonl"
-QUARANTINE, REJECTED, DUPLICATES = "quarantine", "rejected", "duplicates"
 EXCERPT_TOKENS, EXCERPT_CHARS = 600, 2000
 """Of a duplicate document the first tokens are decoded, and at most so many characters shown."""
 

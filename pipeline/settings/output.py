@@ -14,7 +14,7 @@ from pipeline.settings.base import Settings
 class OutputSettings(Settings):
     """The dataset, its splits and its shards."""
 
-    NEUTRAL: ClassVar[frozenset[str]] = frozenset({"output"})
+    NEUTRAL: ClassVar[frozenset[str]] = frozenset({"output", "report"})
 
     output: Path = Field(Path("dataset/demo"), description="dataset directory to make")
     val_fraction: float = Field(0.02, ge=0, lt=1, description="share of documents for the validation split")
@@ -24,4 +24,5 @@ class OutputSettings(Settings):
     rejected_samples: Annotated[Count, Field(ge=0)] | Literal["all"] = Field(
         100, description="rejected documents shown in rejected/, for each reason; all: every one, with its whole text"
     )
+    report: bool = Field(True, description="write report/index.html, a page about what became of the text")
     seed: int = Field(1234, ge=0, description="seed of the splits")

@@ -9,14 +9,15 @@ from typing import Any
 
 from foundation import fingerprint
 from foundation.errors import UserError
-from pipeline.byproducts import STATS
+from pipeline.layout import STATS
 from pipeline.verification.checksums import FILE_NAME as SUMS
 from pipeline.verification.checksums import REPORT, DamagedList, covered, read_checksums
 from pipeline.verification.problems import Problems
 from shards.manifest import FILE_NAME as MANIFEST
 from shards.manifest import TOKENIZER_DIRECTORY, Manifest
 from shards.megatron import token_dtype
-from tokenization.tokenizer import TOKENIZER_JSON, Tokenizer
+from tokenization.files import TOKENIZER_JSON
+from tokenization.tokenizer import Tokenizer
 
 MANIFEST_PATH = MANIFEST
 

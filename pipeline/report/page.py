@@ -1,0 +1,69 @@
+"""Write `report/index.html`: one file that holds everything, opens without a network and runs no scripts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from foundation import atomic
+from foundation.logs import get_logger
+from pipeline.layout import CLUSTERS, DUPLICATES, PAGE, QUARANTINE, REJECTED, REPORT, ROWS, STATS
+from pipeline.report import contents, examples, html, making, overview
+from pipeline.report.making import Facts
+from pipeline.report.style import STYLE
+from pipeline.report.wording import escape
+from shards.manifest import TOKENIZER_DIRECTORY, Manifest
+from tokenization.tokenizer import Tokenizer
+
+log = get_logger("pipeline.report")
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""Nothing may be fetched, even if a text of the dataset got into the markup."""
+
+
+def write_report(output: Path, name: str, facts: Facts) -> Path | None:
+    """Write the page of the dataset `name` in `output`. A page that cannot be made is a warning: the dataset is whole.
+    Its path, or None."""
+    path = output / REPORT / PAGE
+    try:
+        atomic.write_text(path, render(output, name, facts))
+    except Exception as error:  # whatever is wrong with the page, it must not end the run
+        log.warning("%s: could not be written (%s: %s); the dataset is whole", path, type(error).__name__, error)
+        return None
+    return path
+
+
+def remove_report(output: Path) -> None:
+    """Remove the page that another version of the dataset left."""
+    shutil.rmtree(output / REPORT, ignore_errors=True)
+
+
+def render(output: Path, name: str, facts: Facts) -> str:
+    """The page as HTML, from what lies in the dataset and the facts of the run."""
+    stats = json.loads((output / STATS).read_bytes())
+    manifest = Manifest.load(output)
+    tokenizer = Tokenizer.load(output / TOKENIZER_DIRECTORY)
+    accounts, vocabulary = stats["accounts"], stats["vocabulary"]
+    body = [
+        overview.headline(name, stats, making.facts_line(facts)),
+        overview.records(stats),
+        overview.sources(stats),
+        html.pair(contents.lengths(stats), contents.ranks(vocabulary)),
+        contents.splits(stats),
+        contents.frequent(vocabulary, overview.totals(stats)["tokens"]),
+        html.pair(contents.usage(vocabulary), contents.scripts(stats["characters"])),
+        html.pair(contents.cleaning(stats), contents.labels(stats)),
+        examples.kept(output, manifest, tokenizer),
+        examples.rejected(output / REJECTED / ROWS, accounts["rejected"]["reasons"]),
+        examples.duplicates(output / DUPLICATES / CLUSTERS),
+        examples.quarantined(output / QUARANTINE / ROWS, accounts["quarantined"]["reasons"]),
+        making.making(facts, manifest.settings, manifest.versions),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<title>{escape(name)} · MateConv dataset</title><style>{STYLE}</style></head><body><main>"
+        f"{''.join(body)}</main></body></html>\n"
+    )
