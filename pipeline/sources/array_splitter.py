@@ -1,7 +1,7 @@
 """Cut the text of one JSON array (RFC 8259) into its elements, chunk by chunk, in bounded memory.
 
 Nothing is parsed: brackets are counted and strings passed over. A string cannot hold a line feed, so that a missing
-quote spoils the elements of one line, not of the rest of the file.
+quote spoils one line, not the rest of the file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ _SPACE = b" \t\r\n"
 # A whole string; or one character that matters outside of strings.
 _TOKENS = re.compile(rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"|["\[\]{},]')
 _STRING_END = re.compile(rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+(?:"|\\?\n)')
+# Brackets and commas at the end of a line, which a string that lacks its closing quote does not swallow.
+_LINE_TAIL = re.compile(rb"[\]}, \t\r]{0,64}\Z")
 _QUOTE, _COMMA = b'",'
 _OPEN, _CLOSE = b"[{", b"]}"
 
@@ -53,8 +55,9 @@ class ArraySplitter:
         done, place = 0, 0
         while not self.closed and place >= 0:
             done, place = self._scan(data, done, place, found)
-        if data.endswith(b"\\") and self._in_string and self._escapes(data):
-            self._held, data = data[-1:], data[:-1]
+        if self._in_string:
+            self._hold(data)
+            data = data[: len(data) - len(self._held)]
         self._keep(data[done:])
         return found
 
@@ -73,7 +76,7 @@ class ArraySplitter:
             end = _STRING_END.match(data, place)
             if end is None:
                 return done, -1
-            self._in_string, place = False, end.end()
+            self._in_string, place = False, self._after(data, place, end.end())
         for token in _TOKENS.finditer(data, place):
             place, kind = token.start(), data[token.start()]
             if kind == _QUOTE:
@@ -111,9 +114,21 @@ class ArraySplitter:
     _elements = 0
 
     @staticmethod
-    def _escapes(data: bytes) -> bool:
-        """Whether the backslash at the end of `data`, inside a string, escapes what follows."""
-        return (len(data) - len(data.rstrip(b"\\"))) % 2 == 1
+    def _after(data: bytes, start: int, end: int) -> int:
+        """Where to go on behind a string whose last part in `data` is [start, end): behind its quote, or, when a line
+        feed ended it, at the brackets and commas before that."""
+        if data[end - 1] == _QUOTE:
+            return end
+        tail = _LINE_TAIL.search(data[max(start, end - 65) : end - 1])
+        return end - 1 - len(tail[0] if tail else b"")
+
+    def _hold(self, data: bytes) -> None:
+        """Hold back what the next chunk decides: a tail that may end a line, a backslash that escapes what follows."""
+        tail = _LINE_TAIL.search(data[-64:])
+        held = len(tail[0]) if tail else 0
+        before = data[: len(data) - held]
+        held += (len(before) - len(before.rstrip(b"\\"))) % 2
+        self._held = data[len(data) - held :]
 
     def _pass(self, data: bytes) -> None:
         self._now += len(data)

@@ -1,0 +1,113 @@
+"""CSV against Python's csv module; cut anywhere it gives the same rows; every bad row is found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.pipeline.sources.reading import read
+
+FIELD = st.lists(st.sampled_from([*'ab,"\n;\t 世', "\r\n"]), max_size=8).map("".join)
+
+
+def written(rows: list[list[str]], delimiter: str = ",", ending: str = "\n", quoting: int = csv.QUOTE_MINIMAL) -> bytes:
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter=delimiter, lineterminator=ending, quoting=quoting).writerows(rows)
+    return out.getvalue().encode()
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(FIELD, FIELD, st.integers(0, 9)), max_size=25),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    st.integers(64, 150),
+)
+def test_rows_are_those_that_were_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int]], ending: str, quoting: int, block: int
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    header = [["id", "text", "label"]]
+    data = written(header + [[a, b, str(c)] for a, b, c in rows], ending=ending, quoting=quoting)
+    path.write_bytes(data)
+    whole, cut = read(path), read(path, block_bytes=block)
+    assert whole.texts == [b for _, b, _ in rows] and whole.labels == [c for _, _, c in rows]
+    assert not whole.bad and whole.documents == cut.documents
+    starts = [d.offset for d in whole.documents]
+    assert [d.line for d in whole.documents] == [data[:start].count(b"\n") + 1 for start in starts]
+    for start, (a, b, c) in zip(starts, rows, strict=True):
+        assert data[start:].startswith(written([[a, b, str(c)]], ending=ending, quoting=quoting))
+
+
+def test_a_long_file_is_cut_inside(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    rows = [["text", "n"]] + [['say "hi",\n' * chance.randrange(9) + f"row {n}", str(n)] for n in range(2000)]
+    path = tmp_path / "a.csv"
+    path.write_bytes(written(rows))
+    found = read(path, block_bytes=4000)
+    assert len(found.tasks) > 20 and found.texts == [text for text, _ in rows[1:]]
+    # A quote where RFC 4180 allows none makes quotes useless for finding rows: such a file is one piece.
+    path.write_bytes(written([*rows[:5]]) + b'a 5" disk,7\n' + written(rows[5:]))
+    found = read(path, block_bytes=4000)
+    assert len(found.tasks) == 1 and found.texts == [t for t, _ in rows[1:5]] + ['a 5" disk'] + [t for t, _ in rows[5:]]
+
+
+def test_tabs_other_delimiters_no_quotes_no_header(tmp_path: Path) -> None:
+    rows = [["label", "text"], ["1", "a, b"], ["0", "x\ty"]]
+    (tmp_path / "a.tsv").write_bytes(written(rows, "\t"))
+    (tmp_path / "b.csv").write_bytes(written(rows, ";"))
+    (tmp_path / "c.tsv").write_bytes(b'text\tlabel\n"so" it goes\t1\n"\t0\n')
+    (tmp_path / "d.csv").write_bytes(b"first,1\nsecond,0\n")
+    assert read(tmp_path / "a.tsv").texts == ["a, b", "x\ty"]
+    assert read(tmp_path / "b.csv", csv_delimiter=";").labels == [1, 0]
+    found = read(tmp_path / "c.tsv", csv_quotes=False)
+    assert found.texts == ['"so" it goes', '"'] and found.labels == [1, 0]
+    found = read(tmp_path / "d.csv", csv_header=False, text_field="0", label_field="1")
+    assert found.texts == ["first", "second"] and found.labels == [1, 0]
+
+
+def test_every_bad_row_is_quarantined(tmp_path: Path) -> None:
+    bad = {
+        b"too,many,fields": "wrong_number_of_fields",
+        b"few": "wrong_number_of_fields",
+        b'"closed"too early,1': "invalid_csv",
+        b"caf\xe9,1": "invalid_utf8",
+        b"n\0l,1": "nul_byte",
+        b"x" * 300 + b",1": "record_too_large",
+        b"fine,positive": "unknown_label",
+    }
+    good = [f"good {n},{n}".encode() for n in range(len(bad) + 1)]
+    lines = [b"text,label", good[0]]
+    for row, follow in zip(bad, good[1:], strict=True):
+        lines += [row, b"", follow]
+    data = b"\n".join(lines) + b'\n"never closed,1\nlast,9\n'
+    path = tmp_path / "a.csv"
+    path.write_bytes(data)
+    for block in (64, 10**6):
+        found = read(path, max_record_bytes=250, block_bytes=block)
+        assert found.texts == [f"good {n}" for n in range(len(good))] + ["last"]
+        assert found.reasons == [*bad.values(), "invalid_csv"]
+        for (_, line, record), raw in zip(found.bad, [*bad, b'"never closed,1'], strict=True):
+            assert data[record.offset :].startswith(record.raw) and raw.startswith(record.raw)
+            assert record.size == len(raw) and data[: record.offset].count(b"\n") + 1 == line
+
+
+def test_an_unclosed_quote_costs_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'text\n"open\n' + b"".join(b"row %d\n" % n for n in range(5000)))
+    found = read(path, max_record_bytes=1000)
+    assert found.texts == [f"row {n}" for n in range(5000)] and found.reasons == ["unclosed_quote"]
+
+
+def test_a_mark_before_the_header_is_no_part_of_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbftext,label\r\nx,1\r\n")
+    assert read(path).texts == ["x"]
+    found = read(path, text_field="body")
+    assert found.reasons == ["missing_text_field"] and "'text', 'label'" in found.bad[0][2].detail
