@@ -51,8 +51,16 @@ class Encoder:
         """Tokens of all `texts`, each followed by the terminator, and the length of each with it, shape (n,)."""
         ids, borders = self._engine.encode_batch(texts, self._terminator)
         if self._audit:
-            self._compare(texts, hashes, ids, borders)
+            self._compare(texts, hashes, ids, borders, 0 if self._terminator is None else 1)
         return ids.astype(self.dtype), np.diff(borders)
+
+    def encode_plain(self, texts: list[bytes], hashes: npt.NDArray[np.void] | None) -> tuple[Ids, Borders]:
+        """Ids of `texts` back to back, without terminators, and their borders (n + 1,). The texts that `hashes` (n,)
+        select are audited; None audits nothing."""
+        ids, borders = self._engine.encode_batch(texts)
+        if self._audit and hashes is not None:
+            self._compare(texts, hashes, ids, borders, 0)
+        return ids, borders
 
     def _compare(
         self,
@@ -60,9 +68,9 @@ class Encoder:
         hashes: npt.NDArray[np.void],
         ids: Ids,
         borders: Borders,
+        end: int,
     ) -> None:
         places = audit.selected(hashes)
-        end = 0 if self._terminator is None else 1
         ours = [ids[borders[place] : borders[place + 1] - end] for place in places]
         wrong = audit.first_mismatch(self._tokenizer, [texts[place] for place in places], ours)
         if wrong is not None:
