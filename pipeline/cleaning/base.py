@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from operator import is_
 from typing import Protocol
 
 from pipeline.filters.base import SEPARATOR
@@ -83,4 +84,5 @@ class TextStep:
         """See `Step.clean_batch`."""
         if not self.needed(batch.joined):
             return batch
-        return Texts([self.clean(text) if self.needed(text) else text for text in batch.texts])
+        texts = [self.clean(text) if self.needed(text) else text for text in batch.texts]
+        return batch if all(map(is_, texts, batch.texts)) else Texts(texts)

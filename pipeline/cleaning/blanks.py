@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import is_
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,16 +36,18 @@ class CollapseBlanks:
         for place, text in enumerate(texts):
             if text and (text[0] in _FIRST or text[-1] in _LAST):
                 texts[place] = strip(text)
+        if joined is batch.joined and all(map(is_, texts, before)):
+            return batch
         return Texts(texts)
 
 
 def strip(text: bytes) -> bytes:
     """`text` without the white space at its ends, ASCII's and Unicode's."""
     text = text.strip()
-    while text and text[0] in _FIRST and (size := next((n for n in (2, 3) if text[:n] in _WHITE_SPACE), 0)):
-        text = text[size:].lstrip()
-    while text and text[-1] in _LAST and (size := next((n for n in (2, 3) if text[-n:] in _WHITE_SPACE), 0)):
-        text = text[:-size].rstrip()
+    while text[:3] in _WHITE_SPACE or text[:2] in _WHITE_SPACE:
+        text = text[3 if text[:3] in _WHITE_SPACE else 2 :].lstrip()
+    while text[-3:] in _WHITE_SPACE or text[-2:] in _WHITE_SPACE:
+        text = text[: -3 if text[-3:] in _WHITE_SPACE else -2].rstrip()
     return text
 
 

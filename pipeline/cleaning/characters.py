@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from pipeline.cleaning.base import BufferStep, TextStep
 
 _CONTROL_BYTES = bytes([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
@@ -25,16 +27,19 @@ class UnifyNewlines(BufferStep):
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
-class RepairC1Controls(BufferStep):
+class RepairC1Controls(TextStep):
     """U+0080 to U+009F become the characters that Windows-1252 has at these bytes, where it has one: they come from
     text that was read as Latin-1 and meant “ ” ’ – — … (the WHATWG Encoding Standard reads Latin-1 so too)."""
 
     name = "repair_c1_controls"
+    settled = True
+
+    def needed(self, buffer: bytes) -> bool:
+        """See `TextStep.needed`."""
+        return b"\xc2" in buffer
 
     def clean(self, text: bytes) -> bytes:
         """See `Step.clean`."""
-        if b"\xc2" not in text or not _C1.search(text):
-            return text
         return _C1.sub(lambda found: _C1_MEANT.get(found[0], found[0]), text)
 
 
@@ -45,8 +50,21 @@ class RemoveControlCharacters(BufferStep):
 
     def clean(self, text: bytes) -> bytes:
         """See `Step.clean`."""
-        text = text.translate(None, _CONTROL_BYTES)
-        return _C1.sub(b"", text) if b"\xc2" in text else text
+        array = np.frombuffer(text, np.uint8)
+        low = np.count_nonzero(array < 0x20)  # counting is several times as fast as translating
+        kept = sum(np.count_nonzero(array == byte) for byte in b"\n\t\r" if byte in text)
+        if low != kept or b"\x7f" in text:
+            text = text.translate(None, _CONTROL_BYTES)
+        return _C1.sub(b"", text) if _holds_c1(text) else text
+
+
+def _holds_c1(text: bytes) -> bool:
+    place = text.find(0xC2)
+    while place >= 0:
+        if text[place + 1] < 0xA0:
+            return True
+        place = text.find(0xC2, place + 2)
+    return False
 
 
 _JOINERS = "\u200c\u200d"
