@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 from pipeline.dedup.buckets import Buckets
 from pipeline.dedup.components import Components
 
-EDGES = st.integers(1, 40).flatmap(
-    lambda n: st.tuples(st.just(n), st.lists(st.lists(st.tuples(*[st.integers(0, n - 1)] * 2), max_size=30), max_size=5))
-)
+
+def edges(count: int) -> st.SearchStrategy[tuple[int, list[list[tuple[int, int]]]]]:
+    """Batches of edges between `count` numbers."""
+    number = st.integers(0, count - 1)
+    return st.tuples(st.just(count), st.lists(st.lists(st.tuples(number, number), max_size=30), max_size=5))
+
+
+EDGES = st.integers(1, 40).flatmap(edges)
 
 
 def plain_labels(count: int, edges: list[tuple[int, int]]) -> list[int]:
@@ -34,13 +39,13 @@ def plain_labels(count: int, edges: list[tuple[int, int]]) -> list[int]:
 def test_components_are_those_of_all_edges(case: tuple[int, list[list[tuple[int, int]]]]) -> None:
     count, batches = case
     components = Components(count)
-    edges: list[tuple[int, int]] = []
+    joined: list[tuple[int, int]] = []
     for batch in batches:
         array = np.array(batch, np.uint32).reshape(-1, 2)
         components.union(array[:, 0], array[:, 1])
-        edges += batch
-        assert components.find(np.arange(count, dtype=np.uint32)).tolist() == plain_labels(count, edges)
-    assert components.labels().tolist() == plain_labels(count, edges)
+        joined += batch
+        assert components.find(np.arange(count, dtype=np.uint32)).tolist() == plain_labels(count, joined)
+    assert components.labels().tolist() == plain_labels(count, joined)
 
 
 def test_long_chain() -> None:

@@ -22,7 +22,8 @@ TEXTS = st.lists(
 
 def plain_words(text: str) -> list[str]:
     """The definition, character by character."""
-    words, open_ = [], False
+    words: list[str] = []
+    open_ = False
     for character in text:
         name = unicodedata.name(character, "")
         if unicodedata.category(character)[0] not in "LNM" and ord(character) < 0x20000:
