@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from foundation.errors import UserError
+
 if TYPE_CHECKING:
     from pipeline.filters.word_table import WordTable
 
@@ -120,6 +122,17 @@ class Verdicts:
 
     dropped: dict[int, str] = field(default_factory=dict)
     rewritten: dict[int, bytes] = field(default_factory=dict)
+
+
+class DocumentError(UserError):
+    """A document that a filter cannot judge, by its place in the batch."""
+
+    def __init__(self, place: int, message: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+    def __reduce__(self) -> tuple[type[DocumentError], tuple[int, str]]:
+        return type(self), (self.place, str(self))
 
 
 class Filter(ABC):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config import PipelineConfig
-from pipeline.filters.base import Filter, TextBatch, Verdicts
+from pipeline.filters.base import DocumentError, Filter, TextBatch, Verdicts
+from pipeline.filters.blocklist import BlocklistFilter
 from pipeline.filters.c4 import C4Filter, C4Limits
 from pipeline.filters.characters import CharacterFilter
+from pipeline.filters.custom import CustomFilter
 from pipeline.filters.fineweb import FineWebFilter, FineWebLimits
 from pipeline.filters.gopher_quality import GopherQualityFilter, GopherQualityLimits
 from pipeline.filters.gopher_repetition import GopherRepetitionFilter, GopherRepetitionLimits
+from pipeline.filters.language import LanguageFilter
 from pipeline.filters.length import LengthFilter, WordCountFilter
 from pipeline.filters.repetition import RepetitionFilter
 
@@ -26,6 +29,8 @@ def build_filters(config: PipelineConfig) -> list[Filter]:
         filters.append(RepetitionFilter(*repetition_limits))
     if config.min_words is not None or config.max_words is not None:
         filters.append(WordCountFilter(config.min_words, config.max_words))
+    if config.blocklist:
+        filters.append(BlocklistFilter(config.blocklist))
     if config.gopher_repetition:
         filters.append(GopherRepetitionFilter(_gopher_repetition(config)))
     if config.gopher_quality:
@@ -34,6 +39,10 @@ def build_filters(config: PipelineConfig) -> list[Filter]:
         filters.append(C4Filter(_c4(config)))
     if config.fineweb:
         filters.append(FineWebFilter(_fineweb(config)))
+    if config.languages:
+        filters.append(LanguageFilter(config.languages, config.min_language_probability))
+    if config.custom_filter is not None:
+        filters.append(CustomFilter(config.custom_filter))
     return filters
 
 
@@ -93,14 +102,20 @@ class FilterChain:
         self._filters = build_filters(config)
 
     def judge(self, texts: list[bytes], fixed: Sequence[object] | None = None) -> Verdicts:
-        """The reasons of the dropped and the final text of the rewritten ones. `fixed`: see `TextBatch`."""
+        """The reasons of the dropped and the final text of the rewritten ones. `fixed`: see `TextBatch`.
+
+        Raises `DocumentError` with the place of a document that a user's function fails on.
+        """
         result = Verdicts()
         batch = TextBatch(texts, fixed)
         places: Sequence[int] = range(len(texts))
         for each in self._filters:
             if each.alone:
                 batch, places = _left(batch, places, result)
-            verdicts = each.judge(batch)
+            try:
+                verdicts = each.judge(batch)
+            except DocumentError as error:
+                raise DocumentError(places[error.place], str(error)) from error
             for place, reason in verdicts.dropped.items():
                 result.dropped.setdefault(places[place], reason)
             if verdicts.rewritten:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from foundation.quantities import Count
+from pipeline.filters.custom import source_fingerprint
 from pipeline.settings.base import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _RANGES = (
     ("min_chars", "max_chars"),
     ("min_words", "max_words"),
+    ("min_tokens", "max_tokens"),
     ("min_cjk", "max_cjk"),
     ("gopher_min_words", "gopher_max_words"),
     ("gopher_min_word_length", "gopher_max_word_length"),
@@ -20,7 +23,9 @@ _RANGES = (
 
 
 class FilterSettings(Settings):
-    """Filters and their thresholds."""
+    """Filters and their thresholds. What a file or a function says is part of the settings, its place is not."""
+
+    NEUTRAL = frozenset({"blocklist_file"})
 
     min_chars: int = Field(1, ge=1, description="reject shorter documents, in characters after cleaning")
     max_chars: Count | None = Field(None, ge=1, description="reject longer documents, in characters; null for no limit")
@@ -48,6 +53,22 @@ class FilterSettings(Settings):
         None, ge=1, description="reject documents of fewer words (a CJK character is a word; punctuation is none)"
     )
     max_words: Count | None = Field(None, ge=1, description="reject documents of more words; null for no limit")
+    min_tokens: Count | None = Field(None, ge=1, description="reject documents of fewer tokens, without the terminator")
+    max_tokens: Count | None = Field(None, ge=1, description="reject documents of more tokens; null for no limit")
+    blocklist: list[str] = Field(
+        [], description="words and phrases no document may have; whole words, but for scripts without spaces"
+    )
+    blocklist_file: Path | None = Field(None, description="more of them, one a line, in UTF-8")
+    languages: list[str] = Field(
+        [], description="keep only documents in these languages (codes like en, zh); needs the extra langid"
+    )
+    min_language_probability: float = Field(0.5, ge=0, le=1, description="reject where the language is less certain")
+    custom_filter: str | None = Field(
+        None, description="your own filter, package.module:function; gets a str, returns True, False, None or a reason"
+    )
+    custom_filter_source: str | None = Field(
+        None, description="SHA-256 of the source of custom_filter; null takes it as it is"
+    )
     gopher_repetition: bool = Field(False, description="apply the repetition rules of Gopher (Rae et al. 2021)")
     gopher_max_repeated_lines: float = Field(0.3, ge=0, le=1, description="largest share of repeated lines")
     gopher_max_repeated_paragraphs: float = Field(0.3, ge=0, le=1, description="largest share of repeated paragraphs")
@@ -106,6 +127,23 @@ class FilterSettings(Settings):
     )
     fineweb_max_line_ends: float = Field(0.3, ge=0, description="most line ends a word")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_files(cls, values: Any) -> Any:
+        """Take the words of `blocklist_file` into `blocklist`, and the fingerprint of the custom filter's source."""
+        if not isinstance(values, dict):
+            return values
+        if values.get("blocklist_file") is not None:
+            given = values.get("blocklist") or []
+            words = [given] if isinstance(given, str) else list(given)
+            values = {**values, "blocklist": sorted({*words, *_lines(Path(values["blocklist_file"]))})}
+        if isinstance(values.get("custom_filter"), str):
+            found, told = source_fingerprint(values["custom_filter"]), values.get("custom_filter_source")
+            if told is not None and told != found:
+                raise ValueError(f"{values['custom_filter']} has another source than the one of custom_filter_source")
+            values = {**values, "custom_filter_source": found}
+        return values
+
     @model_validator(mode="after")
     def _ranges(self) -> FilterSettings:
         for low, high in _RANGES:
@@ -113,3 +151,13 @@ class FilterSettings(Settings):
             if least is not None and most is not None and most < least:
                 raise ValueError(f"{high} {most} is below {low} {least}")
         return self
+
+
+def _lines(path: Path) -> set[str]:
+    """The lines of a text file that are not empty."""
+    try:
+        return {line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()} - {""}
+    except OSError as error:
+        raise ValueError(f"blocklist_file: cannot read {path} ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"blocklist_file: {path} is not UTF-8 text") from None
