@@ -1,6 +1,6 @@
 """A small imitation of the Hugging Face hub's HTTP API: repository info, file tree, downloads with byte ranges.
 
-Written after the hub's OpenAPI description (https://huggingface.co/.well-known/openapi.json) and what huggingface_hub asks for.
+Written after the hub's OpenAPI description (https://huggingface.co/.well-known/openapi.json), as far as needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSON arrays: the splitter finds what `json.loads` finds, for every way to cut the stream; bad elements are isolated."""
+"""JSON arrays: the splitter finds what `json.loads` finds, however the stream is cut; bad elements stay alone."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def test_bad_elements_are_quarantined_and_the_others_read(tmp_path: Path) -> Non
     good = [json.dumps({"text": f'document [{n}], "{n}"', "label": n}) for n in range(5)]
     bad = {
         '{"text": 1}': "text_not_a_string", "17": "not_an_object", '{"body": "x"}': "missing_text_field",
-        '{"text": "no end quote}': "invalid_json", '{"text": nul}': "invalid_json", '["nested", {"text": "x"}]': "not_an_object",
+        '{"text": "no end quote}': "invalid_json", '{"text": nul}': "invalid_json",
+        '["nested", {"text": "x"}]': "not_an_object",
     }  # fmt: skip
     elements = [element for pair in zip(good, [*bad][:5], strict=True) for element in pair] + [[*bad][5]]
     data = ("[\n" + ",\n".join(elements) + "\n]\n").encode()

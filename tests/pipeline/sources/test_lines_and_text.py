@@ -21,9 +21,11 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress
 }  # fmt: skip
 DIRTY = st.lists(
-    st.sampled_from([b"\n", b"\n", b"\n\n", b" ", b"\r\n", b"\t", b"--SEP--", b"--", b"word ", "世界".encode(), b"x" * 70, b"."]),
+    st.sampled_from(
+        [b"\n", b"\n", b"\n\n", b" ", b"\r\n", b"\t", b"--SEP--", b"--", b"word ", "世界".encode(), b"x" * 70, b"."]
+    ),
     max_size=120,
-).map(b"".join)  # fmt: skip
+).map(b"".join)
 BLANK = b" \t\r\x0b\x0c"
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
