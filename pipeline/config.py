@@ -51,6 +51,9 @@ class ProcessFlags(Section):
 
     resume: bool = Field(False, description="go on with half-done work, or update a finished dataset")
     overwrite: bool = Field(False, description="make the dataset anew and replace the existing one")
+    dry_run: bool = Field(
+        False, description="write nothing: map about 1% of the input and predict documents, tokens, disk, time, memory"
+    )
 
     @model_validator(mode="after")
     def _exclusive(self) -> ProcessFlags:

@@ -135,6 +135,8 @@ def main(argv: list[str]) -> int:
     )
     config, flags = loaded.get(PipelineConfig), loaded.get(ProcessFlags)
     setup()
+    if flags.dry_run:
+        return _try(config)
     if config.input == [DEFAULT_INPUT] and not Path(DEFAULT_INPUT).is_dir():
         from pipeline import default_corpus
 
@@ -148,6 +150,15 @@ def main(argv: list[str]) -> int:
         from pipeline.summary import summary
 
         print(summary(place_of(config).shown, result.directory, result.manifest, result.changed))
+    return 0
+
+
+def _try(config: PipelineConfig) -> int:
+    from pipeline.dry_run import dry_run
+    from pipeline.dry_run_text import told
+
+    with tidy_stop("nothing was written"):
+        print("\n".join(told(dry_run(config), config)))
     return 0
 
 
