@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from foundation.errors import UserError
+from foundation.failpoints import failpoint
 from foundation.logs import get_logger
 from pipeline.byproducts import write_byproducts
 from pipeline.config import PipelineConfig
@@ -105,6 +106,7 @@ class Run:
             if ready is None and setup.existing is not None:
                 ready = Tokenizer.from_files(setup.target.tokenizer_files())
             tokenizer = prepare_tokenizer(self._config, self._tasks, work.tokenizer, ready)
+            failpoint("tokenizer.after_saving", work.tokenizer)
             work.share_tokenizer()
         return tokenizer
 
@@ -135,6 +137,7 @@ class Run:
             kept = int(sum((splits >= 0).sum() for splits in decisions.splits))
             if not kept:
                 raise UserError(f"{self._work.place.shown}: no document is left to publish; see {self._work.directory}")
+        failpoint("publish.before_shards", config.output)
         with self._timed("publish"):
             entries = input_entries(setup.inputs, tasks, [s.digests for s in decisions.summaries])
             total = sum(int(d["tokens"].sum()) for d in decisions.documents)
@@ -150,6 +153,7 @@ class Run:
             for step, seconds in part.seconds.items():
                 self._seconds[f"map/{step}"] = self._seconds.get(f"map/{step}", 0.0) + seconds
         self._report(decisions.summaries)
+        failpoint("publish.before_checksums", config.output)
         write_checksums(config.output)  # of everything before it, so it stays the last
         with self._timed("upload"):
             self._send(manifest)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -19,25 +22,63 @@ from pipeline.process import process
 from .conftest import ROOT, Run, arguments, digests
 
 FAILPOINTS = [
-    "map.start:2", "map.mid_part:1", "map.mid_part:5", "map.before_rename:2", "map.after_rename:2",
-    "journal.before_append:1", "journal.after_append:1", "journal.before_append:6", "journal.after_append:6",
-    "shard.before_rename:1", "shard.after_rename:2", "publish.mid_split:3", "publish.before_tokenizer",
-    "publish.before_manifest", "publish.after_manifest", "publish.before_stats",
+    "tokenizer.after_saving", "map.start:2", "map.mid_part:3", "map.mid_part:5", "map.before_rename:3",
+    "map.after_rename:3", "journal.before_append:1", "journal.after_append:1", "journal.before_append:6",
+    "journal.after_append:6", "publish.before_shards", "shard.before_rename:1", "shard.after_rename:2",
+    "publish.mid_split:3", "publish.before_tokenizer", "publish.before_manifest", "publish.after_manifest",
+    "publish.before_stats", "publish.before_checksums",
 ]  # fmt: skip
+PUBLISHED = ("publish.after_manifest", "publish.before_stats", "publish.before_checksums")
+ELSEWHERE = ("share.", "upload.")
+"""Failpoints that only remote work and output reach: see test_remote.py."""
 
 
 @pytest.fixture(scope="module")
-def expected(corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def near_corpus(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dirty corpus, and a file of documents that differ from its own in one word."""
+    directory = tmp_path_factory.mktemp("near") / "raw"
+    shutil.copytree(corpus, directory)
+    with (directory / "e.jsonl").open("w") as out:
+        for line in (directory / "a.jsonl").read_bytes().splitlines()[:90:3]:
+            words = json.loads(line)["text"].split(" ")
+            words[len(words) // 2] = "edited"
+            out.write(json.dumps({"text": " ".join(words)}) + "\n")
+    return directory
+
+
+@pytest.fixture
+def small(small: PipelineConfig, near_corpus: Path) -> PipelineConfig:
+    """The small configuration over this corpus, with near duplicates looked for."""
+    return small.model_copy(update={"input": [str(near_corpus)], "near_dedup": True})
+
+
+@pytest.fixture(scope="module")
+def expected(near_corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The files of an uninterrupted run with one worker."""
     output = tmp_path_factory.mktemp("whole") / "dataset" / "x"
     config = PipelineConfig(
-        input=[str(corpus)], output=output, tokenizer=tokenizer, workers=1,
+        input=[str(near_corpus)], output=output, tokenizer=tokenizer, workers=1, near_dedup=True,
         block_bytes=9000, shard_tokens=7000, val_fraction=0.1, test_fraction=0.05, max_bad_fraction=0.2,
     )  # fmt: skip
     process(config)
     found = digests(output)
     assert sum(name.endswith(".bin") for name in found) >= 4
+    duplicates = json.loads((output / "stats.json").read_text())["accounts"]["duplicate"]["reasons"]
+    assert duplicates["near"]["records"] > 3, "the near duplicates are part of the proof"
     return found
+
+
+def test_every_failpoint_of_the_code_is_tried() -> None:
+    """A new one is noticed here."""
+    names: set[str] = set()
+    for package in ("foundation", "pipeline", "shards", "tokenization"):
+        for path in (ROOT / package).rglob("*.py"):
+            names.update(re.findall(r'\bfailpoint\("([^"]+)"', path.read_text()))
+    here = {name.partition(":")[0] for name in FAILPOINTS}
+    remote = {name for name in names if name.startswith(ELSEWHERE)}
+    assert names - remote == here and remote
+    text = (ROOT / "tests" / "pipeline" / "test_remote.py").read_text()
+    assert not [name for name in remote if name not in text]
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -53,8 +94,7 @@ def test_failpoints(small: PipelineConfig, expected: dict[str, str], run: Run, f
     in_worker = failpoint.startswith("map.")
     # A worker's death is survived by the parent: it tries three times, and every new worker dies at the same place.
     assert killed.returncode == (2 if in_worker else -signal.SIGKILL), killed.stderr
-    published = failpoint in ("publish.after_manifest", "publish.before_stats")
-    assert (small.output / "manifest.json").exists() == published
+    assert (small.output / "manifest.json").exists() == (failpoint in PUBLISHED)
     finished = run(*options, "--resume")
     assert finished.returncode == 0, finished.stderr
     assert digests(small.output) == expected
@@ -77,7 +117,8 @@ def test_failpoint_while_overwriting_leaves_old_or_new(
 
 
 def assert_survives_kills(small: PipelineConfig, expected: dict[str, str], kills: int, seed: int, cwd: Path) -> None:
-    """SIGKILL the process group `kills` times at random moments, starting over whenever it had finished."""
+    """SIGKILL `kills` times at random moments: all processes, the parent alone, or one worker (which is then replaced).
+    Starts over whenever a run had finished."""
     chance = random.Random(seed)
     options = [sys.executable, "-m", "pipeline.process", *arguments(small), "--resume"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -90,32 +131,57 @@ def assert_survives_kills(small: PipelineConfig, expected: dict[str, str], kills
     started = time.monotonic()
     assert start().wait(timeout=120) == 0
     whole = time.monotonic() - started
-    done = 0
+    done, told = 0, b""
     while done < kills:
         if digests(small.output) == expected:  # it had finished: begin again from nothing
             shutil.rmtree(small.output.parent)
             small.output.parent.mkdir()
         running = start()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             running.wait(timeout=chance.uniform(0.1, 1.0) * whole)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
-            done += 1
-        running.communicate()
+        if running.poll() is None:
+            done += kill(running.pid, chance)
+        told = running.communicate(timeout=120)[1]
+        assert running.returncode in (0, -signal.SIGKILL), told.decode()
     last = start()
     _, errors = last.communicate(timeout=120)
     assert last.returncode == 0, errors.decode()
     assert digests(small.output) == expected
 
 
+def kill(parent: int, chance: random.Random) -> int:
+    """SIGKILL the process group, its leader or one of its workers; how many were found to kill."""
+    kind = chance.choice(["all", "parent", "worker"])
+    if kind == "all":
+        os.killpg(parent, signal.SIGKILL)
+        return 1
+    listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split() if kind == "worker" else [str(parent)]
+    workers = [pid for pid in listed if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    if not workers:
+        return 0
+    os.kill(int(chance.choice(workers)), signal.SIGKILL)
+    return 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in Linux's /proc")
 def test_ten_kills(small: PipelineConfig, expected: dict[str, str], tmp_path: Path) -> None:
     assert_survives_kills(small.model_copy(update={"workers": 2}), expected, 10, seed=5, cwd=tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in Linux's /proc")
 def test_hundred_kills(small: PipelineConfig, expected: dict[str, str], tmp_path: Path) -> None:
     assert_survives_kills(small.model_copy(update={"workers": 2}), expected, 100, seed=int(time.time()), cwd=tmp_path)
+
+
+def test_ray_slices_and_local_processes_agree(small: PipelineConfig, expected: dict[str, str]) -> None:
+    """One after the other into the same work area: a slice by Ray, a slice by two processes, the rest by one."""
+    pytest.importorskip("ray", reason="Ray is an optional extra")
+    process(small.model_copy(update={"task_slice": "1/3", "executor": "ray", "workers": 2}))
+    process(small.model_copy(update={"task_slice": "3/3", "workers": 2}))
+    process(small, resume=True)
+    assert digests(small.output) == expected
 
 
 def test_lost_workers_are_replaced(small: PipelineConfig, expected: dict[str, str], run: Run) -> None:
