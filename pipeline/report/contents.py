@@ -11,6 +11,7 @@ from pipeline.vocabulary import RARE
 
 TOKENS_SHOWN = 60
 LABELS_SHOWN = 20
+NAMED_RANKS = (1, 10, 30, 100)
 QUANTILES = (("p0", "shortest"), ("p5", "5%"), ("p25", "25%"), ("p50", "median"), ("p75", "75%"), ("p95", "95%"),
              ("p100", "longest"))  # fmt: skip
 MARKS = {"p5": "5%", "p50": "median", "p95": "95%"}
@@ -47,11 +48,10 @@ def ranks(vocabulary: dict[str, Any]) -> str:
     points = vocabulary["occurrences_by_rank"]
     if not points:
         return ""
-    names = {}
-    for place in (1, 3, 10, 30, 100):
-        rank = min((rank for rank, _ in points), key=lambda r: abs(r - place))
-        if rank <= len(vocabulary["most_frequent"]) and rank not in names:
-            names[rank] = _name(vocabulary["most_frequent"][rank - 1])
+    listed = vocabulary["most_frequent"]
+    worded = [r for r, _ in points if r <= len(listed) and any(c.isalpha() for c in listed[r - 1]["text"] or "")]
+    chosen = {min(worded, key=lambda rank: abs(rank - place)) for place in NAMED_RANKS if worded}
+    names = {rank: _name(listed[rank - 1]) for rank in sorted(chosen)}
     cover = {f"{share} of the text": rank for share, rank in vocabulary["tokens_that_cover"].items()}
     said = ", ".join(f"{integer(rank)} make {share}" for share, rank in vocabulary["tokens_that_cover"].items())
     plot = rank_plot([(rank, count) for rank, count in points], names, cover)
