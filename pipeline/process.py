@@ -57,6 +57,12 @@ def process(
     settings = config.settings()
     given = Tokenizer.load(config.tokenizer) if config.tokenizer else None
     settings["tokenizer"] = given.fingerprint if given else "trained"
+    evaluation = None
+    if config.decontaminate:
+        from pipeline.dedup.decontaminate import read_evaluation
+
+        evaluation = read_evaluation(config)
+        settings["decontaminate"] = [evaluation.fingerprint]
     place.check_writable()
     work = work_of(place, settings, WHOLE if share is None else f"{share[0] + 1}-of-{share[1]}")
     target = LocalTarget(place.output) if place.output else RemoteTarget(place.shown, work.staged)
@@ -71,6 +77,8 @@ def process(
         tasks = make_plan(inputs, config)
         plan = plan_fingerprint(inputs, tasks)
         work.open()
+        if evaluation is not None:
+            evaluation.store(work.directory)
         if existing and work.has_published(existing.identity, plan):
             target.fetch_statistics()
             return Result(existing, target.directory, changed=False)

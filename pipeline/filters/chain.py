@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.config import PipelineConfig
 from pipeline.filters.base import DocumentError, Filter, TextBatch, Verdicts
@@ -98,8 +99,13 @@ def _fineweb(config: PipelineConfig) -> FineWebLimits:
 class FilterChain:
     """All configured filters. The first that rejects a document drops it; later ones see it as rewritten."""
 
-    def __init__(self, config: PipelineConfig) -> None:
+    def __init__(self, config: PipelineConfig, work: Path | None = None) -> None:
+        """`work`: the work area, which has the evaluation set's n-grams; without it nothing is decontaminated."""
         self._filters = build_filters(config)
+        if work is not None and config.decontaminate:
+            from pipeline.dedup.decontaminate import contamination_filter
+
+            self._filters.append(contamination_filter(config, work))
 
     def judge(self, texts: list[bytes], fixed: Sequence[object] | None = None) -> Verdicts:
         """The reasons of the dropped and the final text of the rewritten ones. `fixed`: see `TextBatch`.
