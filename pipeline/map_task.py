@@ -1,4 +1,4 @@
-"""Map: read, clean, filter, hash and tokenize one task into one part."""
+"""Map: read, clean, filter, hash and encode one task into one part."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from foundation.errors import UserError
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.dedup.minhash import ARRAY as SIGNATURES
 from pipeline.dedup.minhash import signatures
 from pipeline.encode import Encoder
+from pipeline.filters.base import DocumentError
 from pipeline.filters.chain import FilterChain
 from pipeline.part_store import PartStore
 from pipeline.parts import DOCUMENT, PartWriter, Summary, count
 from pipeline.plan import limits
 from pipeline.rejects import RejectedDocuments
-from pipeline.sources.base import Batch, Reading, Task
+from pipeline.sources.base import Batch, Conversation, Reading, Task
 from pipeline.sources.registry import source_for
+from pipeline.structured import Encoded, StructuredEncoder
 from pipeline.token_counts import ContentCounter
+from pipeline.token_lengths import TokenLengths, select
 from tokenization.tokenizer import Tokenizer
 
 
@@ -48,44 +53,65 @@ class Mapper:
     """Maps tasks one after the other, in one process."""
 
     def __init__(self, setup: MapSetup) -> None:
-        self._config = setup.config
+        self.config = setup.config
         self._store = setup.store
-        self._encoder = Encoder(Tokenizer.load(setup.tokenizer), setup.engine_factory)
+        tokenizer = Tokenizer.load(setup.tokenizer)
+        self.encoder = Encoder(tokenizer, setup.engine_factory)
+        self.structured = StructuredEncoder(tokenizer, self.encoder, self.config.sentence_borders)
+        terminator = len(tokenizer.roles.terminator)
+        self.lengths = TokenLengths(self.config.min_tokens, self.config.max_tokens, terminator)
 
     def run(self, task: Task, progress: Callable[[int], None], reading: Reading | None = None) -> Mapped:
         """Make and commit the part of `task`; `progress` is told the input bytes read since its last call.
 
         With `reading` its batches are mapped instead of the task's own: a sample, records that were read already.
         """
-        writer = self._store.writer(task.key, self._encoder.dtype)
+        writer = self._store.writer(task.key, self.encoder.dtype)
         try:
-            writer.commit(_TaskRun(task, self._config, self._encoder, writer, progress).run(reading))
+            writer.commit(_TaskRun(self, task, writer, progress).run(reading))
         except BaseException:
             writer.abandon()
             raise
         checksum = self._store.part(task.key).checksum()
         self._store.share(task.key)
-        return Mapped(checksum, self._encoder.name)
+        return Mapped(checksum, self.encoder.name)
+
+
+@dataclass
+class _Documents:
+    """Documents of a batch, as columns of which each place is one."""
+
+    texts: list[bytes]
+    conversations: list[Conversation] | None
+    offsets: npt.NDArray[np.uint64]
+    lines: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    extracted: npt.NDArray[np.int64]
+
+    def at(self, places: npt.NDArray[np.int64]) -> _Documents:
+        """Those at `places`."""
+        if len(places) == len(self.texts):
+            return self
+        chosen = places.tolist()
+        return _Documents(
+            [self.texts[place] for place in chosen],
+            self.conversations and [self.conversations[place] for place in chosen],
+            self.offsets[places], self.lines[places], self.labels[places], self.extracted[places],
+        )  # fmt: skip
 
 
 class _TaskRun:
     """The state of one task: counters and the clock of each step."""
 
-    def __init__(
-        self,
-        task: Task,
-        config: PipelineConfig,
-        encoder: Encoder,
-        writer: PartWriter,
-        progress: Callable[[int], None],
-    ) -> None:
-        self._task, self._config = task, config
-        self._encoder, self._writer, self._progress = encoder, writer, progress
+    def __init__(self, mapper: Mapper, task: Task, writer: PartWriter, progress: Callable[[int], None]) -> None:
+        config = mapper.config
+        self._mapper, self._config, self._task = mapper, config, task
+        self._writer, self._progress = writer, progress
         self._cleaner = Cleaner(config)
         self._filters = FilterChain(config)
-        self._counter = ContentCounter(encoder.vocab_size)
+        self._counter = ContentCounter(mapper.encoder.vocab_size)
         self._rejected = RejectedDocuments(config.rejected_samples, writer)
-        self._summary = Summary(engine=encoder.name)
+        self._summary = Summary(engine=mapper.encoder.name)
         self._left = task.max_records
         self._clock = time.perf_counter()
 
@@ -122,42 +148,93 @@ class _TaskRun:
         return batch
 
     def _process(self, batch: Batch) -> None:
-        summary = self._summary
         for bad in batch.bad:
-            count(summary.quarantined, bad.reason, bad.size)
+            count(self._summary.quarantined, bad.reason, bad.size)
             self._writer.quarantine(bad)
-        extracted = [len(text) for text in batch.texts]
-        summary.extracted_bytes += sum(extracted)
-        texts = self._cleaner.clean(batch.texts)
+        if not batch.texts:
+            return
+        documents = self._clean(batch)
         self._tick("clean")
-        kept, data = self._filter(batch, texts, extracted)
+        documents = self._filter(documents)
         self._tick("filter")
-        hashes = np.frombuffer(b"".join([hashlib.sha256(text).digest()[:16] for text in data]), "V16")
+        if not documents.texts:
+            return
+        digests = b"".join([hashlib.sha256(text).digest() for text in documents.texts])
+        hashes = np.frombuffer(digests, "V16")[::2].copy()  # the first half of each
         self._tick("hash")
-        if kept:
-            tokens, lengths = self._encoder.encode(data, hashes)
-            self._tick("tokenize")
-            documents = np.zeros(len(kept), DOCUMENT)
-            documents["offset"] = [batch.offsets[place] for place in kept]
-            documents["label"] = [batch.labels[place] for place in kept]
-            documents["content_hash"] = hashes
-            documents["tokens"] = lengths
-            documents["extracted_bytes"] = [extracted[place] for place in kept]
-            documents["text_bytes"] = [len(text) for text in data]
-            self._writer.add(tokens, documents)
-            self._tick("write")
-            if self._config.near_dedup:
-                self._writer.add_array(SIGNATURES, signatures(data, self._config))
-                self._tick("signatures")
-            self._counter.add(data, hashes, tokens)
-            self._tick("count")
+        encoded = self._mapper.structured.encode(documents.texts, hashes, documents.conversations)
+        dropped = self._mapper.lengths.judge(encoded.lengths)
+        if dropped:
+            chosen = self._reject(documents, dropped)
+            documents, hashes, encoded = documents.at(np.flatnonzero(chosen)), hashes[chosen], select(encoded, chosen)
+        self._tick("tokenize")
+        if documents.texts:
+            self._store(documents, hashes, encoded)
 
-    def _filter(self, batch: Batch, texts: list[bytes], extracted: list[int]) -> tuple[list[int], list[bytes]]:
-        """Places and final texts of the documents that pass; the others are counted, and some kept as examples."""
-        verdicts = self._filters.judge(texts)
-        rejected = self._summary.rejected
-        for place, reason in sorted(verdicts.dropped.items()):
-            count(rejected, reason, extracted[place])
-            self._rejected.add(batch.offsets[place], batch.lines[place], reason, texts[place])
-        kept = [place for place in range(len(texts)) if place not in verdicts.dropped]
-        return kept, [verdicts.rewritten.get(place, texts[place]) for place in kept]
+    def _clean(self, batch: Batch) -> _Documents:
+        """The documents with their texts cleaned; of conversations each content by itself."""
+        extracted = np.fromiter(map(len, batch.texts), np.int64, len(batch.texts))
+        self._summary.extracted_bytes += int(extracted.sum())
+        if batch.conversations is None:
+            texts, conversations = self._cleaner.clean(batch.texts), None
+        else:
+            texts, conversations = clean_conversations(self._cleaner, batch.texts, batch.conversations)
+        columns = (np.array(batch.offsets, np.uint64), np.array(batch.lines), np.array(batch.labels))
+        return _Documents(texts, conversations, *columns, extracted)
+
+    def _filter(self, documents: _Documents) -> _Documents:
+        """The documents that pass, some of them rewritten."""
+        try:
+            verdicts = self._filters.judge(documents.texts, documents.conversations)
+        except DocumentError as error:
+            offset = documents.offsets[error.place]
+            raise UserError(f"{self._task.path}: the record at {offset}: {error}") from error
+        for place, text in verdicts.rewritten.items():
+            documents.texts[place] = text
+        if not verdicts.dropped:
+            return documents
+        return documents.at(np.flatnonzero(self._reject(documents, verdicts.dropped)))
+
+    def _reject(self, documents: _Documents, dropped: dict[int, str]) -> npt.NDArray[np.bool_]:
+        """Count the documents that are `dropped` (place -> reason), keep some as examples; which others stay, (n,)."""
+        chosen = np.ones(len(documents.texts), np.bool_)
+        for place, reason in sorted(dropped.items()):
+            chosen[place] = False
+            count(self._summary.rejected, reason, int(documents.extracted[place]))
+            where = int(documents.offsets[place]), int(documents.lines[place])
+            self._rejected.add(*where, reason, documents.texts[place])
+        return chosen
+
+    def _store(self, documents: _Documents, hashes: npt.NDArray[np.void], encoded: Encoded) -> None:
+        """Write what the part keeps of the documents."""
+        records = np.zeros(len(documents.texts), DOCUMENT)
+        records["offset"], records["label"] = documents.offsets, documents.labels
+        records["content_hash"], records["tokens"] = hashes, encoded.lengths
+        records["extracted_bytes"] = documents.extracted
+        records["text_bytes"] = np.fromiter(map(len, documents.texts), np.int64, len(records))
+        for name, rows in encoded.extras.items():
+            rows["document"] += self._writer.documents
+            self._writer.add_array(name, rows)
+        self._writer.add(encoded.tokens, records)
+        self._tick("write")
+        if self._config.near_dedup:
+            self._writer.add_array(SIGNATURES, signatures(documents.texts, self._config))
+            self._tick("signatures")
+        self._counter.add(documents.texts, hashes, encoded.tokens)
+        self._tick("count")
+
+
+def clean_conversations(
+    cleaner: Cleaner, texts: list[bytes], conversations: list[Conversation]
+) -> tuple[list[bytes], list[Conversation]]:
+    """Each content of the conversations cleaned by itself, and the texts that they then make; the empty conversation
+    stands for a plain text."""
+    contents = [[content for _, content in talk] or [text] for talk, text in zip(conversations, texts, strict=True)]
+    owners = [place for place, parts in enumerate(contents) for _ in parts]
+    cleaned = iter(cleaner.clean([part for parts in contents for part in parts], owners))
+    again = [[next(cleaned) for _ in parts] for parts in contents]
+    talks = [
+        tuple((role, part) for (role, _), part in zip(talk, parts, strict=True)) if talk else ()
+        for talk, parts in zip(conversations, again, strict=True)
+    ]
+    return [b"\n".join(parts) for parts in again], talks

@@ -95,6 +95,8 @@ class PartWriter:
         self._temporary = atomic.temporary_directory(staging, final.name)
         self._tokens = (self._temporary / "tokens.bin").open("wb")
         self._documents: list[npt.NDArray[np.void]] = []
+        self.documents = 0
+        """Documents so far."""
         self._arrays: dict[str, list[npt.NDArray[Any]]] = {}
         self._rows: dict[str, BinaryIO] = {}
 
@@ -104,6 +106,7 @@ class PartWriter:
         with atomic.naming(self._temporary):
             self._tokens.write(np.ascontiguousarray(tokens).view(np.uint8).data)
         self._documents.append(documents)
+        self.documents += len(documents)
         failpoint("map.mid_part", self._temporary)
 
     def add_array(self, name: str, values: npt.NDArray[Any]) -> None:
