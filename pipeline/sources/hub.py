@@ -169,7 +169,7 @@ def _explained(address: str) -> Iterator[None]:
 
     try:
         yield
-    except UserError:
+    except (UserError, ImportError):
         raise
     except errors.GatedRepoError:
         raise UserError(

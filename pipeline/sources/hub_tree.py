@@ -75,7 +75,7 @@ class Tree:
         """The files that match glob patterns, without repetition, sorted within each pattern."""
         found: dict[str, None] = {}
         for pattern in patterns:
-            pattern = pattern.removeprefix("./")
+            pattern = pattern.removeprefix("./").rstrip("/")
             infos = self._fs.glob(f"{self._root}/{pattern}", detail=True)
             if any(info["type"] == "directory" and path.endswith(f"/{pattern}") for path, info in infos.items()):
                 infos = self._fs.find(f"{self._root}/{pattern}", detail=True)
@@ -97,7 +97,7 @@ class Tree:
         ]
 
     def _add(self, infos: dict[str, dict[str, Any]]) -> list[str]:
-        own = {path[len(self._root) + 1 :]: info for path, info in infos.items() if info["type"] == "file"}
+        own = {path[len(self._root) + 1 :]: info for path, info in infos.items() if info["type"] != "directory"}
         self._infos.update(own)
         return sorted(own)
 
