@@ -16,6 +16,8 @@ VOCAB_TXT = "vocab.txt"
 CARRIED_FILES = (TOKENIZER_JSON, CONFIG_JSON, "special_tokens_map.json", CHAT_TEMPLATE)
 """Files of a Hugging Face tokenizer directory that are kept and copied into model directories."""
 
+_CAPITAL = re.compile("[A-Z]")
+_BRACKETED = re.compile(r"\[.*\]")
 _HUB = re.compile(r"(hf://)?([A-Za-z0-9][\w.-]*/[\w.-]+?)(@[\w./-]+)?")
 
 
@@ -57,7 +59,8 @@ def with_tokenizer_json(files: dict[str, bytes], where: str) -> dict[str, bytes]
 def _from_vocabulary(data: bytes, config_data: bytes, where: str) -> dict[str, bytes]:
     """BERT's tokenizer from a token a line, as `transformers` builds it.
 
-    Without a `tokenizer_config.json` that says so, text is lowered when no entry has a capital letter.
+    Without a `tokenizer_config.json` that says so, text is lowered when no entry but the bracketed
+    ones has a capital A to Z.
     """
     from tokenization.kinds.wordpiece import build_word_piece
     from tokenization.kinds.words import BERT_CONFIG, BERT_SPECIAL  # they build on `Tokenizer`, which builds on this
@@ -75,7 +78,7 @@ def _from_vocabulary(data: bytes, config_data: bytes, where: str) -> dict[str, b
         raise UserError(f"{where}: no line is {BERT_SPECIAL['unk']}, so this is no vocabulary of BERT's kind")
     lowercase = config.get("do_lower_case")
     if not isinstance(lowercase, bool):
-        lowercase = not any(token != token.lower() for token in lines if token not in BERT_SPECIAL.values())
+        lowercase = not any(_CAPITAL.search(token) for token in lines if not _BRACKETED.fullmatch(token))
     chinese = config.get("tokenize_chinese_chars")
     built = build_word_piece(vocabulary, lowercase, config.get("strip_accents"), chinese is not False)
     ours = {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": lowercase}

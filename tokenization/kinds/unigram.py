@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +22,8 @@ SMALLEST_VOCABULARY = len(_SPECIAL) + len(BYTES) + 32
 NEVER = -1000.0
 """Log-probability of <unk> and the byte pieces: no text that spells `<0x41>` may ever be cheaper as that piece than as
 its characters, so those all have pieces of their own and this is far below any sum of scores."""
+COVERAGE = 0.9995
+"""Share of the text's characters that have pieces of their own (SentencePiece's default)."""
 _TIE = 1.5e-4
 
 
@@ -36,19 +39,37 @@ def train_unigram(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f"vocab_size: {vocab_size} is too small; {len(_SPECIAL)} special tokens, 256 bytes and the characters"
             f" of the text take more than {SMALLEST_VOCABULARY}"
         )
+    texts = list(texts)
+    required = set("".join([UNKNOWN, *BYTES]))
+    room = vocab_size - len(BYTES) - len(_SPECIAL)
+    rare = _rare_characters(texts, room * 3 // 4, required)
     draft = tokenizers.Tokenizer(models.Unigram())
     draft.pre_tokenizer = _splitter()
     trainer = trainers.UnigramTrainer(
-        vocab_size=vocab_size - len(BYTES) - len(TRAINED_ROLES),
+        vocab_size=room + 1,
         special_tokens=[UNKNOWN],
         unk_token=UNKNOWN,
-        initial_alphabet=sorted(set("".join([UNKNOWN, *BYTES]))),
+        initial_alphabet=sorted(required),
         show_progress=False,
     )
-    draft.train_from_iterator(batches(texts), trainer=trainer)
+    draft.train_from_iterator(batches(text.translate(rare) for text in texts), trainer=trainer)
     pieces = json.loads(draft.to_str())["model"]["vocab"]
     trained = _assemble(_canonical([(text, score) for text, score in pieces if text not in _SPECIAL]), vocab_size)
     return finish(trained, {**role_config(), "unk_token": UNKNOWN})
+
+
+def _rare_characters(texts: list[str], room: int, required: set[str]) -> dict[int, str]:
+    """What to put for characters that get no piece: all but the most frequent that make up COVERAGE, at most `room`."""
+    counts = Counter[str]()
+    for text in texts:
+        counts.update(text)
+    ordered = sorted(counts, key=lambda character: (-counts[character], character))
+    covered, limit, kept = 0, COVERAGE * counts.total(), 0
+    for character in ordered:
+        if covered >= limit or kept >= room - len(required):
+            break
+        covered, kept = covered + counts[character], kept + 1
+    return dict.fromkeys((ord(character) for character in ordered[kept:] if character not in required), "\n")
 
 
 def _splitter() -> pre_tokenizers.PreTokenizer:
