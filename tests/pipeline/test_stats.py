@@ -127,7 +127,7 @@ def test_histogram_and_quantiles(lengths: list[int]) -> None:
 
 
 def test_unknown_tokens_are_counted(tmp_path: Path) -> None:
-    definition = {
+    definition: dict[str, Any] = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
         "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1, "▁b": 2, "never": 3}, "unk_token": "[UNK]"},
