@@ -1,6 +1,7 @@
 """Drop documents by what their characters are: mostly symbols, mostly digits, few letters, too much or little CJK.
 
-Shares are of the visible characters: all but U+0000 to U+0020. Classes are blocks of Unicode, so that they are the
+Shares are of the visible characters: all but U+0000 to U+0020; fewer than MIN_VISIBLE of them say nothing about
+symbols, digits and letters (`min_chars` drops what is too short). Classes are blocks of Unicode, so that they are the
 same under every version of it:
 
 * digit: 0-9 and their full-width forms;
@@ -23,6 +24,7 @@ import numpy as np
 
 from pipeline.filters.base import Filter, Mask, TextBatch, Verdicts
 
+MIN_VISIBLE = 20
 CJK = "\u3040-\u313f\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _DIGIT = re.compile("[0-9０-９]")
 _SYMBOL = re.compile(
@@ -84,6 +86,8 @@ class CharacterFilter(Filter):
             return None  # Japanese
         text = data.decode()
         visible = len(_VISIBLE.findall(text))
+        if visible < MIN_VISIBLE:
+            return None
         symbols, digits = len(_SYMBOL.findall(text)), len(_DIGIT.findall(text))
         if self._max_symbols is not None and symbols > self._max_symbols * visible:
             return "mostly_symbols"

@@ -7,9 +7,10 @@ N-grams: an n-gram is N_GRAM = 32 bytes (six English words, ten Chinese characte
 word is. Counted are those n-grams that begin where a hash of their first four bytes falls under a limit ("mod
 sampling": Broder 1997, On the resemblance and containment of documents): one place in 32, or in 64 in documents of
 SHORT bytes and more. A document repeats itself in the share of its sampled n-grams that were sampled before in it. As
-equal text is sampled at equal places, a repeated passage shows wherever it stands. A stretch of GAP times the mean
-distance without a sample holds few distinct four-byte groups (all prose has one sooner: chance e^-16), so the
-samples it should have had count as repeated. Fewer than MIN_SAMPLES samples are no evidence, and keep the document.
+equal text is sampled at equal places, a repeated passage shows wherever it stands. Only text of few distinct four-byte
+groups may have no sample at all ("ha ha ha"): in a stretch without one of more than GAP times the mean distance all
+n-grams are counted (of the first DENSE places, which then stand for all), and weigh as much as the samples the stretch
+should have had. Fewer than MIN_SAMPLES samples are no evidence, and keep the document.
 
 Cost: about 2 ns a byte; only documents with a line that looks repeated are looked at by themselves.
 """
@@ -24,7 +25,8 @@ from pipeline.filters.hashing import mix, repeated_in_document
 
 N_GRAM = 32
 SHORT = 512
-GAP = 16
+GAP = 7
+DENSE = 1 << 16
 MIN_SAMPLES = 4
 _EVERY_SHORT, _EVERY = 32, 64
 _MULTIPLIERS = (37, 91, 167, 59)
@@ -84,18 +86,40 @@ def repeated_ngrams(batch: TextBatch) -> tuple[npt.NDArray[np.float64], npt.NDAr
     repeated = np.bincount(repeated_in_document(mixed, documents, n), minlength=n).astype(np.float64)
     total = np.bincount(documents, minlength=n).astype(np.float64)
 
-    before = np.diff(places, prepend=0)  # distance to the sample before, or to the document's start
-    counts = total.astype(np.int64)
-    firsts = (np.cumsum(counts) - counts)[counts > 0]
-    before[firsts] = places[firsts] - batch.starts[counts > 0]
-    end_of_sampled = batch.starts.copy()
-    end_of_sampled[counts > 0] = places[firsts + counts[counts > 0] - 1]
-    for gaps, owners in ((before, documents), (last - end_of_sampled, np.arange(n))):
-        wide = np.flatnonzero(gaps > GAP * every[owners])
-        missing = np.bincount(owners[wide], gaps[wide] / every[owners[wide]], n)
-        repeated += missing
-        total += missing
+    _count_stretches(batch, places, documents, every, repeated, total)
     return repeated, total
+
+
+def _count_stretches(
+    batch: TextBatch,
+    places: Places,
+    documents: Places,
+    every: Places,
+    repeated: npt.NDArray[np.float64],
+    total: npt.NDArray[np.float64],
+) -> None:
+    """Add to `repeated` and `total` what the long stretches without a sample hold."""
+    n = len(batch)
+    # A stretch begins at a document's start or at a sample, and ends at a sample or at the document's last n-gram.
+    begin = np.concatenate([[0], places[:-1]]) if len(places) else places
+    first = np.flatnonzero(np.diff(documents, prepend=-1))
+    begin[first] = batch.starts[documents[first]]
+    behind = batch.starts.copy()
+    behind[documents] = places  # of equal documents the last place stays
+    lengths = np.concatenate([places - begin, batch.ends - N_GRAM - behind])
+    owners = np.concatenate([documents, np.arange(n)])
+    wide = np.flatnonzero(lengths > GAP * every[owners])
+    if not len(wide):
+        return
+    begin, length, owners = np.concatenate([begin, behind])[wide], lengths[wide], owners[wide]
+    dense = np.minimum(length, DENSE)
+    number = np.repeat(np.arange(len(wide)), dense)
+    inside = np.arange(len(number)) + np.repeat(begin - (np.cumsum(dense) - dense), dense)
+    mixed = mix([batch.windows[inside + offset] for offset in range(0, N_GRAM, 8)])
+    share = np.bincount(repeated_in_document(mixed, number, len(wide)), minlength=len(wide)) / dense
+    weight = length / every[owners]
+    repeated += np.bincount(owners, share * weight, n)
+    total += np.bincount(owners, weight, n)
 
 
 def _four_byte_hash(buffer: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
