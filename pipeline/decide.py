@@ -16,6 +16,7 @@ from pipeline.config import PipelineConfig
 from pipeline.dedup.clusters import Cluster, find_clusters
 from pipeline.dedup.exact import first_equal
 from pipeline.dedup.near import near_duplicates
+from pipeline.dedup.normalized import ARRAY as NORMALIZED
 from pipeline.parts import Part, Summary
 from pipeline.sources.base import Task
 from pipeline.splits import TRAIN, assign_splits, repetitions, split_keys
@@ -84,7 +85,7 @@ def decide(config: PipelineConfig, parts: list[Part], tasks: list[Task], scratch
     outcomes = np.full(columns.count, KEPT, np.uint8)
     originals = np.arange(columns.count, dtype=np.uint32)
     if config.exact_dedup:
-        duplicates, firsts = first_equal(columns.hashes)
+        duplicates, firsts = first_equal(_compared(config, parts, columns))
         outcomes[duplicates], originals[duplicates] = EXACT_DUPLICATE, firsts
     if config.near_dedup:
         similar, firsts = near_duplicates(config, parts, outcomes == KEPT, scratch)
@@ -123,6 +124,19 @@ class _Columns:
     def cut(self, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """`values` (n,) of all documents as views, one a part."""
         return [values[start:end] for start, end in self.ranges()]
+
+
+def _compared(config: PipelineConfig, parts: list[Part], columns: _Columns) -> npt.NDArray[np.uint64]:
+    """The hashes (n, 2) by which documents are equal."""
+    if not config.exact_dedup_normalized:
+        return columns.hashes
+    hashes = columns.hashes.copy()
+    for part, (start, end) in zip(parts, columns.ranges(), strict=True):
+        normalized = part.array(NORMALIZED)
+        if normalized is not None:  # else the part has no documents
+            says = normalized.any(axis=1)  # what has no words is equal to its very copies only
+            hashes[start:end][says] = normalized[says]
+    return hashes
 
 
 def _splits(

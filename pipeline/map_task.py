@@ -16,6 +16,8 @@ from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.dedup.minhash import ARRAY as SIGNATURES
 from pipeline.dedup.minhash import signatures
+from pipeline.dedup.normalized import ARRAY as NORMALIZED
+from pipeline.dedup.normalized import normalized_hashes
 from pipeline.encode import Encoder
 from pipeline.filters.base import DocumentError
 from pipeline.filters.chain import FilterChain
@@ -59,6 +61,7 @@ class Mapper:
         self.encoder = Encoder(tokenizer, setup.engine_factory)
         self.structured = StructuredEncoder(tokenizer, self.encoder, self.config.sentence_borders)
         terminator = len(tokenizer.roles.terminator)
+        self.filters = FilterChain(self.config, setup.store.directory.parent)
         self.lengths = TokenLengths(self.config.min_tokens, self.config.max_tokens, terminator)
 
     def run(self, task: Task, progress: Callable[[int], None], reading: Reading | None = None) -> Mapped:
@@ -108,7 +111,6 @@ class _TaskRun:
         self._mapper, self._config, self._task = mapper, config, task
         self._writer, self._progress = writer, progress
         self._cleaner = Cleaner(config)
-        self._filters = FilterChain(config)
         self._counter = ContentCounter(mapper.encoder.vocab_size)
         self._rejected = RejectedDocuments(config.rejected_samples, writer)
         self._summary = Summary(engine=mapper.encoder.name)
@@ -185,7 +187,7 @@ class _TaskRun:
     def _filter(self, documents: _Documents) -> _Documents:
         """The documents that pass, some of them rewritten."""
         try:
-            verdicts = self._filters.judge(documents.texts, documents.conversations)
+            verdicts = self._mapper.filters.judge(documents.texts, documents.conversations)
         except DocumentError as error:
             offset = documents.offsets[error.place]
             raise UserError(f"{self._task.path}: the record at {offset}: {error}") from error
@@ -217,11 +219,18 @@ class _TaskRun:
             self._writer.add_array(name, rows)
         self._writer.add(encoded.tokens, records)
         self._tick("write")
-        if self._config.near_dedup:
-            self._writer.add_array(SIGNATURES, signatures(documents.texts, self._config))
-            self._tick("signatures")
+        self._sign(documents.texts)
         self._counter.add(documents.texts, hashes, encoded.tokens)
         self._tick("count")
+
+    def _sign(self, texts: list[bytes]) -> None:
+        """Store what duplicates are found by, beyond the content hash."""
+        if self._config.exact_dedup_normalized:
+            self._writer.add_array(NORMALIZED, normalized_hashes(texts))
+            self._tick("normalized hashes")
+        if self._config.near_dedup:
+            self._writer.add_array(SIGNATURES, signatures(texts, self._config))
+            self._tick("signatures")
 
 
 def clean_conversations(

@@ -32,7 +32,7 @@ def shingle_hashes(
         padded = np.where(inside, words.take(np.where(inside, first[:, None] + reach, 0)), 0).astype(dtype)
         hashes[first] = _runs(np.concatenate([padded, np.zeros_like(padded)], axis=1).reshape(-1), size)[:: 2 * size]
         valid[first] = True
-    return _mix(hashes[valid]), np.where(counts < size, np.minimum(counts, 1), counts - size + 1)
+    return spread(hashes[valid]), np.where(counts < size, np.minimum(counts, 1), counts - size + 1)
 
 
 def _runs(words: Hashes, size: int) -> Hashes:
@@ -55,7 +55,7 @@ def _runs(words: Hashes, size: int) -> Hashes:
         length *= 2
 
 
-def _mix(hashes: Hashes) -> Hashes:
+def spread(hashes: Hashes) -> Hashes:
     """Spread the bits, in place: lowbias32 (Wellons, 2018), or the finaliser of SplitMix64 (Steele et al., 2014)."""
     if hashes.dtype == np.uint32:
         steps = [(16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)]

@@ -17,6 +17,9 @@ class DedupSettings(Settings):
     NEUTRAL: ClassVar[frozenset[str]] = frozenset({"decontaminate"})
 
     exact_dedup: bool = Field(True, description="keep only the first of documents with the same cleaned text")
+    exact_dedup_normalized: bool = Field(
+        False, description="let exact_dedup compare words only: not case, punctuation and white space"
+    )
     near_dedup: bool = Field(
         False, description="keep only the first of documents that nearly say the same (MinHash over word n-grams)"
     )

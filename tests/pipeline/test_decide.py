@@ -17,6 +17,8 @@ from pipeline.config import PipelineConfig
 from pipeline.decide import DROPPED, Decisions, decide
 from pipeline.dedup.exact import first_equal
 from pipeline.dedup.minhash import ARRAY, signatures
+from pipeline.dedup.normalized import ARRAY as NORMALIZED
+from pipeline.dedup.normalized import normalized_hashes
 from pipeline.parts import DOCUMENT, Part, PartWriter, Summary
 from pipeline.sources.base import Identity, InputOptions, Task
 from shards.manifest import SPLITS
@@ -37,6 +39,8 @@ def decided(place: Path, texts: Texts, options: list[InputOptions] | None = None
             documents[name] = [len(text) for text in data]
         writer = PartWriter(place / "staging", place / str(number), np.dtype(np.uint16))
         writer.add(np.zeros(int(documents["tokens"].sum()), np.uint16), documents)
+        if config.exact_dedup_normalized:
+            writer.add_array(NORMALIZED, normalized_hashes(data))
         if config.near_dedup:
             writer.add_array(ARRAY, signatures(data, config))
         writer.commit(Summary(extracted_bytes=sum(map(len, data))))
@@ -92,6 +96,27 @@ def test_outcomes_and_clusters(tmp_path: Path) -> None:
         "exact": 4,
         "near": 1,
     }
+
+
+def test_normalized_hashes_compare_words_only(tmp_path: Path) -> None:
+    texts = [
+        ["The end.", "...", "THE  END", "end the", "春，眠", ""],
+        ["the-end!", "...", "!!!", "春眠", "café", "Café?", ""],
+    ]
+    decisions = decided(tmp_path, texts, exact_dedup_normalized=True)
+    assert [(outcomes == EXACT_DUPLICATE).tolist() for outcomes in decisions.outcomes] == [
+        [False, False, True, False, False, False],
+        [True, True, False, True, False, True, True],
+    ]
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "ab", "é", "春"]), max_size=4), max_size=12))
+def test_normalized_hashes_are_equal_for_equal_words(texts: list[list[str]]) -> None:
+    data = [" ".join(words).encode() for words in texts]
+    hashes = [row.tobytes() for row in normalized_hashes(data)]
+    for first, one in zip(texts, hashes, strict=True):
+        assert (one == bytes(16)) == (not first)
+        assert [other == one for other in hashes] == [second == first for second in texts]
 
 
 def test_switches(tmp_path: Path) -> None:
