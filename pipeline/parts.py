@@ -29,6 +29,7 @@ import orjson
 
 from foundation import atomic, fingerprint
 from foundation.failpoints import failpoint
+from pipeline.array_file import ArrayFile
 from pipeline.sources.base import BadRecord
 
 DOCUMENT = np.dtype(
@@ -94,10 +95,10 @@ class PartWriter:
         self._dtype = dtype
         self._temporary = atomic.temporary_directory(staging, final.name)
         self._tokens = (self._temporary / "tokens.bin").open("wb")
-        self._documents: list[npt.NDArray[np.void]] = []
+        self._token_count = 0
+        self._arrays: dict[str, ArrayFile] = {}
         self.documents = 0
         """Documents so far."""
-        self._arrays: dict[str, list[npt.NDArray[Any]]] = {}
         self._rows: dict[str, BinaryIO] = {}
 
     def add(self, tokens: npt.NDArray[np.generic], documents: npt.NDArray[np.void]) -> None:
@@ -105,13 +106,17 @@ class PartWriter:
         assert tokens.dtype == self._dtype and documents.dtype == DOCUMENT
         with atomic.naming(self._temporary):
             self._tokens.write(np.ascontiguousarray(tokens).view(np.uint8).data)
-        self._documents.append(documents)
+        self.add_array("documents", documents)
+        self._token_count += len(tokens)
         self.documents += len(documents)
         failpoint("map.mid_part", self._temporary)
 
     def add_array(self, name: str, values: npt.NDArray[Any]) -> None:
         """Append `values` (n, …) to the part's array `name`, which is saved as NAME.npy."""
-        self._arrays.setdefault(name, []).append(values)
+        with atomic.naming(self._temporary):
+            if name not in self._arrays:
+                self._arrays[name] = ArrayFile(self._temporary / f"{name}.npy", values.dtype, values.shape[1:])
+            self._arrays[name].append(values)
 
     def quarantine(self, bad: BadRecord) -> None:
         """Keep a record that could not be read, with its raw bytes (the first 64 KiB)."""
@@ -147,21 +152,21 @@ class PartWriter:
         failpoint("map.after_rename", self._final)
 
     def _write(self, summary: Summary) -> None:
+        if not self.documents:
+            self.add_array("documents", np.zeros(0, DOCUMENT))
         for file in (self._tokens, *self._rows.values()):
             file.close()
-        documents = np.concatenate(self._documents) if self._documents else np.zeros(0, DOCUMENT)
-        np.save(self._temporary / "documents.npy", documents)
-        for array, values in self._arrays.items():
-            np.save(self._temporary / f"{array}.npy", np.concatenate(values))
-        summary.documents = len(documents)
-        summary.tokens = int(documents["tokens"].sum(dtype=np.int64))
+        for array in self._arrays.values():
+            array.finish()
+        summary.documents, summary.tokens = self.documents, self._token_count
         summary.files = {path.name: list(checksum_of(path)) for path in sorted(self._temporary.iterdir())}
         (self._temporary / SUMMARY).write_text(json.dumps(asdict(summary)))
         atomic.fsync_tree(self._temporary)
 
     def abandon(self) -> None:
         """Remove the temporary directory."""
-        for file in (self._tokens, *self._rows.values()):
+        files: list[BinaryIO | ArrayFile] = [self._tokens, *self._rows.values(), *self._arrays.values()]
+        for file in files:
             with contextlib.suppress(OSError):  # on a full disk, closing fails again at what is still buffered
                 file.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
