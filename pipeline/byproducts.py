@@ -54,16 +54,21 @@ def _clusters(
     decisions: Decisions, names: list[str], tokenizer: Tokenizer, dtype: np.dtype[np.generic]
 ) -> Iterator[Row]:
     """The clusters of duplicates that are shown: their first documents in input order, the kept one first."""
+    wanted: dict[int, set[int]] = {}
     for cluster in decisions.clusters:
-        members = []
         for place, number in cluster.members:
-            records = decisions.documents[place][: number + 1]
-            length = int(records["tokens"][number])
-            start = int(records["tokens"][:number].sum(dtype=np.int64))
-            shown = decisions.parts[place].tokens(dtype)[start : start + min(length, EXCERPT_TOKENS)]
-            text = tokenizer.decode(shown)[:EXCERPT_CHARS]
+            wanted.setdefault(place, set()).add(number)
+    shown: dict[tuple[int, int], Row] = {}
+    for place, numbers in wanted.items():  # part by part, each read once
+        records, tokens = decisions.documents[place], decisions.parts[place].tokens(dtype)
+        ends = np.cumsum(records["tokens"], dtype=np.int64)
+        for number in numbers:
+            length, end = int(records["tokens"][number]), int(ends[number])
+            text = tokenizer.decode(tokens[end - length : end][:EXCERPT_TOKENS].tolist())[:EXCERPT_CHARS]
             offset = int(records["offset"][number])
-            members.append({"source": names[place], "offset": offset, "tokens": length, "text": text})
+            shown[place, number] = {"source": names[place], "offset": offset, "tokens": length, "text": text}
+    for cluster in decisions.clusters:
+        members = [shown[member] for member in cluster.members]
         yield {"kind": cluster.kind, "size": cluster.size, "members": members}
 
 
