@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 # The import name of a package, where it differs from the name it is installed by.
-IMPORT_NAMES = {"pyyaml": "yaml", "huggingface-hub": "huggingface_hub"}
+IMPORT_NAMES = {"pyyaml": "yaml", "huggingface-hub": "huggingface_hub", "lingua-language-detector": "lingua"}
 # Found by fsspec through their protocol, never imported by name.
 PLUGINS = {"s3fs"}
 
