@@ -1,0 +1,161 @@
+"""fsspec URLs: a web server with ranges, one without, memory://; a file that changes; packages that are missing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from foundation.errors import UserError
+from pipeline.config import PipelineConfig
+from pipeline.process import process
+from pipeline.sources.base import InputChanged, Limits
+from pipeline.sources.registry import source_for
+from tests.pipeline.sources.reading import read
+
+TEXTS = [f"document {n} " + "word " * (n % 30) for n in range(400)]
+LINES = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in TEXTS)
+
+
+class Web:
+    """A web server of `files`; `ranges` tells whether it knows byte ranges and lengths."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.ranges = True
+        self.sent = 0
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_GET(self) -> None:
+                data = web.files.get(self.path)
+                if data is None:
+                    self.send_response(404)
+                    self.send_header("Content-Length", "0")
+                    return self.end_headers()
+                asked, size = self.headers.get("Range"), len(data)
+                first = 0
+                if asked and web.ranges:
+                    start, _, last = asked.removeprefix("bytes=").partition("-")
+                    first, data = int(start), data[int(start) : int(last) + 1 if last else size]
+                self.send_response(206 if asked and web.ranges else 200)
+                self.send_header("ETag", f'"{hash((web.files[self.path], 1))}"')
+                self.send_header("Last-Modified", formatdate(1e9, usegmt=True))
+                if web.ranges:
+                    self.send_header("Accept-Ranges", "bytes")
+                    self.send_header("Content-Range", f"bytes {first}-{first + len(data) - 1}/{size}")
+                    self.send_header("Content-Length", str(len(data)))
+                else:
+                    self.send_header("Connection", "close")
+                self.end_headers()
+                if self.command == "GET":
+                    web.sent += len(data)
+                    self.wfile.write(data)
+                self.close_connection = not web.ranges
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    pytest.importorskip("aiohttp")
+    server = Web()
+    yield server
+    server.close()
+
+
+def test_a_file_on_a_web_server_is_cut_and_read_by_ranges(web: Web, tmp_path: Path) -> None:
+    web.files["/d/a.jsonl"] = LINES
+    web.files["/d/a.jsonl.gz"] = gzip.compress(LINES)
+    pq.write_table(pa.table({"text": TEXTS}), tmp_path / "a.parquet", row_group_size=100)
+    web.files["/d/a.parquet"] = (tmp_path / "a.parquet").read_bytes()
+    for name in ("a.jsonl", "a.jsonl.gz", "a.parquet"):
+        found = read(f"{web.url}/d/{name}", block_bytes=1000)
+        assert found.texts == TEXTS and found.inputs[0].name == name, name
+        assert len(found.tasks) > 3 or name.endswith(".gz")
+    found = read(f"{web.url}/d/a.jsonl", max_samples=3)
+    assert found.texts == TEXTS[:3] and len(found.digests["a.jsonl"]) == 1
+
+
+def test_a_remote_file_that_changed_is_noticed(web: Web) -> None:
+    web.files["/a.jsonl"] = LINES
+    task = read(f"{web.url}/a.jsonl").tasks[0]
+    web.files["/a.jsonl"] = LINES.replace(b"document 1 ", b"document X ")
+    for gone in (False, True):
+        if gone:
+            del web.files["/a.jsonl"]
+        with pytest.raises(InputChanged):
+            list(source_for(task.path, task.options).open(task, Limits(10**6, 10**6)))
+
+
+def made(tmp_path: Path, name: str, tokenizer: Path, *inputs: str) -> tuple[bytes, bool]:
+    """The manifest of a dataset, and whether the run changed it."""
+    config = PipelineConfig(
+        input=list(inputs), output=tmp_path / name / "x", tokenizer=str(tokenizer), workers=1, block_bytes=4000
+    )
+    changed = process(config, resume=True).changed
+    return (config.output / "manifest.json").read_bytes(), changed
+
+
+def test_a_web_server_without_ranges(web: Web, tmp_path: Path, tokenizer: Path) -> None:
+    """What cannot be read in pieces is copied to the work area first."""
+    web.ranges = False
+    web.files["/a.jsonl"] = LINES
+    (tmp_path / "a.jsonl").write_bytes(LINES)
+    first = made(tmp_path, "web", tokenizer, f"{web.url}/a.jsonl")
+    assert first == made(tmp_path, "local", tokenizer, str(tmp_path / "a.jsonl")) and first[1]
+    assert made(tmp_path, "web", tokenizer, f"{web.url}/a.jsonl") == (first[0], False)
+
+
+def test_files_that_only_this_process_sees(tmp_path: Path, tokenizer: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for name, data in (("a.jsonl", LINES), ("b.txt", b"one\n\ntwo"), (".hidden.txt", b"no"), ("sub/c.txt", b"three")):
+        memory.pipe_file(f"/inputs/{name}", data)
+        place = tmp_path / "inputs" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    try:
+        first = made(tmp_path, "memory", tokenizer, "memory://inputs")
+        assert first == made(tmp_path, "local", tokenizer, str(tmp_path / "inputs")) and first[1]
+        assert made(tmp_path, "memory", tokenizer, "memory://inputs") == (first[0], False)
+        globbed = made(tmp_path, "memory", tokenizer, "memory://inputs/*.jsonl", "memory://inputs/sub/c.txt")
+        assert [entry["name"] for entry in json.loads(globbed[0])["inputs"]] == ["a.jsonl", "c.txt"]
+        memory.pipe_file("/inputs/sub/c.txt", b"changed")
+        assert made(tmp_path, "memory", tokenizer, "memory://inputs/*.jsonl", "memory://inputs/sub/c.txt")[1]
+    finally:
+        memory.rm("/inputs", recursive=True)
+
+
+def test_what_cannot_be_opened_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    for url, message in (
+        ("gs://bucket/a.jsonl", "pip install gcsfs"), ("memory://nothing/here.jsonl", "no such file"),
+        ("weird://a.jsonl", "a protocol that fsspec knows"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=message):
+            read(url)
