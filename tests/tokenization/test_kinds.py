@@ -95,6 +95,14 @@ def test_a_unigram_vocabulary_that_cannot_hold_all_characters():
     assert len(frequent.encode("常")) == 1
 
 
+@pytest.mark.parametrize("texts", [["abc abc"], [], [""], ["床前明月光" * 3, "abc def " * 9]])
+def test_the_smallest_unigram_vocabulary_still_encodes_everything(texts: list[str]):
+    tokenizer = train_tokenizer("unigram", texts, 296)
+    assert tokenizer.vocab_size <= 296
+    for text in ("床a b  \n", "", "😀"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 @settings(deadline=None)
 @given(text=st.text() | st.text(st.sampled_from("ab <0x41>\n▂明😀\u0000")))

@@ -16,6 +16,7 @@ from tokenization.roles import TRAINED_ROLES, role_config
 from tokenization.tokenizer import Tokenizer
 
 UNKNOWN = "<unk>"
+BLANK = "▁"
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 _SPECIAL = [UNKNOWN, *TRAINED_ROLES.values()]
 SMALLEST_VOCABULARY = len(_SPECIAL) + len(BYTES) + 32
@@ -40,7 +41,7 @@ def train_unigram(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f" of the text take more than {SMALLEST_VOCABULARY}"
         )
     texts = list(texts)
-    required = set("".join([UNKNOWN, *BYTES]))
+    required = set("".join([BLANK, UNKNOWN, *BYTES]))
     room = vocab_size - len(BYTES) - len(_SPECIAL)
     rare = _rare_characters(texts, room * 3 // 4, required)
     draft = tokenizers.Tokenizer(models.Unigram())
@@ -54,7 +55,9 @@ def train_unigram(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     )
     draft.train_from_iterator(batches(text.translate(rare) for text in texts), trainer=trainer)
     pieces = json.loads(draft.to_str())["model"]["vocab"]
-    trained = _assemble(_canonical([(text, score) for text, score in pieces if text not in _SPECIAL]), vocab_size)
+    # Without any text there are no probabilities; then all are the same.
+    usable = [(text, -10.0 if score is None else score) for text, score in pieces if text not in _SPECIAL]
+    trained = _assemble(_canonical(usable), vocab_size)
     return finish(trained, {**role_config(), "unk_token": UNKNOWN})
 
 
@@ -102,7 +105,7 @@ def _assemble(pieces: list[tuple[str, float]], vocab_size: int) -> tokenizers.To
         raise UserError(f"vocab_size: {vocab_size} cannot hold the text's characters; it takes at least {size}")
     tokenizer = tokenizers.Tokenizer(models.Unigram(vocabulary, unk_id=0, byte_fallback=True))
     tokenizer.pre_tokenizer = _splitter()
-    blanks: Any = decoders.Replace("▁", " ")
-    tokenizer.decoder = decoders.Sequence([blanks, decoders.ByteFallback(), decoders.Fuse()])
+    blanks: Any = decoders.Replace(BLANK, " ")
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), blanks])
     tokenizer.add_special_tokens(_SPECIAL)
     return tokenizer
