@@ -2,7 +2,8 @@
 
 Shares of repeated paragraphs and lines, by number and by characters; of the characters of the most frequent n-gram of
 words; of the characters in repeated n-grams of words. Words are those of `words`. In a document that is mostly CJK
-an n-gram has 2n characters instead of n words, since a Chinese word has about two characters.
+an n-gram has 2n characters instead of n words, since a Chinese word has about two characters, and the most frequent
+n-gram must occur twice to count (else a poem of four lines goes for its first characters).
 
 Most documents pass by upper bounds that are computed for a whole batch; the rules themselves run on the others:
 * equal paragraphs or lines need two equal lines;
@@ -87,7 +88,7 @@ class GopherRepetitionFilter(Filter):
         words, limits, characters = words_of(text), self._limits, max(1, len(text))
         cjk = mostly_cjk(words)
         for n, limit in enumerate(limits.top_ngrams, SHORTEST_TOP):
-            if top_ngram_characters(words, 2 * n if cjk else n, 0 if cjk else 1) / characters > limit:
+            if top_ngram_characters(words, 2 * n if cjk else n, cjk) / characters > limit:
                 return f"gopher_top_{n}gram"
         if not limits.repeated_ngrams:
             return None
@@ -181,13 +182,16 @@ def mostly_cjk(words: Sequence[str]) -> bool:
     return 2 * sum(is_cjk(word) for word in words) > len(words)
 
 
-def top_ngram_characters(words: list[str], n: int, space: int) -> int:
-    """Characters of the most frequent n-gram (the first of several) in all its places, with spaces between words."""
+def top_ngram_characters(words: list[str], n: int, cjk: bool) -> int:
+    """Characters of the most frequent n-gram (the first of several) in all its places, with spaces between words that
+    are not CJK. One that occurs once counts as well, but not in CJK text."""
     counts = Counter(zip(*(words[at:] for at in range(n)), strict=False))
     if not counts:
         return 0
     ngram, count = counts.most_common(1)[0]
-    return count * (sum(map(len, ngram)) + space * (n - 1))
+    if cjk:
+        return count * sum(map(len, ngram)) if count > 1 else 0
+    return count * (sum(map(len, ngram)) + n - 1)
 
 
 def repeated_ngram_characters(words: list[str], sizes: list[int], n: int) -> int:

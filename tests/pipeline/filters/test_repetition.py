@@ -109,7 +109,7 @@ def test_a_pattern_no_place_of_which_is_sampled_is_noticed() -> None:
     unsampled = [text for text in map("{:04d}".format, range(9999)) if _samples(text * 2) == 0]
     assert len(unsampled) > 1000
     assert all(
-        reason == "repeated_ngrams" for reason in judge(RepetitionFilter(None, 0.5), *(t * 60 for t in unsampled[:50]))
+        reason == "repeated_ngrams" for reason in judge(RepetitionFilter(None, 0.5), *(t * 70 for t in unsampled[:50]))
     )
 
 
