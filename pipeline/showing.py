@@ -114,7 +114,7 @@ class Tracer:
 
     @cached_property
     def _config(self) -> PipelineConfig:
-        return config_of(self._manifest, tokenizer=self._path / TOKENIZER_DIRECTORY, output=self._path)
+        return config_of(self._manifest.settings, tokenizer=self._path / TOKENIZER_DIRECTORY, output=self._path)
 
     @cached_property
     def _found(self) -> FoundInputs | UserError:

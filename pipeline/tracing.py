@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
+
+from pydantic import ValidationError
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
@@ -23,13 +25,28 @@ TOKENIZER_SETTING = "tokenizer"
 TRAINED = "trained"
 
 
-def config_of(manifest: Manifest, **changes: Any) -> PipelineConfig:
-    """The configuration that gives the settings of a dataset; `changes` are what a manifest does not hold."""
-    known = {key: value for key, value in manifest.settings.items() if key != TOKENIZER_SETTING}
-    unknown = sorted(known.keys() - PipelineConfig.model_fields.keys())
-    if unknown:
-        raise UserError(f"the dataset was made with settings this version does not know: {', '.join(unknown)}")
-    return PipelineConfig(**{**known, **changes})
+def config_of(settings: Mapping[str, Any], configured: PipelineConfig | None = None, **changes: Any) -> PipelineConfig:
+    """The configuration that gives a dataset's `settings`; `changes` are what these do not hold.
+
+    A dataset may come from strangers, and its settings may name a Python function (`custom_filter`): that is loaded
+    only when the user's own configuration, `configured`, names it too; without `configured` it is left out, for those
+    who only read records. Raises `UserError` for settings that cannot be used.
+    """
+    values = {key: value for key, value in settings.items() if key != TOKENIZER_SETTING}
+    function = values.get("custom_filter")
+    if configured is None:
+        values |= {"custom_filter": None, "custom_filter_source": None, "decontaminate": []}
+    elif function is not None and function != configured.custom_filter:
+        raise UserError(
+            f"the dataset was filtered by the Python function {function}; to let it run here, name it in the"
+            " configuration file, as custom_filter"
+        )
+    try:
+        return PipelineConfig(**{**values, **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise UserError(f"the dataset's settings cannot be used by this version ({name}: {first['msg']})") from None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from foundation.quantities import Count
 from foundation.section import Section
 from pipeline.config import PipelineConfig
 from pipeline.settings.inputs import InputSpec
-from pipeline.tracing import FoundInputs, config_of, find_sources
+from pipeline.tracing import config_of, find_sources
 from pipeline.verification import files, shards
 from pipeline.verification.problems import Problems
 from shards.dataset import Dataset
@@ -50,8 +50,14 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
 
-def verify(dataset: Path, inputs: Sequence[str | InputSpec] | None, samples: int = 1000) -> Report:
+def verify(
+    dataset: Path,
+    inputs: Sequence[str | InputSpec] | None,
+    samples: int = 1000,
+    configured: PipelineConfig | None = None,
+) -> Report:
     """Check `dataset`; compare `samples` of its documents with their sources where `inputs` (None: nowhere) hold them.
+    `configured` is the user's own configuration (see `tracing.config_of`).
 
     Raises `UserError` when there is nothing to check.
     """
@@ -72,18 +78,28 @@ def verify(dataset: Path, inputs: Sequence[str | InputSpec] | None, samples: int
     report.bytes = shards.shard_bytes(manifest)
     with tqdm(total=report.bytes, unit="B", unit_scale=True, desc="checksums") as bar:
         shards.check_shards(dataset, manifest, problems, bar.update)
-    if samples and inputs and tokenizer is not None:
-        _check_sources(dataset, manifest, inputs, samples, report)
+    if samples and inputs and tokenizer is not None and FILE_NAME not in problems:
+        try:
+            _check_sources(dataset, manifest, inputs, samples, configured or PipelineConfig(), report)
+        except UserError as error:
+            report.notes.append(f"documents were not compared with their sources: {error}")
     return report
 
 
 def _check_sources(
-    dataset: Path, manifest: Manifest, inputs: Sequence[str | InputSpec], samples: int, report: Report
+    dataset: Path,
+    manifest: Manifest,
+    inputs: Sequence[str | InputSpec],
+    samples: int,
+    configured: PipelineConfig,
+    report: Report,
 ) -> None:
     from pipeline.verification.sources import SourceCheck
 
-    config = config_of(manifest, tokenizer=dataset / TOKENIZER_DIRECTORY, output=dataset, workers=1)
-    found = _find_inputs(manifest, inputs, config, report)
+    tokenizer = dataset / TOKENIZER_DIRECTORY
+    config = config_of(manifest.settings, configured, tokenizer=tokenizer, output=dataset, workers=1, decontaminate=[])
+    found = find_sources(manifest, inputs, config)
+    report.notes += found.missing.values()
     datasets = {}
     for split in manifest.splits:
         try:
@@ -98,19 +114,6 @@ def _check_sources(
     report.notes += [f"{path}: changed since the dataset was made from it, so not compared" for path in check.changed]
 
 
-def _find_inputs(
-    manifest: Manifest, inputs: Sequence[str | InputSpec], config: PipelineConfig, report: Report
-) -> FoundInputs:
-    """The dataset's inputs as far as they are found; what is missing is noted."""
-    try:
-        found = find_sources(manifest, inputs, config)
-    except UserError as error:
-        report.notes.append(str(error))
-        return FoundInputs({}, {})
-    report.notes += found.missing.values()
-    return found
-
-
 def main(argv: list[str]) -> int:
     """The command."""
     loaded = load_config(
@@ -123,7 +126,7 @@ def main(argv: list[str]) -> int:
     )
     flags = loaded.get(VerifyFlags)
     inputs: Sequence[str | InputSpec] = flags.input if flags.input is not None else loaded.get(PipelineConfig).input
-    report = verify(flags.dataset, inputs, flags.samples)
+    report = verify(flags.dataset, inputs, flags.samples, loaded.get(PipelineConfig))
     tell(flags.dataset, report)
     if not report.problems:
         return 0
@@ -134,7 +137,7 @@ def main(argv: list[str]) -> int:
 
     for path in repair(flags.dataset, inputs, report.manifest, report.problems, loaded.get(PipelineConfig)):
         print(f"rebuilt: {flags.dataset}/{path}")
-    left = verify(flags.dataset, inputs, flags.samples)
+    left = verify(flags.dataset, inputs, flags.samples, loaded.get(PipelineConfig))
     tell(flags.dataset, left)
     return EXIT_FAILURE if left.problems else 0
 

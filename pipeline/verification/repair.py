@@ -19,12 +19,13 @@ from foundation import atomic, fingerprint
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline.config import PipelineConfig
+from pipeline.dedup.decontaminate import TABLE
 from pipeline.place import place_of, work_root
 from pipeline.process import process
 from pipeline.settings.inputs import InputSpec
 from pipeline.sources.base import InputFile
 from pipeline.sources.find import find_inputs
-from pipeline.tracing import TOKENIZER_SETTING, TRAINED, find_sources
+from pipeline.tracing import TOKENIZER_SETTING, TRAINED, config_of, find_sources
 from pipeline.verification.checksums import FILE_NAME as SUMS
 from pipeline.verification.checksums import REPORT, DamagedList, read_checksums
 from pipeline.verification.problems import Problems
@@ -55,7 +56,7 @@ def repair(
             reasons = []
             for settings, area in _attempts(dataset, manifest, trusted is None, areas):
                 try:
-                    made = _make(dataset, scratch, settings, area, inputs, trusted)
+                    made = _make(dataset, scratch, settings, area, inputs, trusted, config)
                 except UserError as error:
                     reasons.append(str(error))
                     continue
@@ -100,6 +101,7 @@ def _make(
     area: WorkArea | None,
     inputs: Sequence[str | InputSpec],
     manifest: Manifest | None,
+    configured: PipelineConfig,
 ) -> Path:
     """Make the dataset again in `scratch`."""
     output = scratch / dataset.name
@@ -109,7 +111,10 @@ def _make(
     if settings[TOKENIZER_SETTING] != TRAINED:
         given = scratch / "given"
         tokenizer.save(given)
-    config = _config(settings, output, given)
+    config = config_of(
+        settings, configured, output=output, tokenizer=given, max_bad_fraction=1.0, workers=configured.workers,
+        decontaminate=configured.decontaminate or settings.get("decontaminate", []),
+    )  # fmt: skip
     work = work_of(place_of(config), settings)
     work.directory.mkdir(parents=True, exist_ok=True)
     if area is not None:
@@ -118,11 +123,6 @@ def _make(
         tokenizer.save(work.tokenizer)
     process(config, resume=True, inputs=_inputs(manifest, inputs, config))
     return output
-
-
-def _config(settings: dict[str, Any], output: Path, tokenizer: Path | None) -> PipelineConfig:
-    known = {key: value for key, value in settings.items() if key != TOKENIZER_SETTING}
-    return PipelineConfig(**{**known, "output": output, "tokenizer": tokenizer, "max_bad_fraction": 1.0})
 
 
 def _tokenizer(dataset: Path, settings: dict[str, Any], area: WorkArea | None, manifest: Manifest | None) -> Tokenizer:
@@ -162,7 +162,7 @@ def _link_parts(area: Path, work: Path) -> None:
             continue
         if path.name == "parts":
             shutil.copytree(path, work / "parts", copy_function=_link, dirs_exist_ok=True)
-        elif path.name.startswith("journal"):
+        elif path.name.startswith("journal") or path.name == TABLE:
             shutil.copyfile(path, work / path.name)
 
 

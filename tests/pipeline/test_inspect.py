@@ -60,7 +60,7 @@ def all_documents(dataset: Path):
 def test_every_document_leads_to_its_record(made: Path, corpus: Path) -> None:
     """Against a plain reading of the source files: line, raw bytes, text."""
     manifest = Manifest.load(made)
-    config = config_of(manifest, tokenizer=made / "tokenizer")
+    config = config_of(manifest.settings, tokenizer=made / "tokenizer")
     found = find_sources(manifest, [str(corpus)], config)
     assert sorted(found.files) == [0, 1, 2, 3] and not found.missing
     content = {}
@@ -86,7 +86,7 @@ def test_every_document_leads_to_its_record(made: Path, corpus: Path) -> None:
 
 def test_many_records_at_once_are_the_single_ones(made: Path, corpus: Path) -> None:
     manifest = Manifest.load(made)
-    config = config_of(manifest, tokenizer=made / "tokenizer")
+    config = config_of(manifest.settings, tokenizer=made / "tokenizer")
     found = find_sources(manifest, [str(corpus)], config)
     for source, file in found.files.items():
         offsets = sorted(
