@@ -118,18 +118,22 @@ def _coloured(entries: list[tuple[str, float]]) -> list[tuple[str, float, str]]:
     return [(name, value, html.colour(place)) for place, (name, value) in enumerate(entries)]
 
 
-def labels(stats: dict[str, Any]) -> str:
-    """Documents of each label, the most frequent ones."""
+def labels(stats: dict[str, Any], names: list[str]) -> str:
+    """Documents of each label, the most frequent ones; `names` of the labels by number, as far as there are any."""
     entries = sorted(stats["labels"].items(), key=lambda item: -item[1])
     if not entries:
         return ""
     whole, most = sum(count for _, count in entries), entries[0][1]
     rows = [
-        html.row(f"label {label}", html.meter(count, most), integer(count), percent(count, whole))
+        html.row(_label(int(label), names), html.meter(count, most), integer(count), percent(count, whole))
         for label, count in sorted(entries[:LABELS_SHOWN], key=lambda item: int(item[0]))
     ]
     note = f"The {LABELS_SHOWN} most frequent of {integer(len(entries))} labels." if len(entries) > LABELS_SHOWN else ""
     return html.section("Labels", html.table(["", "", ">documents", ">share"], rows), note)
+
+
+def _label(number: int, names: list[str]) -> str:
+    return f"{number} {names[number]}" if number < len(names) else f"label {number}"
 
 
 def cleaning(stats: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from pipeline.report.wording import escape, integer, plural, words
 from shards.dataset import Dataset
 from shards.manifest import SPLITS, Manifest
 from tokenization.tokenizer import Tokenizer
+
+Row = dict[str, Any]
+Reasons = dict[str, dict[str, int]]
 
 KEPT_SHOWN = 9
 REASONS_SHOWN = 12
@@ -48,33 +51,41 @@ def kept(output: Path, manifest: Manifest, tokenizer: Tokenizer) -> str:
     return html.section("Kept", _cards(cards), f"{plural(len(cards), 'document')} chosen evenly over {split}.")
 
 
-def rejected(path: Path, reasons: dict[str, dict[str, int]]) -> str:
-    """Rejected documents of the most frequent reasons."""
-    return _by_reason("Rejected", "rejected", path, reasons, lambda row: _clipped(row["text"], TEXT_CHARS))
+def rejected(path: Path, reasons: Reasons, units: dict[str, str]) -> str:
+    """Rejected documents of the most frequent reasons. `units`: what the records of each source are counted in."""
+    return _by_reason("Rejected", "rejected", path, reasons, units, lambda row: _clipped(row["text"], TEXT_CHARS))
 
 
-def quarantined(path: Path, reasons: dict[str, dict[str, int]]) -> str:
+def quarantined(path: Path, reasons: Reasons, units: dict[str, str]) -> str:
     """Records that could not be read, as they are."""
 
-    def body(row: dict[str, Any]) -> str:
+    def body(row: Row) -> str:
         raw = base64.b64decode(row["raw_base64"])
         cut = len(raw) > 4 * RAW_CHARS or not row["raw_complete"]
         shown = _clipped(raw[: 4 * RAW_CHARS].decode(errors="backslashreplace"), RAW_CHARS, cut)
         return f'<p class="note">{escape(row["detail"])}</p><code>{shown}</code>'
 
-    return _by_reason("Unreadable", "quarantined", path, reasons, body)
+    return _by_reason("Unreadable", "quarantined", path, reasons, units, body)
 
 
-def _by_reason(title: str, kind: str, path: Path, reasons: dict[str, dict[str, int]], body: Any) -> str:
+def units_of(manifest: Manifest) -> dict[str, str]:
+    """By source: whether a number of a record is that of a line, a file or a row."""
+    return {entry.name: {"bytes": "line", "files": "file"}.get(entry.pieces, "row") for entry in manifest.inputs}
+
+
+def _by_reason(
+    title: str, kind: str, path: Path, reasons: Reasons, units: dict[str, str], body: Callable[[Row], str]
+) -> str:
     order = sorted(reasons, key=lambda reason: (-reasons[reason]["records"], reason))
-    found: dict[str, list[dict[str, Any]]] = {reason: [] for reason in order[:REASONS_SHOWN]}
+    found: dict[str, list[Row]] = {reason: [] for reason in order[:REASONS_SHOWN]}
     for row in _rows(path):
         found.get(row["reason"], []).append(row)
     groups = []
     for reason, rows in found.items():
         if rows:
             chosen = [rows[place] for place in _evenly(len(rows), OF_EACH_REASON)]
-            cards = [_card(kind, f"{row['source']} line {integer(row['line'])}", body(row)) for row in chosen]
+            heads = [f"{row['source']} {units[row['source']]} {integer(row['line'])}" for row in chosen]
+            cards = [_card(kind, head, body(row)) for head, row in zip(heads, chosen, strict=True)]
             number = plural(reasons[reason]["records"], "record")
             heading = f'<h3>{escape(words(reason))} <span class="soft">· {number}</span></h3>'
             groups.append(f'<div class="group">{heading}{_cards(cards)}</div>')
@@ -94,7 +105,7 @@ def duplicates(path: Path) -> str:
     return html.section("Duplicates", "".join(groups), "The first document of each cluster is kept.")
 
 
-def _members(cluster: dict[str, Any]) -> list[str]:
+def _members(cluster: Row) -> list[str]:
     """The kept document of a cluster beside its next few; what differs from it is marked."""
     first, *others = cluster["members"][:MEMBERS_SHOWN]
     prefix = min((_common(first["text"], o["text"]) for o in others if o["text"] != first["text"]), default=0)
@@ -112,7 +123,7 @@ def _common(first: str, second: str) -> int:
     return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
-def _place(member: dict[str, Any]) -> str:
+def _place(member: Row) -> str:
     return f"{member['source']} @ {integer(member['offset'])}"
 
 
@@ -138,7 +149,7 @@ def _evenly(count: int, limit: int) -> list[int]:
     return [(2 * place + 1) * count // (2 * limit) for place in range(limit)]
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[Row]:
     if not path.exists():
         return
     used = 0

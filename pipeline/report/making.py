@@ -87,11 +87,13 @@ def making(facts: Facts, settings: dict[str, Any], versions: dict[str, str]) -> 
     steps = {step: value for step, value in facts.seconds.items() if "/" not in step}
     inner = {step[4:]: value for step, value in facts.seconds.items() if step.startswith("map/")}
     longest = max(steps.values(), default=0)
+    read = {"map": facts.mapped_bytes, **dict.fromkeys(("decide", "publish", "statistics"), facts.all_bytes)}
     rows = [
-        html.row(_STEPS.get(step, words(step)), html.meter(value, longest), seconds(value),
-                 _speed(facts.mapped_bytes if step == "map" else 0, value))
+        html.row(
+            _STEPS.get(step, words(step)), html.meter(value, longest), seconds(value), _speed(read.get(step, 0), value)
+        )
         for step, value in steps.items()
-    ]  # fmt: skip
+    ]
     most = max(inner.values(), default=0)
     inner_rows = [
         html.row(words(step), html.meter(value, most, "c2"), seconds(value), _speed(facts.all_bytes, value))

@@ -39,11 +39,18 @@ def remove_report(output: Path) -> None:
     shutil.rmtree(output / REPORT, ignore_errors=True)
 
 
+def _label_names(manifest: Manifest) -> list[str]:
+    """Names of the classes in the order of their numbers, where the inputs agree on them."""
+    lists = [entry.options.get("labels") or [] for entry in manifest.inputs]
+    return lists[0] if lists and all(names == lists[0] for names in lists) else []
+
+
 def render(output: Path, name: str, facts: Facts) -> str:
     """The page as HTML, from what lies in the dataset and the facts of the run."""
     stats = json.loads((output / STATS).read_bytes())
     manifest = Manifest.load(output)
     tokenizer = Tokenizer.load(output / TOKENIZER_DIRECTORY)
+    units = examples.units_of(manifest)
     accounts, vocabulary = stats["accounts"], stats["vocabulary"]
     body = [
         overview.headline(name, stats, making.facts_line(facts)),
@@ -53,11 +60,11 @@ def render(output: Path, name: str, facts: Facts) -> str:
         contents.splits(stats),
         contents.frequent(vocabulary, overview.totals(stats)["tokens"]),
         html.pair(contents.usage(vocabulary), contents.scripts(stats["characters"])),
-        html.pair(contents.cleaning(stats), contents.labels(stats)),
+        html.pair(contents.cleaning(stats), contents.labels(stats, _label_names(manifest))),
         examples.kept(output, manifest, tokenizer),
-        examples.rejected(output / REJECTED / ROWS, accounts["rejected"]["reasons"]),
+        examples.rejected(output / REJECTED / ROWS, accounts["rejected"]["reasons"], units),
         examples.duplicates(output / DUPLICATES / CLUSTERS),
-        examples.quarantined(output / QUARANTINE / ROWS, accounts["quarantined"]["reasons"]),
+        examples.quarantined(output / QUARANTINE / ROWS, accounts["quarantined"]["reasons"], units),
         making.making(facts, manifest.settings, manifest.versions),
     ]
     return (
