@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.filters.base import TextBatch
@@ -64,6 +64,7 @@ def plain(text: str, limits: C4Limits) -> tuple[str | None, str]:
     return None, "\n".join(kept).strip()
 
 
+@settings(deadline=None)
 @given(
     batches,
     st.builds(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.filters.characters import MIN_VISIBLE, CharacterFilter
@@ -46,12 +46,14 @@ def plain(text: str, symbols: float | None, digits: float | None, letters: float
     return None
 
 
+@settings(deadline=None)
 @given(batches, limits, limits, limits)
 def test_against_plain_code(documents: list[str], symbols: float, digits: float, letters: float) -> None:
     found = judge(CharacterFilter(symbols, digits, letters, None, None), *documents)
     assert found == [plain(document, symbols, digits, letters) for document in documents]
 
 
+@settings(deadline=None)
 @given(batches, st.floats(0, 1), st.floats(0, 1))
 def test_cjk_share_against_plain_code(documents: list[str], low: float, high: float) -> None:
     def share(text: str) -> float:

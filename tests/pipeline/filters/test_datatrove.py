@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import PipelineConfig
@@ -47,7 +48,7 @@ def theirs() -> dict[str, Callable[[str], Verdict]]:
         stays = filter_.filter(document) is True
         return stays, document.text if stays else text
 
-    return {name: lambda text, f=kind(): ask(f, text) for name, kind in zip(SETS, kinds, strict=True)}  # type: ignore[misc]
+    return {name: partial(ask, kind()) for name, kind in zip(SETS, kinds, strict=True)}
 
 
 def ours(name: str) -> Filter:
@@ -63,7 +64,7 @@ def judge(filter_: Filter, texts: list[str]) -> list[Verdict]:
     ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(documents, min_size=1, max_size=4))
 @pytest.mark.parametrize("name", SETS)
 def test_made_english(theirs: dict[str, Callable[[str], Verdict]], name: str, texts: list[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.filters.fineweb import FineWebFilter, FineWebLimits
@@ -32,6 +32,7 @@ def plain(text: str, limits: FineWebLimits) -> str | None:
     return "fineweb_list" if text.count("\n") / len(words_of(text)) > limits.max_line_ends else None
 
 
+@settings(deadline=None)
 @given(batches, st.builds(FineWebLimits, share, share, st.sampled_from([0, 7, 30]), share, share))
 def test_against_plain_code(documents: list[str], limits: FineWebLimits) -> None:
     found = judge(FineWebFilter(limits), *documents)

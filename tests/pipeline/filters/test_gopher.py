@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.filters.gopher_quality import GopherQualityFilter, GopherQualityLimits
@@ -86,6 +86,7 @@ def plain_repetition(text: str, limits: GopherRepetitionLimits) -> str | None:
     return None
 
 
+@settings(deadline=None)
 @given(
     batches,
     st.builds(
@@ -101,6 +102,7 @@ def test_quality_against_plain_code(documents: list[str], limits: GopherQualityL
 shares = st.lists(share, max_size=4).map(tuple)
 
 
+@settings(deadline=None)
 @given(
     batches,
     st.one_of(st.just(REPETITION), st.builds(GopherRepetitionLimits, share, share, share, share, shares, shares)),

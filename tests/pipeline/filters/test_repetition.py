@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.filters.base import TextBatch
@@ -62,12 +62,14 @@ def plain_ngrams(data: bytes) -> tuple[float, float]:
     return repeated, total
 
 
+@settings(deadline=None)
 @given(batches, st.sampled_from([0.0, 0.2, 0.5, 0.9]))
 def test_lines_against_plain_code(documents: list[str], limit: float) -> None:
     found = judge(RepetitionFilter(limit, None), *documents)
     assert found == [plain_lines(document, limit) for document in documents]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.builds(lambda text, times: (text * times).encode(), texts, st.integers(1, 40)), min_size=1, max_size=5)
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from pipeline.filters import word_table
 from pipeline.filters.base import TextBatch
@@ -40,6 +40,7 @@ def test_examples(text: str, words: list[str]) -> None:
     assert words_of(text) == words
 
 
+@settings(deadline=None)
 @given(texts)
 def test_words_are_the_text_without_white_space(text: str) -> None:
     words = words_of(text)
@@ -47,6 +48,7 @@ def test_words_are_the_text_without_white_space(text: str) -> None:
     assert all(words) and all(is_cjk(word) or not any(map(is_cjk, word)) for word in words)
 
 
+@settings(deadline=None)
 @given(batches)
 def test_the_table_counts_what_the_plain_function_finds(documents: list[str]) -> None:
     table = TextBatch([document.encode() for document in documents]).words
