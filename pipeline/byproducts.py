@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -25,6 +27,7 @@ EXCERPT_TOKENS, EXCERPT_CHARS = 600, 2000
 """Of a duplicate document the first tokens are decoded, and at most so many characters shown."""
 
 Row = dict[str, Any]
+_NUMBERS = re.compile(r"\[\n[\s\d,]+\]")  # no string matches: JSON escapes its line feeds
 
 
 def write_byproducts(
@@ -34,13 +37,19 @@ def write_byproducts(
     version left of them. Memory: the examples."""
     failpoint("publish.before_stats", output)
     tokenizer = Tokenizer.load(output / TOKENIZER_DIRECTORY)
-    atomic.write_json(output / STATS, statistics(manifest, decisions, tasks, tokenizer))
+    atomic.write_text(output / STATS, _encode(statistics(manifest, decisions, tasks, tokenizer)))
     names = [manifest.inputs[task.source].name for task in tasks]
     bases = newline_bases(tasks, decisions.summaries)
     _write_rows(output / QUARANTINE / ROWS, _rows("quarantine.jsonl", decisions, names, bases))
     dtype = np.dtype(manifest.dtype).newbyteorder("<")
     _write_rows(output / DUPLICATES / CLUSTERS, _clusters(decisions, names, tokenizer, dtype))
     _write_rows(output / REJECTED / ROWS, iter(merge(_rows(REJECTED_ROWS, decisions, names, bases), samples)))
+
+
+def _encode(stats: Row) -> str:
+    """Indented JSON, lists of numbers on one line each: a histogram is looked at as a whole."""
+    text = json.dumps(stats, indent=1, ensure_ascii=False, allow_nan=False)
+    return _NUMBERS.sub(lambda found: "[" + ", ".join(found[0][1:-1].split()).replace(",,", ",") + "]", text) + "\n"
 
 
 def _rows(name: str, decisions: Decisions, names: list[str], bases: list[int]) -> Iterator[Row]:

@@ -44,7 +44,7 @@ def draw_flow(total: int, branches: list[Branch]) -> str:
         y = top + (slot - high) / 2
         drawing.band(LEFT + NODE, MIDDLE, (source, source + high), (y, y + high), f"band {branch.name}")
         drawing.rect(MIDDLE, y, NODE, high, f"node {branch.name}", f"{branch.label}: {integer(branch.records)}")
-        _draw_parts(drawing, branch, total, top, slot, y)
+        _draw_parts(drawing, branch, total, (top, slot), (y, high))
         share = percent(branch.records, total)
         drawing.text(
             MIDDLE - 10, y + high / 2 + 5, f"{branch.label} {integer(branch.records)} · {share}", "halo", "end"
@@ -58,17 +58,21 @@ def _slot(records: int, total: int) -> float:
     return max(float(ROW), SPAN * records / total)
 
 
-def _draw_parts(drawing: Drawing, branch: Branch, total: int, top: float, slot: float, y: float) -> None:
-    """The right column of one branch, whose slot begins at `top` and whose node begins at `y`."""
-    place = top + (slot - sum(_slot(n, total) for _, n in branch.parts)) / 2
+def _draw_parts(
+    drawing: Drawing, branch: Branch, total: int, slot: tuple[float, float], node: tuple[float, float]
+) -> None:
+    """The right column of one branch; `slot` is its place there and `node` that of its node, as top and height."""
+    place = slot[0] + (slot[1] - sum(_slot(n, total) for _, n in branch.parts)) / 2
+    y, thick = node
     for label, records in branch.parts:
         high = max(1.5, SPAN * records / total)
         room = _slot(records, total)
         at = place + (room - high) / 2
-        drawing.band(MIDDLE + NODE, RIGHT, (y, y + high), (at, at + high), f"band {branch.name}")
+        left = thick * records / branch.records
+        drawing.band(MIDDLE + NODE, RIGHT, (y, y + left), (at, at + high), f"band {branch.name}")
         drawing.rect(RIGHT, at, NODE, high, f"node {branch.name}", f"{label}: {integer(records)}")
-        drawing.text(RIGHT + NODE + 10, place + room / 2 + 5, f"{clip(label, 30)}  {integer(records)}")
-        y += high
+        drawing.text(RIGHT + NODE + 10, place + room / 2 + 5, f"{clip(label, 26)}  {integer(records)}")
+        y += left
         place += room
 
 

@@ -14,7 +14,9 @@ OUTCOMES = {"kept": "Kept", "duplicate": "Duplicates", "rejected": "Rejected", "
 REASONS_DRAWN = 8
 SOURCES_SHOWN = 12
 SOURCES_LISTED = 500
+REASONS_SHOWN = 12
 REASONS_LISTED = 400
+RECORD_HEAD = ("", "", ">records", ">share", ">text read", ">tokens")
 
 
 def headline(name: str, stats: dict[str, Any], facts_line: str) -> str:
@@ -65,16 +67,23 @@ def records(stats: dict[str, Any]) -> str:
     branches = [Branch(key, label, accounts[key]["records"], _parts(key, stats)) for key, label in OUTCOMES.items()]
     bar = html.stack((b.name, b.records, f"{b.label}: {integer(b.records)}") for b in branches)
     flow = draw_flow(read["records"], branches)
-    rows = []
+    rows, folded = [], ""
     for branch in branches:
         account = accounts[branch.name]
         rows.append(_account_row(branch.label, account, read["records"], key=branch.name))
         reasons = sorted(account.get("reasons", {}).items(), key=lambda item: (-item[1]["records"], item[0]))
-        rows += [_account_row(words(k), v, read["records"], branch.name) for k, v in reasons[:REASONS_LISTED]]
+        entries = [_account_row(words(k), v, read["records"], branch.name) for k, v in reasons[:REASONS_LISTED]]
+        shown = len(entries) if len(entries) <= REASONS_SHOWN + 3 else REASONS_SHOWN
+        rows += entries[:shown]
+        folded += _folded(f"{branch.label.lower()}: {integer(len(entries) - shown)} more reasons", entries[shown:])
     rows.append(_account_row("Read", read, read["records"]))
-    table = html.table(["", "", ">records", ">share", ">text read", ">tokens"], rows)
+    table = html.table(RECORD_HEAD, rows) + folded
     drawn = f'<div class="wide">{flow}</div><div class="narrow">{bar}</div>'
     return html.section("What became of the records", drawn + table)
+
+
+def _folded(label: str, rows: list[str]) -> str:
+    return html.details(label, html.table(RECORD_HEAD, rows)) if rows else ""
 
 
 def _account_row(name: str, account: dict[str, Any], whole: int, kind: str = "", key: str = "") -> str:
