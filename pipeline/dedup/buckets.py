@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foundation import atomic
+from foundation.failpoints import failpoint
 
 BUCKET_BYTES = 12 * 2**20
 BUFFER_BYTES = 32 * 2**20
@@ -70,5 +71,6 @@ class Buckets:
         for path, entries in self._waiting.items():
             with atomic.naming(path), path.open("ab") as file:
                 file.writelines(entry.data for entry in entries)
+                failpoint("dedup.mid_write", path)
         self._waiting.clear()
         self._bytes = 0

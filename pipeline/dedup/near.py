@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from foundation.failpoints import failpoint
 from pipeline.dedup.buckets import BUCKET_BYTES, Buckets
 from pipeline.dedup.components import Components, Numbers
 from pipeline.dedup.lsh import agreement, band_keys, choose_bands, needed_agreement
@@ -66,6 +67,7 @@ def near_duplicates(
             components = Components(table.count)
             for keys, rows in buckets:
                 _join(keys, rows, components, table, needed)
+                failpoint("dedup.mid_search", scratch)
                 bar.update()
     finally:
         table.close()

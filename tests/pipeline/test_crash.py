@@ -24,7 +24,8 @@ from .conftest import ROOT, Run, arguments, digests
 FAILPOINTS = [
     "tokenizer.after_saving", "map.start:2", "map.mid_part:3", "map.mid_part:5", "map.before_rename:3",
     "map.after_rename:3", "journal.before_append:1", "journal.after_append:1", "journal.before_append:6",
-    "journal.after_append:6", "publish.before_shards", "shard.before_rename:1", "shard.after_rename:2",
+    "journal.after_append:6", "dedup.mid_write:3",
+    "dedup.mid_search:2", "publish.before_shards", "shard.before_rename:1", "shard.after_rename:2",
     "publish.mid_split:3", "publish.before_tokenizer", "publish.before_manifest", "publish.after_manifest",
     "publish.before_stats", "publish.before_checksums",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.process import process
 from shards.dataset import Dataset
-from tests.pipeline.conftest import digests
+from tests.pipeline.conftest import Run, digests
 
 SECRET = "the quick brown fox jumps over the lazy dog and then sleeps in the warm summer sun"
 
@@ -40,7 +40,7 @@ def write(path: Path, rows: list[str]) -> str:
     return str(path)
 
 
-def run(output: Path, tokenizer: Path, resume: bool = False, **changes: Any) -> PipelineConfig:
+def made(output: Path, tokenizer: Path, resume: bool = False, **changes: Any) -> PipelineConfig:
     config = PipelineConfig(output=output, tokenizer=tokenizer, **{"workers": 1, "val_fraction": 0.1, **changes})
     process(config, resume=resume)
     return config
@@ -60,7 +60,7 @@ def test_same_documents_for_any_workers_and_blocks(tmp_path: Path, tokenizer: Pa
     found = []
     for number, (workers, block) in enumerate([(1, 10**6), (2, 7001), (3, 20011)]):
         output = tmp_path / f"run{number}" / "x"
-        run(output, tokenizer, input=inputs, near_dedup=True, workers=workers, block_bytes=block)
+        made(output, tokenizer, input=inputs, near_dedup=True, workers=workers, block_bytes=block)
         assert not list((output.parent / ".work").glob("*/dedup"))
         found.append({name: value for name, value in digests(output).items() if name.startswith(("train", "val"))})
         accounts = stats(output)["accounts"]
@@ -74,17 +74,17 @@ def test_decontamination(tmp_path: Path, tokenizer: Path) -> None:
     rows = [*texts(20, 1), f"Before it. {SECRET.upper()}! After it.", *texts(20, 2)]
     options: dict[str, Any] = {"input": [write(tmp_path / "a.jsonl", rows)], "decontaminate": [str(held_out)]}
     output = tmp_path / "out" / "x"
-    run(output, tokenizer, **options)
+    made(output, tokenizer, **options)
     assert stats(output)["accounts"]["rejected"]["reasons"]["contaminated"]["records"] == 1
     manifest = (output / "manifest.json").read_text()
     assert "eval.jsonl" not in manifest and len(json.loads(manifest)["settings"]["decontaminate"][0]) == 64
     before = digests(output)
-    run(output, tokenizer, resume=True, **options)
+    made(output, tokenizer, resume=True, **options)
     assert digests(output) == before
     write(held_out, [SECRET])
     with pytest.raises(UserError, match="decontaminate"):
-        run(output, tokenizer, resume=True, **options)
-    run(tmp_path / "plain" / "x", tokenizer, input=options["input"])
+        made(output, tokenizer, resume=True, **options)
+    made(tmp_path / "plain" / "x", tokenizer, input=options["input"])
     assert "contaminated" not in stats(tmp_path / "plain" / "x")["accounts"]["rejected"]["reasons"]
 
 
@@ -98,7 +98,7 @@ def test_splits_and_weights_of_inputs(tmp_path: Path, tokenizer: Path) -> None:
         {"path": paths["twice"], "weight": 2},
         {"path": paths["half"], "weight": 0.5, "split": "train"},
     ]
-    run(output, tokenizer, input=inputs, val_fraction=0.0)
+    made(output, tokenizer, input=inputs, val_fraction=0.0)
     train, test = Dataset.open(output, "train"), Dataset.open(output, "test")
     sources = {"train": records(train)["source"], "test": records(test)["source"]}
     assert np.unique(sources["test"]).tolist() == [0]
@@ -109,3 +109,15 @@ def test_splits_and_weights_of_inputs(tmp_path: Path, tokenizer: Path) -> None:
     assert 0 < left_out < kept["half"] and (sources["train"] == 2).sum() == kept["half"] - left_out
     hashes = records(train)["content_hash"]
     assert len(np.unique(hashes)) == len(hashes) - (sources["train"] == 1).sum() // 2
+
+
+def test_full_disk_while_searching(tmp_path: Path, tokenizer: Path, run: Run) -> None:
+    raw = write(tmp_path / "a.jsonl", texts(40, 6))
+    options = ["--input", raw, "--output", "out/x", "--tokenizer", str(tokenizer), "--near_dedup", "true"]
+    failed = run(*options, failpoint="dedup.mid_write:2:raise=ENOSPC")
+    assert failed.returncode != 0 and "Traceback" not in failed.stderr
+    assert "dedup" in failed.stderr and "the disk is full" in failed.stderr
+    assert (
+        not list((tmp_path / "out").glob(".work/*/dedup")) and not (tmp_path / "out" / "x" / "manifest.json").exists()
+    )
+    assert run(*options, "--resume").returncode == 0
