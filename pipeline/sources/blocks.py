@@ -209,6 +209,7 @@ class LineSplitter:
         self._offset = offset  # of the pending line
         self._number = 0
         self._limit = limit
+        self._kept = min(KEPT_OF_OVERSIZE, limit)  # shorter than the line, by which it is known for too long
         self._pending: list[bytes] = []
         self._pending_size = 0
         self._skipping = skip_first
@@ -241,7 +242,7 @@ class LineSplitter:
             for place, line in enumerate(lines):
                 if len(line) > self._limit:
                     run.sizes[base + place] = len(line)
-                    lines[place] = line[:KEPT_OF_OVERSIZE]
+                    lines[place] = line[: self._kept]
         run.lines.extend(lines)
         self._offset += behind
         self._number += len(lines)
@@ -259,10 +260,10 @@ class LineSplitter:
         if self._pending_size <= self._limit:
             self._pending.append(data)
         elif self._pending:
-            kept = b"".join([*self._pending, data[:KEPT_OF_OVERSIZE]])[:KEPT_OF_OVERSIZE]
+            kept = b"".join([*self._pending, data[: self._kept]])[: self._kept]
             self._pending = [kept]
         else:
-            self._pending = [data[:KEPT_OF_OVERSIZE]]
+            self._pending = [data[: self._kept]]
 
     def _end_line(self, newline: int) -> LineRun:
         """The pending line ends: a run of it alone, of none when it is skipped."""

@@ -13,10 +13,13 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.config import PipelineConfig
+from pipeline.executors.base import Ledger, Outcome, answer
+from pipeline.map_task import Mapper, MapSetup
 from tokenization.train import train_byte_bpe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +102,26 @@ def run(tmp_path: Path) -> Run:
         )  # fmt: skip
 
     return start
+
+
+class InProcess:
+    """An executor in this process, which spares the start of workers; `order` puts the tasks into another order."""
+
+    def __init__(self, order: Callable[[list[Any]], list[Any]] = list) -> None:
+        self._order = order
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def run(self, setup: MapSetup, tasks: list[Any], done: Any, progress: Callable[[int], object]) -> Outcome:
+        ledger, mapper = Ledger(self._order(tasks), done), Mapper(setup)
+        while ledger.outcome.mismatch is None and (task := ledger.take()) is not None:
+            ledger.settle(task, answer(mapper, task, lambda size: None))
+        return ledger.outcome
 
 
 def plain_cleaning(text: str) -> str:

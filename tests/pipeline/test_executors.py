@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.executors.base import Ledger, Outcome, answer
-from pipeline.map_task import Mapper, MapSetup
 from pipeline.process import process
 from pipeline.sources.base import Task
 
-from .conftest import Run, arguments, digests
+from .conftest import InProcess, Run, arguments, digests
 
 
 @pytest.fixture
@@ -27,33 +25,16 @@ def expected(small: PipelineConfig) -> dict[str, str]:
     return digests(whole.output)
 
 
-class Shuffled:
-    """An executor in this process that ends the tasks in a random order."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def __enter__(self) -> Shuffled:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def run(self, setup: MapSetup, tasks: list[Task], done: Any, progress: Callable[[int], object]) -> Outcome:
-        order = random.Random(self.seed).sample(tasks, len(tasks))
-        assert order != tasks
-        ledger, mapper = Ledger(order, done), Mapper(setup)
-        while (task := ledger.take()) is not None:
-            ledger.settle(task, answer(mapper, task, lambda size: None))
-        return ledger.outcome
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_any_order_of_completion(
     small: PipelineConfig, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr("pipeline.run.make_executor", lambda config, tasks: Shuffled(seed))
+    def shuffled(tasks: list[Task]) -> list[Task]:
+        order = random.Random(seed).sample(tasks, len(tasks))
+        assert order != tasks
+        return order
+
+    monkeypatch.setattr("pipeline.run.make_executor", lambda config, tasks: InProcess(shuffled))
     process(small)
     assert digests(small.output) == expected
 
