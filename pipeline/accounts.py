@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from pipeline.parts import Summary
 
-KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE, CONTAMINATED, LEFT_OUT_BY_WEIGHT = range(5)
+KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE, LEFT_OUT_BY_WEIGHT = range(4)
 """Outcomes of a document that mapping handed on; the first is kept, the others are not published."""
 
 DUPLICATES = {EXACT_DUPLICATE: "exact", NEAR_DUPLICATE: "near"}
-LATE_REJECTIONS = {CONTAMINATED: "contaminated", LEFT_OUT_BY_WEIGHT: "left_out_by_weight"}
+LATE_REJECTIONS = {LEFT_OUT_BY_WEIGHT: "left_out_by_weight"}
 """Reasons of outcomes that are decided after mapping, in the account of duplicates and of rejected records."""
 
 _Table = dict[str, list[int]]
