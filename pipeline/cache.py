@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
             for area in areas:
                 print("\n".join(describe(area, current)))
         case "usage":
-            print("\n".join(usage(root, areas)))
+            print("\n".join(usage(root, areas, config)))
         case "clear":
             return clear(root, areas, flags.yes)
     return 0
@@ -110,14 +110,14 @@ def describe(area: WorkArea, current: dict[str, Any]) -> list[str]:
     return lines + [f"  {line}" for line in differences]
 
 
-def usage(root: Path, areas: Sequence[WorkArea]) -> list[str]:
+def usage(root: Path, areas: Sequence[WorkArea], config: PipelineConfig) -> list[str]:
     """Totals by dataset, of all, and of the files fetched from the hub."""
     lines = []
     for name in sorted({area.dataset or "unknown dataset" for area in areas}):
         mine = [area for area in areas if (area.dataset or "unknown dataset") == name]
         finished = sum(area.finished for area in mine)
         lines.append(f"  {name:24} {_count(mine)}, {finished} finished")
-    hub = hub_cache()
+    hub = hub_cache(config)
     return [
         f"work {root}: {_count(areas)}",
         *lines,
@@ -125,8 +125,10 @@ def usage(root: Path, areas: Sequence[WorkArea]) -> list[str]:
     ]
 
 
-def hub_cache() -> Path:
+def hub_cache(config: PipelineConfig) -> Path:
     """Where files fetched from the Hugging Face hub are kept."""
+    if config.hub_cache is not None:
+        return config.hub_cache
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)

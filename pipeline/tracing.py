@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
 
+from foundation import fingerprint
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.plan import limits, make_plan
@@ -51,11 +51,10 @@ def config_of(settings: Mapping[str, Any], configured: PipelineConfig | None = N
 
 @dataclass(frozen=True)
 class Record:
-    """One record as its source gives it. `line` counts from 1 in the whole file; None where that would cost a pass."""
+    """One record as its source gives it."""
 
     text: bytes
     label: int
-    line: int | None
     batch: Batch  # of this record alone
 
 
@@ -131,15 +130,15 @@ class SourceReader:
         whole = config.model_copy(update={"max_samples": None})
         self._tasks = make_plan([file], whole)
         size = self._tasks[0].identity.size if self._tasks else 0
-        # Cut in two if it can be cut by bytes at all: then a record can be read without what stands before it.
+        self._bytes = source_for(file.path, file.options).pieces == "bytes" and not file.options.compression
+        # A line or paragraph belongs to the range it begins in and is read to its end, so a range of one byte is enough
+        # where the file can be cut at all.
         halves = make_plan([file], whole.model_copy(update={"block_bytes": max(64, size // 2 + 1)}))
-        self._by_bytes = (
-            len(halves) > 1 and halves[-1].end == size and all(a.end == b.start for a, b in pairwise(halves))
-        )
+        self._one_by_one = file.options.format in ("jsonl", "text") and self._bytes and len(halves) > 1
 
     def records(self, offsets: Sequence[int]) -> Iterator[tuple[int, Record | None]]:
         """The record at each of `offsets` (increasing), None where none begins there or it cannot be read."""
-        if self._by_bytes:
+        if self._one_by_one:
             for offset in offsets:
                 if not 0 <= offset < self._tasks[0].identity.size:
                     yield offset, None
@@ -152,7 +151,9 @@ class SourceReader:
         for task in self._tasks:
             if found is None:
                 return
-            for at, record in self._read(task, whole=True):
+            if self._bytes and task.end <= found:
+                continue
+            for at, record in self._read(task):
                 while found is not None and at > found:
                     yield found, None
                     found = next(wanted, None)
@@ -165,13 +166,22 @@ class SourceReader:
             yield found, None
             found = next(wanted, None)
 
-    def _read(self, task: Task, whole: bool = False) -> Iterator[tuple[int, Record]]:
+    def _read(self, task: Task) -> Iterator[tuple[int, Record]]:
         reading = source_for(task.path, task.options).open(task, limits(self._config))
-        first_task = task.start == self._tasks[0].start
         for batch in reading:
             for place, offset in enumerate(batch.offsets):
-                line = batch.lines[place] + 1 if whole and first_task else None
-                yield offset, Record(batch.texts[place], batch.labels[place], line, _single(batch, place))
+                yield offset, Record(batch.texts[place], batch.labels[place], _single(batch, place))
+
+    def fingerprint(self) -> str:
+        """The input's fingerprint as a manifest has it (`InputEntry.fingerprint`). Reads all of it."""
+        digests: list[str] = []
+        for task in self._tasks:
+            reading = source_for(task.path, task.options).open(task, limits(self._config))
+            for _ in reading:
+                if self._bytes or task.options.compression:
+                    reading.stop()
+            digests += reading.digests
+        return fingerprint.of_bytes("".join(digests).encode())
 
     def line_at(self, offset: int) -> tuple[bytes, int] | None:
         """The line that begins at byte `offset` of the (decompressed) file, without its end, and its number from 1.

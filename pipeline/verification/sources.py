@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from foundation import fingerprint
 from pipeline.config import PipelineConfig
 from pipeline.map_task import Mapper, MapSetup
 from pipeline.part_store import PartStore
@@ -155,15 +153,8 @@ class SourceCheck:
         )
 
     def _is_unchanged(self, source: int, file: InputFile) -> bool:
-        """Whether an input still has the manifest's fingerprint; one that is not read by bytes counts as such."""
-        if "://" in file.path or not Path(file.path).is_file():
-            return True
-        digests = []
-        with open(file.path, "rb") as data:
-            while block := data.read(self._manifest.block_bytes):
-                digests.append(hashlib.sha256(block).hexdigest())
-        entry = self._manifest.inputs[source]
-        return fingerprint.of_bytes("".join(digests).encode()) == entry.fingerprint
+        """Whether an input is still what the dataset was made from. Asked only when something does not fit."""
+        return SourceReader(file, self._config).fingerprint() == self._manifest.inputs[source].fingerprint
 
 
 def _shard_name(path: Path, dataset: Dataset, number: int) -> str:

@@ -56,6 +56,13 @@ def test_usage_adds_up(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size = sum(path.stat().st_size for path in there.rglob("*") if path.is_file() and path.suffix != ".lock")
     assert f"2 work areas, {size / 1000:.1f} kB" in told
     assert "hub  " in told
+    Path("hub").mkdir()
+    Path("hub/model.parquet").write_bytes(b"x" * 2500)
+    Path("config.yaml").write_text(
+        Path("config.yaml").read_text().replace("pipeline: {", "pipeline: {hub_cache: hub, ")
+    )
+    assert cache.main(["usage"]) == 0
+    assert "hub  hub: 2.5 kB" in capsys.readouterr().out
 
 
 def test_clear_asks_and_removes_only_what_was_named(

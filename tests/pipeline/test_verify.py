@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import csv
 import hashlib
 import json
 import os
@@ -11,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 from foundation.errors import UserError
@@ -19,11 +23,12 @@ from pipeline import verify as command
 from pipeline.config import PipelineConfig
 from pipeline.place import lock_path
 from pipeline.process import process
+from pipeline.settings.inputs import InputSpec
 from pipeline.verification.checksums import write_checksums
 from pipeline.verify import verify
 from shards.manifest import FileEntry, Manifest
 
-from .conftest import digests
+from .conftest import digests, documents
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -240,3 +245,45 @@ def test_the_command(dataset: Path, corpus: Path, tmp_path: Path) -> None:
     assert bad.returncode == 1 and f"damaged: dataset/x/{name}: its checksum" in bad.stdout and "--repair" in bad.stdout
     none = start("dataset")
     assert none.returncode == 2 and "no dataset there" in none.stderr and "Traceback" not in none.stderr
+
+
+def write_kinds(directory: Path) -> list[str | InputSpec]:
+    """One input of every family of formats, with options of its own."""
+    directory.mkdir()
+    texts = {name: documents(60, seed) for seed, name in enumerate(("table", "rows", "array", "chat", "plain"))}
+    rows = [{"body": text, "label": number % 3} for number, text in enumerate(texts["table"])]
+    parquet.write_table(pa.Table.from_pylist(rows), directory / "table.parquet", row_group_size=17)
+    with (directory / "rows.csv").open("w", newline="") as out:
+        writer = csv.DictWriter(out, ["text"])
+        writer.writeheader()
+        writer.writerows({"text": text} for text in texts["rows"])
+    (directory / "array.json").write_text(json.dumps([{"text": text} for text in texts["array"]]))
+    turns = [[{"role": "user", "content": text[:40]}, {"role": "assistant", "content": text}] for text in texts["chat"]]
+    (directory / "chat.jsonl").write_text("".join(json.dumps({"messages": pair}) + "\n" for pair in turns))
+    (directory / "plain.txt.bz2").write_bytes(bz2.compress("\n\n".join(texts["plain"]).encode()))
+    return [
+        InputSpec(path=str(directory / "table.parquet"), text_field="body", weight=2.5),
+        *(str(directory / name) for name in ("rows.csv", "array.json", "chat.jsonl")),
+        InputSpec(path=str(directory / "plain.txt.bz2"), split="test"),
+    ]
+
+
+@pytest.mark.parametrize("max_length", [None, 31])
+def test_every_kind_of_input_is_checked_and_repaired(tokenizer: Path, tmp_path: Path, max_length: int | None) -> None:
+    inputs = write_kinds(tmp_path / "raw")
+    config = PipelineConfig(
+        input=inputs, output=tmp_path / "dataset" / "kinds", tokenizer=tokenizer, workers=1, block_bytes=4000,
+        shard_tokens=9000, max_length=max_length, sentence_borders=True, val_fraction=0.1, max_bad_fraction=0.2,
+    )  # fmt: skip
+    process(config)
+    report = verify(config.output, [str(tmp_path / "raw")], samples=10**6)
+    assert not report.problems and not report.notes, (list(report.problems.lines()), report.notes)
+    assert report.samples == sum(split.documents for split in Manifest.load(config.output).splits.values()) > 250
+    whole = digests(config.output)
+    assert {".spans.npy", ".sents.npy"} <= {"." + name.partition(".")[2] for name in whole}
+    for name in whole:
+        if name.partition("/")[0] in ("train", "val", "test"):
+            flip(config.output / name, 3)
+    shutil.rmtree(config.output.parent / ".work")
+    assert command.main([str(config.output), "--input", str(tmp_path / "raw"), "--repair"]) == 0
+    assert digests(config.output) == whole
