@@ -44,9 +44,10 @@ class InputOptions:
         return {key: value for key, value in asdict(self).items() if key not in ("split", "weight")}
 
     def entry(self) -> dict[str, Any]:
-        """What a manifest says of them: all that differ from the defaults."""
+        """What a manifest says of them, as JSON values: all that differ from the defaults."""
         defaults = asdict(InputOptions())
-        return {key: value for key, value in asdict(self).items() if value != defaults[key]}
+        changed = {key: value for key, value in asdict(self).items() if value != defaults[key]}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in changed.items()}
 
 
 class Identity(NamedTuple):

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,10 @@ _STAMPS += ("LastModified", "last_modified", "Last-Modified", "mtime", "updated"
 _PINNED = re.compile(r"^hf://(datasets/)?[^/@]+/[^/@]+@[0-9a-f]{40}/")
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "hf": "huggingface_hub", "sftp": "paramiko"}
+
+
+class RemoteFault(Exception):
+    """A remote store failed while an input was read. No error of this machine, so that the task is tried again."""
 
 
 def is_url(path: str) -> bool:
@@ -152,8 +155,13 @@ def _remote(url: str, identity: Identity, sequential: bool) -> Iterator[Any]:
     options: dict[str, Any] = {"block_size": REMOTE_BLOCK, "cache_type": "readahead" if sequential else "none"}
     if protocol(url) == "hf":
         options["size"] = identity.size  # spares a request for what the plan knows
-    with fs.open(inside, "rb", **options) as file:
-        yield file
+    try:
+        with fs.open(inside, "rb", **options) as file:
+            yield file
+    except FileNotFoundError:
+        raise InputChanged(url) from None
+    except OSError as error:
+        raise RemoteFault(f"{url}: {type(error).__name__}: {error}") from error
     _check_remote(fs, url, inside, identity)
 
 
@@ -169,7 +177,6 @@ def _check_remote(fs: Any, url: str, inside: str, identity: Identity) -> None:
         raise InputChanged(url)
 
 
-@lru_cache(maxsize=64)
 def read_small(path: str, limit: int = 1 << 20) -> bytes:
     """The first bytes of a small file (a card, a state.json)."""
     if is_url(path):

@@ -75,6 +75,8 @@ def input_options(spec: InputSpec, config: PipelineConfig) -> tuple[InputOptions
 def settle(name: str, options: InputOptions, wanted: str) -> InputOptions | None:
     """The options with the format and compression of the file `name`; None when it is not of the wanted format."""
     kind = classify(name)
+    if wanted == "class_directories":
+        return None
     if wanted != "auto":
         if kind is not None and kind[0] != wanted and not {kind[0], wanted} <= set(_TEXTUAL):
             return None
@@ -151,7 +153,7 @@ def _expand_path(pattern: str, options: InputOptions, wanted: str) -> list[Input
 def _expand_url(url: str, options: InputOptions, wanted: str) -> list[InputFile]:
     fs, inside = files.filesystem(url)
     with files.explained(url):
-        if glob.has_magic(inside):
+        if glob.has_magic(inside.replace("?", "") if files.protocol(url) in ("http", "https") else inside):
             infos = fs.glob(inside, detail=True)
             names = sorted(name for name, info in infos.items() if info["type"] == "file")
             listed = [(fs.unstrip_protocol(name), name.rsplit("/", 1)[-1]) for name in names]

@@ -166,8 +166,11 @@ def _turn(number: int, message: Any) -> tuple[str, bytes]:
         raise Unreadable("unknown_role", f"message {number} has the role {str(written)[:100]!r}, not one of {known}")
     content = message.get("content", message.get("value"))
     if isinstance(content, list):  # OpenAI's list of parts
-        texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        if len(texts) == len(content) and all(isinstance(text, str) for text in texts):
+        texts: list[Any] = [
+            part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"
+        ]
+        texts = [text for text in texts if isinstance(text, str)]
+        if len(texts) == len(content):
             content = "\n".join(texts)
     if not isinstance(content, str):
         raise Unreadable("message_not_text", f"the content of message {number} is a {type(content).__name__}")

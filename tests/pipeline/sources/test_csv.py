@@ -6,6 +6,7 @@ import csv
 import io
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from tests.pipeline.sources.reading import read
 FIELD = st.lists(st.sampled_from([*'ab,"\n;\t 世', "\r\n"]), max_size=8).map("".join)
 
 
-def written(rows: list[list[str]], delimiter: str = ",", ending: str = "\n", quoting: int = csv.QUOTE_MINIMAL) -> bytes:
+def written(rows: list[list[str]], delimiter: str = ",", ending: str = "\n", quoting: Any = csv.QUOTE_MINIMAL) -> bytes:
     out = io.StringIO(newline="")
     csv.writer(out, delimiter=delimiter, lineterminator=ending, quoting=quoting).writerows(rows)
     return out.getvalue().encode()

@@ -111,8 +111,12 @@ def test_options_of_one_input(tmp_path: Path) -> None:
         text_documents="line",
     )  # fmt: skip
     assert found.texts == ["from a", "T: B", "one", "two"] and found.labels == [-1, 1, -1, -1]
-    assert [(file.options.split, file.options.weight) for file in found.inputs] == [(None, 0.5), ("test", 1.0), (None, 1.0)]
-    assert found.inputs[1].options.entry()["labels"] == ("neg", "pos")
+    assert [(file.options.split, file.options.weight) for file in found.inputs] == [
+        (None, 0.5),
+        ("test", 1.0),
+        (None, 1.0),
+    ]
+    assert found.inputs[1].options.entry()["labels"] == ["neg", "pos"]
 
 
 def test_a_format_that_the_name_does_not_tell(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""hf:// against an imitation of the hub: which files are found, what is fetched, what is said when it is out of reach."""
+"""hf:// against an imitation of the hub: the files found, what is fetched, what is said when it is out of reach."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -75,12 +76,15 @@ REPOSITORIES = {
         "main": {
             "README.md": CARD, ".gitattributes": b"*", "plain/train-1.parquet": parquet("t1", "t2"),
             "plain/train-0.parquet": parquet("t0"), "plain/more/x.jsonl": jsonl("t3"),
-            "plain/val.jsonl.gz": __import__("gzip").compress(jsonl("v0")), "plain/test-0.parquet": parquet("not named"),
+            "plain/val.jsonl.gz": gzip.compress(jsonl("v0")),
+            "plain/test-0.parquet": parquet("not named"),
             "stuff/test/a.csv": b"text\nc-test\n", "stuff/training_0.csv": b"text\nc-train\n",
         },
         "v2": {"README.md": CARD, "plain/train-0.parquet": parquet("of v2")},
     },
-    "o/named": {"main": {"data/dev-0.jsonl": jsonl("d"), "data/train-0.jsonl": jsonl("t"), "contest.jsonl": jsonl("none")}},
+    "o/named": {
+        "main": {"data/dev-0.jsonl": jsonl("d"), "data/train-0.jsonl": jsonl("t"), "contest.jsonl": jsonl("none")}
+    },
     "o/bare": {"main": {"one.jsonl": jsonl("a"), "LICENSE.txt": b"no", "two.jsonl": jsonl("b")}},
     "o/script": {
         "main": {"script.py": b"import os", "README.md": b"# nothing", "archive.tar": b"x"},
@@ -124,7 +128,9 @@ def test_files_of_a_configuration(hub: Hub, tmp_path: Path, streaming: bool) -> 
     def found(address: str) -> list[tuple[str, str | None]]:
         return files(f"hf://datasets/{address}", streaming=streaming, hub_cache=tmp_path / "cache")
 
-    train: list[tuple[str, str | None]] = [(f"plain/{n}", None) for n in ("train-0.parquet", "train-1.parquet", "more/x.jsonl")]
+    train: list[tuple[str, str | None]] = [
+        (f"plain/{n}", None) for n in ("train-0.parquet", "train-1.parquet", "more/x.jsonl")
+    ]
     assert found("o/carded:plain") == [*train, ("plain/val.jsonl.gz", "val")]
     assert found("o/carded:plain/train") == train
     assert found("o/carded:plain/validation") == [("plain/val.jsonl.gz", None)]
@@ -159,7 +165,9 @@ def test_streaming_fetches_only_what_it_needs(hub: Hub) -> None:
     assert hub.sent < size / 10
     hub.sent = 0
     assert read("hf://datasets/o/big", max_samples=30, block_bytes=64).texts == found.texts[:30]
-    assert hub.sent < size / 20 and all(asked for method, path, asked in hub.requests if "data.parquet" in path and method == "GET")
+    assert hub.sent < size / 20 and all(
+        asked for method, path, asked in hub.requests if "data.parquet" in path and method == "GET"
+    )
 
 
 def test_downloads_are_kept_and_read_without_a_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +190,8 @@ def test_downloads_are_kept_and_read_without_a_hub(hub: Hub, tmp_path: Path, mon
 def test_mistakes_are_named(hub: Hub) -> None:
     for address, message in (
         ("o/nothing", "no such dataset, or it is private"), ("o/carded@v9:plain", "no such revision"),
-        ("o/carded", "name a configuration, like hf://datasets/o/carded:plain"), ("o/carded:plain/dev", "it has train, validation"),
+        ("o/carded", "name a configuration, like hf://datasets/o/carded:plain"),
+        ("o/carded:plain/dev", "it has train, validation"),
         ("o/carded:nope", "it has plain, other"), ("o/script", "name a configuration, like .*:en; it has en, zh"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=message):
@@ -235,7 +244,9 @@ def test_the_command_reads_a_hub_dataset(hub: Hub, tmp_path: Path, run: Any) -> 
     options = ["--input", "hf://datasets/o/big", "--vocab_size", "300", "--block_bytes", "300000", "--workers", "2"]
     done = run(*options, "--output", str(tmp_path / "a" / "x"))
     assert done.returncode == 0, done.stderr
-    again = run(*options, "--output", str(tmp_path / "b" / "x"), "--streaming", "false", "--hub_cache", str(tmp_path / "c"))
+    again = run(
+        *options, "--output", str(tmp_path / "b" / "x"), "--streaming", "false", "--hub_cache", str(tmp_path / "c")
+    )
     assert again.returncode == 0, again.stderr
     first, second = ((tmp_path / d / "x" / "manifest.json").read_bytes() for d in "ab")
     assert first == second and json.loads(first)["inputs"][0]["name"] == "o/big/data.parquet"

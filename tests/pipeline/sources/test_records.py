@@ -26,9 +26,11 @@ def outcome(record: dict[str, Any], **options: Any) -> Any:
 def test_labels() -> None:
     names = ("neg", "pos")
     for value, plain, named in (
-        (1, 1, 1), (0, 0, 0), (-1, -1, -1), (None, -1, -1), ("", -1, -1), ("1", 1, 1), (True, 1, 1), (2.0, 2, "label_out_of_range"),
+        (1, 1, 1), (0, 0, 0), (-1, -1, -1), (None, -1, -1), ("", -1, -1), ("1", 1, 1), (True, 1, 1),
+        (2.0, 2, "label_out_of_range"),
         (7, 7, "label_out_of_range"), (-2, "label_out_of_range", "label_out_of_range"), ("pos", "unknown_label", 1),
-        ("neg", "unknown_label", 0), ("²", "unknown_label", "unknown_label"), (1.5, "label_not_an_integer", "label_not_an_integer"),
+        ("neg", "unknown_label", 0), ("²", "unknown_label", "unknown_label"),
+        (1.5, "label_not_an_integer", "label_not_an_integer"),
         ([1], "label_not_an_integer", "label_not_an_integer"), (2**31, "label_out_of_range", "label_out_of_range"),
         ("9" * 5000, "label_out_of_range", "label_out_of_range"),
     ):  # fmt: skip
@@ -41,7 +43,27 @@ def test_labels() -> None:
 
 def test_labels_of_json_lines_are_those_of_the_thorough_way(tmp_path: Path) -> None:
     """The reader's short cut for common records agrees with the extractor."""
-    values = [0, 1, 2, -1, -7, None, "pos", "neg", "x", "", True, 1.0, 1.5, [], {}, 2**31 - 1, 2**31, 2**63, 10**30]
+    values: list[Any] = [
+        0,
+        1,
+        2,
+        -1,
+        -7,
+        None,
+        "pos",
+        "neg",
+        "x",
+        "",
+        True,
+        1.0,
+        1.5,
+        [],
+        {},
+        2**31 - 1,
+        2**31,
+        2**63,
+        10**30,
+    ]
     records = [{"text": f"t{n}", "label": value} for n, value in enumerate(values)]
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -84,8 +106,10 @@ def test_conversations() -> None:
     for messages, reason in (
         ("hello", "messages_not_a_list"), ([], "no_messages"), (["x"], "message_not_an_object"),
         ([{"role": "wizard", "content": "x"}], "unknown_role"), ([{"content": "x"}], "unknown_role"),
-        ([{"role": ["user"], "content": "x"}], "unknown_role"), ([{"role": "user", "content": None}], "message_not_text"),
-        ([{"role": "user", "content": [{"type": "image_url"}]}], "message_not_text"), ([{"role": "user"}], "message_not_text"),
+        ([{"role": ["user"], "content": "x"}], "unknown_role"),
+        ([{"role": "user", "content": None}], "message_not_text"),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], "message_not_text"),
+        ([{"role": "user"}], "message_not_text"),
         ([{"role": "user", "content": [{"type": "text", "text": 5}]}], "message_not_text"),
     ):  # fmt: skip
         assert outcome({"messages": messages}) == reason, messages

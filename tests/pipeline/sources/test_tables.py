@@ -89,7 +89,12 @@ def test_counts_in_the_metadata_make_a_first_part_cheap(tmp_path: Path, monkeypa
     planned: list[list[Piece]] = []
     source = type(source_for("", read(tmp_path).inputs[0].options))
     plan = source.plan
-    monkeypatch.setattr(source, "plan", lambda *given: planned.append(plan(*given)) or planned[-1])
+
+    def plan_and_note(*given: Any) -> list[Piece]:
+        planned.append(plan(*given))
+        return planned[-1]
+
+    monkeypatch.setattr(source, "plan", plan_and_note)
     monkeypatch.setattr("pipeline.plan._count", lambda *_: pytest.fail("read to count"))
     for limit in (1, 49, 50, 51, 137, 138, 200):
         planned.clear()
