@@ -30,13 +30,13 @@ class FilterSettings(Settings):
     min_chars: int = Field(1, ge=1, description="reject shorter documents, in characters after cleaning")
     max_chars: Count | None = Field(None, ge=1, description="reject longer documents, in characters; null for no limit")
     max_symbols: float | None = Field(
-        0.5, ge=0, le=1, description="reject documents with a larger share of symbols among the visible characters"
+        0.7, ge=0, le=1, description="reject documents with a larger share of symbols among the visible characters"
     )
     max_digits: float | None = Field(
-        0.5, ge=0, le=1, description="reject documents with a larger share of digits among the visible characters"
+        0.7, ge=0, le=1, description="reject documents with a larger share of digits among the visible characters"
     )
     min_letters: float | None = Field(
-        0.3, ge=0, le=1, description="reject documents with a smaller share of letters (of any script)"
+        0.2, ge=0, le=1, description="reject documents with a smaller share of letters (of any script)"
     )
     min_cjk: float | None = Field(
         None, ge=0, le=1, description="reject documents with a smaller share of Han, kana and bopomofo characters"
