@@ -158,3 +158,24 @@ def test_counts_with_repetitions_and_pieces(small: PipelineConfig, corpus: Path,
     accounts = stats["accounts"]
     assert accounts["rejected"]["reasons"]["left_out_by_weight"]["records"] > 10
     assert accounts["kept"]["records"] == sum(split["records"] for split in stats["splits"].values())
+
+
+def test_every_key_is_documented(small: PipelineConfig) -> None:
+    """docs/statistics.md names every key of stats.json but reasons, sources, sizes and the like, which are data."""
+    stats = made(small)
+    data = {"reasons", "sources", "by_size", "labels", "script_shares", "damaged_inputs", "tokens_that_cover"}
+    data |= {"documents_changed_by_cleaning", "document_tokens", "document_bytes"}
+
+    def keys(value: Any) -> set[str]:
+        if isinstance(value, list):
+            return set().union(*map(keys, value)) if value else set()
+        if not isinstance(value, dict):
+            return set()
+        inner = [keys(v) for k, v in value.items() if k not in data]
+        return set(value).union(*inner)
+
+    text = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    source = next(iter(stats["sources"].values()))
+    named = keys(stats) | keys(source)
+    missing = {key for key in named if f"`{key}`" not in text} - {"id", "token", "count"}
+    assert not missing
