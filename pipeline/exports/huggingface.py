@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
@@ -15,6 +16,7 @@ from shards.documents import NO_LABEL
 from shards.manifest import TOKENIZER_DIRECTORY
 
 ROW_GROUP_TOKENS = 1 << 22
+NOT_COUNTED = -100
 _NAMES = {"val": "validation"}
 """The hub calls the validation split so."""
 
@@ -26,8 +28,9 @@ def check(exported: Exported) -> None:
 def write(exported: Exported, directory: Path, progress: Callable[[int], object]) -> None:
     """Write data/SPLIT-I-of-N.parquet (one a shard), the tokenizer, and a README.md that names the files' splits.
 
-    Columns: `input_ids` (list of int32, terminator included), `source` (name of the input file), and `label` (int32,
-    null for none) where the dataset has labels.
+    Columns: `input_ids` (list of int32, terminator included), `source` (name of the input file), `label` (int32, null
+    for none) where the dataset has class labels, and where it records trained spans `labels` (list of int32): the
+    tokens a loss counts, and -100 for all others, as `transformers` has it.
     """
     (directory / "data").mkdir()
     schema = _schema(exported)
@@ -49,21 +52,45 @@ def _schema(exported: Exported) -> pa.Schema:
     fields = [("input_ids", pa.list_(pa.int32())), ("source", pa.string())]
     if exported.labelled:
         fields.append(("label", pa.int32()))
+    if any(shard.spans is not None for dataset in exported.splits.values() for shard in dataset.shards):
+        fields.append(("labels", pa.list_(pa.int32())))
     return pa.schema(fields)
 
 
 def _table(exported: Exported, schema: pa.Schema, shard: Shard, first: int, last: int) -> pa.Table:
-    tokens = pa.array(run_tokens(shard, first, last).astype(np.int32))
-    offsets = np.concatenate([[0], np.cumsum(shard.lengths[first:last], dtype=np.int32)]).astype(np.int32)
+    tokens = run_tokens(shard, first, last).astype(np.int32)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(shard.lengths[first:last], dtype=np.int32)]).astype(np.int32))
     records = records_of(shard)[first:last]
     sources = pa.DictionaryArray.from_arrays(
         pa.array(records["source"].astype(np.int32)), pa.array(exported.source_names, pa.string())
     )
-    columns = [pa.ListArray.from_arrays(pa.array(offsets), tokens), sources.cast(pa.string())]
+    columns = [pa.ListArray.from_arrays(offsets, pa.array(tokens)), sources.cast(pa.string())]
     if "label" in schema.names:
         labels = records["label"].astype(np.int32)
         columns.append(pa.array(labels, mask=labels == NO_LABEL))
+    if "labels" in schema.names:
+        targets = np.where(_counted(shard, first, last), tokens, NOT_COUNTED)
+        columns.append(pa.ListArray.from_arrays(offsets, pa.array(targets.astype(np.int32))))
     return pa.table(columns, schema=schema)
+
+
+def _counted(shard: Shard, first: int, last: int) -> npt.NDArray[np.bool_]:
+    """Which tokens of the documents [first, last) a loss counts: those in spans; all of a document without rows."""
+    lengths = shard.lengths[first:last].astype(np.int64)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    steps = np.zeros(int(lengths.sum()) + 1, np.int64)
+    plain = np.ones(last - first, np.bool_)
+    if shard.spans is not None:
+        low, high = np.searchsorted(shard.spans["document"], [first, last])
+        rows = shard.spans[low:high]
+        document = rows["document"].astype(np.int64) - first
+        np.add.at(steps, starts[document] + rows["start"], 1)
+        np.add.at(steps, starts[document] + rows["end"], -1)
+        plain[document] = False
+    np.add.at(steps, starts[plain], 1)
+    np.add.at(steps, ends[plain], -1)
+    return np.cumsum(steps[:-1]) > 0
 
 
 def _card(exported: Exported) -> str:

@@ -82,6 +82,32 @@ def test_the_datasets_library_loads_it(made: Path, tmp_path: Path, monkeypatch: 
     assert again.fingerprint == Manifest.load(made).tokenizer_fingerprint
 
 
+def test_trained_spans_become_labels(tokenizer: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    pairs = [(f"question {n}", f"answer {n}") for n in range(7)]
+    records = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in pairs]
+    lines = [*map(json.dumps, records), json.dumps({"text": "plain text counts whole"})]
+    (tmp_path / "chat.jsonl").write_text("\n".join(lines))
+    output = tmp_path / "d" / "chat"
+    process(
+        PipelineConfig(
+            input=[str(tmp_path / "chat.jsonl")], output=output, tokenizer=tokenizer, val_fraction=0, workers=1
+        )
+    )
+    place = export(output, "huggingface", tmp_path / "hub")
+    loaded = datasets.load_dataset(str(place), cache_dir=str(tmp_path / "cache"))["train"]
+    opened, text = Dataset.open(output), Tokenizer.load(output / "tokenizer")
+    for number, row in enumerate(loaded):
+        spans = opened.spans(number)
+        assert spans is not None
+        counted = {place for start, end in spans.tolist() for place in range(start, end)}
+        wanted = [token if place in counted else -100 for place, token in enumerate(row["input_ids"])]
+        assert row["labels"] == wanted
+    assert "answer 0" in text.decode([t for t in loaded[0]["labels"] if t != -100])
+    assert "question" not in text.decode([t for t in loaded[0]["labels"] if t != -100])
+    assert loaded[7]["labels"] == loaded[7]["input_ids"]
+
+
 def test_jsonl_is_the_cleaned_text(made: Path, tmp_path: Path) -> None:
     place = export(made, "jsonl", tmp_path / "text")
     tokenizer = Tokenizer.load(made / "tokenizer")
