@@ -2,7 +2,7 @@
 
     python benchmarks/near_dedup.py --input ../shared/data/imdb/train.jsonl.gz [--planted 4000] [--limit 25000]
 
-Copies of some documents are edited word by word (replaced, removed, inserted, moved), from a word to most of them, and
+Copies of some documents are edited by words, Chinese ones by characters (replaced, removed, inserted, moved), and
 put among the originals. The truth is the exact Jaccard similarity of the sets of word n-grams, cut here with a regular
 expression, of every pair that has an n-gram in common. Prints, for ranges of similarity, how many pairs there are and
 how many ended in one cluster, then the two figures that count, and the CPU time of the signatures and the search.
@@ -47,24 +47,29 @@ class InMemory:
 
 
 def edited(text: str, chance: random.Random) -> str:
-    """`text` with random edits, few or many."""
-    words = text.split(" ")
+    """`text` with random edits, few or many: of words, or of characters where there are no spaces."""
+    spaced = " " in text
+    words = text.split(" ") if spaced else list(text)
+
+    def new() -> str:
+        return f"word{chance.randrange(10**6)}" if spaced else chr(chance.randrange(0x4E00, 0x9FA5))
+
     for _ in range(max(1, int(len(words) * chance.choice([0.005, 0.01, 0.02, 0.04, 0.07, 0.12])))):
         place, kind = chance.randrange(len(words)), chance.randrange(4)
         if kind == 0:
-            words[place] = f"word{chance.randrange(10**6)}"
+            words[place] = new()
         elif kind == 1 and len(words) > 1:
             del words[place]
         elif kind == 2:
-            words.insert(place, f"word{chance.randrange(10**6)}")
+            words.insert(place, new())
         else:
             words.insert(chance.randrange(len(words)), words.pop(place))
-    return " ".join(words)
+    return (" " if spaced else "").join(words)
 
 
 def ngrams(text: str, size: int) -> set[int]:
     """The set of word n-grams, as 62-bit hashes of Python."""
-    words = re.findall(r"[^\W_]+", text.lower())
+    words = re.findall(r"[㐀-鿿]|[^\W_㐀-鿿]+", text.lower())
     if len(words) < size:
         return {hash(tuple(words)) >> 2} if words else set()
     return {hash(tuple(words[i : i + size])) >> 2 for i in range(len(words) - size + 1)}

@@ -85,11 +85,9 @@ def _signatures(
     for part in parts:
         values = part.array(ARRAY)
         if values is None:  # a part without documents
-            values = np.zeros((0, 1), np.uint8)
-        chosen = np.flatnonzero(wanted[start : start + len(values)])
-        chosen_values = values[chosen]
-        filled = has_words(chosen_values)
-        yield start + chosen[filled], chosen_values[filled]
+            values = np.zeros((0, 16), np.uint8)
+        chosen = np.flatnonzero(wanted[start : start + len(values)] & has_words(values))
+        yield start + chosen, np.asarray(values if len(chosen) == len(values) else values[chosen])
         start += len(values)
     assert start == len(wanted)
 
