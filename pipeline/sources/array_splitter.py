@@ -35,6 +35,7 @@ class ArraySplitter:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._head = min(KEPT_OF_OVERSIZE, limit)  # kept of an element that is too long
         self._depth = 0
         self._in_string = False
         self._held = b""
@@ -144,7 +145,7 @@ class ArraySplitter:
         if self._size <= self._limit:
             self._kept.append(data)
         elif data:
-            self._kept = [b"".join([*self._kept, data[:KEPT_OF_OVERSIZE]])[:KEPT_OF_OVERSIZE]]
+            self._kept = [b"".join([*self._kept, data[: self._head]])[: self._head]]
 
     def _end(self, found: list[Element], fault: Unreadable | None) -> None:
         text, size = b"".join(self._kept), self._size

@@ -108,6 +108,6 @@ class _FilesReading:
     def _content(self, entry: _File) -> bytes:
         try:
             with open(os.path.join(self.task.path, entry.name), "rb", buffering=0) as file:
-                return file.read(entry.size if entry.size <= self.limit else KEPT_OF_OVERSIZE) or b""
+                return file.read(entry.size if entry.size <= self.limit else min(KEPT_OF_OVERSIZE, self.limit)) or b""
         except FileNotFoundError:
             raise InputChanged(self.task.path) from None

@@ -27,6 +27,7 @@ class _DelimitedReading(ByteReader):
     def __init__(self, task: Task, limits: Limits, add: Add) -> None:
         super().__init__(task, limits)
         self._add = add
+        self._head = min(KEPT_OF_OVERSIZE, self.limit)  # kept of a text that is too long
         self._kept: list[bytes] = []
         self._size, self._at, self._at_line = 0, 0, 0  # of the open text, and where it starts
         self._now, self._lines = self.start, 0  # up to where the input was understood
@@ -82,7 +83,7 @@ class _DelimitedReading(ByteReader):
         if self._size <= self.limit:
             self._kept.append(data)
         else:
-            self._kept = [b"".join([*self._kept, data[:KEPT_OF_OVERSIZE]])[:KEPT_OF_OVERSIZE]]
+            self._kept = [b"".join([*self._kept, data[: self._head]])[: self._head]]
 
     def _end(self, batch: Batch) -> None:
         """The open text is complete."""

@@ -64,7 +64,7 @@ def read(inputs: Any, **settings: Any) -> Read:
                 left -= batch.records
                 if left == 0:
                     reading.stop()
-            chats: list[Conversation | None] = [*(batch.conversations or [None] * len(batch.texts))]
+            chats = batch.conversations or [()] * len(batch.texts)
             columns = zip(batch.offsets, batch.lines, batch.texts, batch.labels, chats, strict=True)
             result.documents += [
                 Document(name, offset, base + line + 1, text.decode(), label, chat or None)

@@ -109,6 +109,13 @@ def test_an_element_beyond_the_limit_is_bounded(tmp_path: Path) -> None:
     assert bad.reason == "record_too_large" and bad.size == 3_000_012 and len(bad.raw) == 4096
 
 
+def test_a_small_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b'[{"text": "too long"}, {"text": ""}]')
+    found = read(path, max_record_bytes=12)
+    assert found.texts == [""] and found.reasons == ["record_too_large"] and found.bad[0][2].size == 20
+
+
 def test_json_lines_under_the_same_suffix_are_cut_into_blocks(tmp_path: Path) -> None:
     lines = [json.dumps({"text": f"line {n}"}) for n in range(100)]
     path = tmp_path / "a.json"

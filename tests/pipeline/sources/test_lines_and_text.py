@@ -100,6 +100,8 @@ def test_texts_beyond_the_limit_are_bounded(tmp_path: Path) -> None:
         assert found.texts == ["first", "last"]
         [(_, line, bad)] = found.bad
         assert (line, bad.offset, bad.reason, len(bad.raw)) == (3, 7, "record_too_large", 4096)
+        small = read(tmp_path / "a.txt", block_bytes=block, max_record_bytes=4)
+        assert small.texts == ["last"] and [bad.size for _, _, bad in small.bad] == [5, 18_003]
     for unit, size in (("line", 9000), ("file", len(data) - 2)):
         bad = read(tmp_path / "a.txt", text_documents=unit, max_record_bytes=5000).bad[0][2]
         assert bad.reason == "record_too_large" and bad.size == size
