@@ -119,8 +119,11 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
         """Token ids of each text, as `encode` gives them; uses the library's own threads."""
-        encodings = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
+        return [np.array(ids, dtype=np.uint32) for ids in self.encode_ids(texts)]
+
+    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode_batch` as lists, which is faster for many short texts."""
+        return [encoding.ids for encoding in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Text of `ids`; undecodable bytes become U+FFFD."""
