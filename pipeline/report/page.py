@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from foundation import atomic
+from foundation.failpoints import failpoint
 from foundation.logs import get_logger
 from pipeline.layout import CLUSTERS, DUPLICATES, PAGE, QUARANTINE, REJECTED, REPORT, ROWS, STATS
 from pipeline.report import contents, examples, html, making, overview
@@ -27,6 +28,7 @@ def write_report(output: Path, name: str, facts: Facts) -> Path | None:
     Its path, or None."""
     path = output / REPORT / PAGE
     try:
+        failpoint("publish.before_report", output)
         atomic.write_text(path, render(output, name, facts))
     except Exception as error:  # whatever is wrong with the page, it must not end the run
         log.warning("%s: could not be written (%s: %s); the dataset is whole", path, type(error).__name__, error)

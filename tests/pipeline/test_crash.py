@@ -27,9 +27,9 @@ FAILPOINTS = [
     "journal.after_append:6", "dedup.mid_write:3",
     "dedup.mid_search:2", "publish.before_shards", "shard.before_rename:1", "shard.after_rename:2",
     "publish.mid_split:3", "publish.before_tokenizer", "publish.before_manifest", "publish.after_manifest",
-    "publish.before_stats", "publish.before_checksums",
+    "publish.before_stats", "publish.before_report", "publish.before_checksums",
 ]  # fmt: skip
-PUBLISHED = ("publish.after_manifest", "publish.before_stats", "publish.before_checksums")
+PUBLISHED = ("publish.after_manifest", "publish.before_stats", "publish.before_report", "publish.before_checksums")
 ELSEWHERE = ("share.", "upload.")
 """Failpoints that only remote work and output reach: see test_remote.py."""
 

@@ -16,7 +16,7 @@ from pipeline.process import process
 from pipeline.report import page
 from pipeline.report.making import Facts, command
 
-from ..conftest import digests
+from ..conftest import Run, arguments, digests
 from .helpers import TAGS, Page
 
 HOSTILE = [
@@ -162,3 +162,10 @@ def test_an_unwritable_place_is_a_warning(hostile: Path, tmp_path: Path, caplog:
     logging.getLogger("mateconv").propagate = True
     assert page.write_report(tmp_path, "x", FACTS) is None
     assert "the dataset is whole" in caplog.text
+
+
+def test_a_full_disk_costs_the_page_alone(small: PipelineConfig, run: Run) -> None:
+    done = run(*arguments(small), failpoint="publish.before_report:1:raise=ENOSPC")
+    assert done.returncode == 0 and "could not be written" in done.stderr and "the dataset is whole" in done.stderr
+    assert "report" not in done.stdout and not (small.output / "report" / "index.html").exists()
+    assert "nothing to do" in run(*arguments(small), "--resume").stdout
