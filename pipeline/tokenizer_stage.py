@@ -78,8 +78,11 @@ def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int],
     for task in tasks:
         # An archive holds more text than bytes, so its share of the budget is what it may give, not what it holds.
         budget = max(1, config.tokenizer_sample_bytes * task.bytes // max(1, total))
-        reading = source_for(task.path, task.options).open(task, limits(config))
-        for batch in reading:
+        left = task.max_records
+        for batch in source_for(task.path, task.options).open(task, limits(config)):
+            if left is not None:
+                batch = batch.first(left)
+                left -= batch.records
             texts = cleaner.clean(batch.texts)
             verdicts = filters.judge(texts)
             for place, text in enumerate(texts):
@@ -87,6 +90,6 @@ def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int],
                     text = verdicts.rewritten.get(place, text)
                     budget -= len(text)
                     yield text.decode()
-            if budget <= 0:
-                reading.stop()
+            if budget <= 0 or left == 0:
+                break  # no one needs the rest, not even its fingerprint
         progress(task.bytes)
