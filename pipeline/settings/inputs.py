@@ -35,7 +35,7 @@ class InputSpec(Section):
     split: Literal["train", "val", "test"] | None = Field(
         None, description="the split all its documents go to; null splits by content"
     )
-    weight: float = Field(1.0, gt=0, description="how often each of its documents is written into train")
+    weight: float = Field(1.0, gt=0, le=1000, description="how often each of its documents is written into train")
 
 
 class InputSettings(Settings):
