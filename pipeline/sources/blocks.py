@@ -16,6 +16,7 @@ from foundation import fingerprint
 from pipeline.sources import files
 from pipeline.sources.base import KEPT_OF_OVERSIZE, InputChanged, Limits, Task
 from pipeline.sources.compression import CHUNK, Damaged, decompressed
+from pipeline.sources.hashing import HashingReader
 
 _OVERRUN = 1 << 16
 
@@ -122,7 +123,7 @@ class ByteReader:
             yield chunk
 
     def _archive(self, file: io.RawIOBase) -> Iterator[bytes]:
-        hashing = _HashingReader(file, self._block)
+        hashing = HashingReader(file, self._block)
         try:
             for chunk in decompressed(hashing, self.task.options.compression):
                 self.newlines += chunk.count(b"\n")
@@ -165,41 +166,6 @@ class LineReader(ByteReader):
                 self.finish()
         if splitter is not None and not self._stopped:
             yield splitter.end()
-
-
-class _HashingReader(io.RawIOBase):
-    """Hands a file's bytes on and hashes them in blocks."""
-
-    def __init__(self, file: io.RawIOBase, block: int) -> None:
-        self._file, self._block = file, block
-        self.position = 0
-        self._digest, self._filled = hashlib.sha256(), 0
-        self._digests: list[str] = []
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = self._file.read(CHUNK if size is None or size < 0 else size) or b""
-        self.position += len(data)
-        view = memoryview(data)
-        while len(view):
-            part = view[: self._block - self._filled]
-            self._digest.update(part)
-            self._filled += len(part)
-            view = view[len(part) :]
-            if self._filled == self._block:
-                self._close_block()
-        return data
-
-    def _close_block(self) -> None:
-        self._digests.append(self._digest.hexdigest())
-        self._digest, self._filled = hashlib.sha256(), 0
-
-    def finish(self) -> list[str]:
-        if self._filled:
-            self._close_block()
-        return self._digests
 
 
 class LineSplitter:
