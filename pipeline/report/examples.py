@@ -109,12 +109,22 @@ def _members(cluster: Row) -> list[str]:
     """The kept document of a cluster beside its next few; what differs from it is marked."""
     first, *others = cluster["members"][:MEMBERS_SHOWN]
     prefix = min((_common(first["text"], o["text"]) for o in others if o["text"] != first["text"]), default=0)
-    start = prefix - _CONTEXT if prefix > 2 * _CONTEXT else 0  # a window that shows the first difference
+    start = _window(first["text"], prefix)
     window = [member["text"][start : start + TEXT_CHARS] for member in (first, *others)]
-    cards = [_card("kept", f"kept: {_place(first)}", _ellipsis(start) + escape(window[0]))]
+    shown = _marked(window[1], window[0]) if len(others) == 1 else escape(window[0])  # of a pair both sides are marked
+    cards = [_card("kept", f"kept: {_place(first)}", _ellipsis(start) + shown)]
     for member, text in zip(others, window[1:], strict=True):
         cards.append(_card("duplicate", _place(member), _ellipsis(start) + _marked(window[0], text)))
     return cards
+
+
+def _window(text: str, difference: int) -> int:
+    """Where to begin to show `text` so that its first difference is seen, at a word where there are any."""
+    if difference <= 2 * _CONTEXT:
+        return 0
+    start = difference - _CONTEXT
+    blank = text.find(" ", start, start + _CONTEXT // 4)
+    return blank + 1 if blank >= 0 else start
 
 
 def _common(first: str, second: str) -> int:
