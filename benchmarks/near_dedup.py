@@ -104,8 +104,8 @@ def clusters(texts: list[str], settings: DedupSettings) -> npt.NDArray[np.int64]
     with tempfile.TemporaryDirectory() as scratch:
         similar, firsts = near_duplicates(settings, parts, np.ones(len(data), np.bool_), Path(scratch) / "dedup")
     done = time.process_time()
-    print(f"{len(data)} documents, {size / 1e6:.1f} MB; CPU time of signatures {1e9 * (signed - started) / size:.1f}")
-    print(f"ns a byte, of the search {1e9 * (done - signed) / size:.2f} ns a byte")
+    print(f"{len(data)} documents, {size / 1e6:.1f} MB; CPU time in ns a byte:", end=" ")
+    print(f"signatures {1e9 * (signed - started) / size:.1f}, search {1e9 * (done - signed) / size:.2f}")
     result = np.arange(len(texts))
     result[similar] = firsts
     return result

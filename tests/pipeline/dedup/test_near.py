@@ -78,6 +78,13 @@ def test_equals_brute_force_for_any_cut_and_bucket(seed: int, tmp_path: Path) ->
         assert found(values, tmp_path, cut, bucket_bytes=bucket_bytes) == expected
 
 
+def test_many_small_steps_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.dedup.near._COMPARED", 3)
+    monkeypatch.setattr("pipeline.dedup.buckets.BUFFER_BYTES", 100)
+    values = mixed(random.Random(8), 127)
+    assert found(values, tmp_path, 5, bucket_bytes=500) == brute_force(values)
+
+
 def test_only_wanted_documents_take_part(tmp_path: Path) -> None:
     values = mixed(random.Random(9), 97)
     wanted = np.random.default_rng(1).random(97) < 0.6
