@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,16 @@ import numpy as np
 from tokenization.engines.base import Borders, Engine, Ids
 from tokenization.tokenizer import Tokenizer
 
-MOST_WORDS = 300_000
-"""Words remembered before the memory is dropped (about 60 MB)."""
+MOST_WORDS = 600_000
+"""Words remembered before the memory is dropped (about 100 MB)."""
 LONGEST = 64
 """Bytes of the longest run that is remembered as a whole; longer ones hardly come again."""
 
 _LINES_TO_BLANKS = bytes.maketrans(b"\t\n\r", b"   ")
-_PUNCTUATION = rb"[!-/:-@\[-`{-~]"
-_CHINESE = rb"\xe4[\xb8-\xbf][\x80-\xbf]|[\xe5-\xe8][\x80-\xbf]{2}|\xe9[\x80-\xbd][\x80-\xbf]"
+_PUNCTUATION = rb"([!-/:-@\[-`{-~])"
+_EDGE = rb"(?<=[0-9A-Za-z_])(?=[!-/:-@\[-^`{-~])|(?<=[!-/:-@\[-^`{-~])(?=[0-9A-Za-z_])"
+"""Between an ASCII letter, digit or `_` and another ASCII sign: where the pre-tokenizer `Whitespace` always cuts."""
+_CHINESE = rb"(\xe4[\xb8-\xbf][\x80-\xbf]|[\xe5-\xe8][\x80-\xbf]{2}|\xe9[\x80-\xbd][\x80-\xbf])"
 """U+4E00 … U+9F7F in UTF-8: ideographs of every version of Unicode, that decompose to nothing else."""
 
 
@@ -66,23 +69,28 @@ class WordsEngine:
         """Learn the unknown runs of the texts in `late` and encode these texts."""
         known = self._runs
         new = [run for run in set().union(*(runs for _, runs in late)) if run not in known]
-        ids = self._learn(new)
+        known.update(self._learn(new))
         for place, runs in late:
-            encoded[place] = b"".join([known[run] if run in known else ids[run] for run in runs]) + end
+            encoded[place] = b"".join(map(known.__getitem__, runs)) + end
         for run in new:
-            if len(run) <= LONGEST:
-                known[run] = ids[run]
+            if len(run) > LONGEST:
+                del known[run]
         if len(known) + len(self._words) > MOST_WORDS:
             self._runs, self._words = {}, {}
 
     def _learn(self, runs: list[bytes]) -> dict[bytes, bytes]:
         if self._parts is None:
             return dict(zip(runs, self._encode(runs, self._blank), strict=True))
-        cut = [self._parts.split(run) for run in runs]
-        words = self._words
-        new = [word for word in set().union(*cut) if word not in words]
-        words.update(zip(new, self._encode(new, ""), strict=True))
-        return {run: b"".join([words[word] for word in parts]) for run, parts in zip(runs, cut, strict=True)}
+        cut = [[part for part in self._parts.split(run) if part] for run in runs]
+        known, words = self._runs, self._words
+        new = [word for word in set(chain.from_iterable(cut)) if word not in known and word not in words]
+        fresh = dict(zip(new, self._encode(new, ""), strict=True))
+        ids: dict[bytes, bytes] = {}
+        for run, parts in zip(runs, cut, strict=True):
+            encoded = [fresh.get(word) or words.get(word) or known.get(word) or b"" for word in parts]
+            ids[run] = encoded[0] if len(encoded) == 1 else b"".join(encoded)
+        words.update((word, value) for word, value in fresh.items() if word not in ids)
+        return ids
 
     def _encode(self, words: list[bytes], before: str) -> list[bytes]:
         """The ids of each word by the reference, as bytes of uint32."""
@@ -103,9 +111,10 @@ def build(tokenizer: Tokenizer) -> Engine | None:
         return None
     if splitter.get("type") not in ("BertPreTokenizer", "Whitespace", "WhitespaceSplit"):
         return None
-    cuts = [_PUNCTUATION] if splitter["type"] == "BertPreTokenizer" else []
-    cuts += [_CHINESE] if normalizer.get("handle_chinese_chars") else []
-    return WordsEngine(tokenizer, re.compile(b"(" + b"|".join(cuts) + b")") if cuts else None, "")
+    cuts = {"BertPreTokenizer": [_PUNCTUATION], "Whitespace": [_EDGE]}.get(splitter["type"], [])
+    if normalizer.get("handle_chinese_chars"):
+        cuts = [*cuts, _CHINESE]
+    return WordsEngine(tokenizer, re.compile(b"|".join(cuts)) if cuts else None, "")
 
 
 def _is_lines_then_words(splitter: dict[str, Any]) -> bool:
