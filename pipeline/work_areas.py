@@ -14,6 +14,7 @@ from foundation.atomic import TEMPORARY_PREFIX
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline.journal import Journal
+from pipeline.parts import Part
 from pipeline.place import Place
 from shards.manifest import Manifest
 
@@ -49,6 +50,11 @@ class WorkArea:
     def published(self) -> str | None:
         """Identity of the dataset that was published from it last."""
         return self._journal.published if self._journal else None
+
+    def parts(self) -> list[Part]:
+        """The committed parts that are there."""
+        committed = self._journal.parts if self._journal else set()
+        return [part for key in sorted(committed) if (part := Part(self.directory / "parts" / key)).directory.is_dir()]
 
     @property
     def state(self) -> str:

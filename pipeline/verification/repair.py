@@ -1,9 +1,10 @@
-"""Rebuild what is damaged: make the dataset again in a scratch place and take from it only the damaged files.
+"""Rebuild what is damaged and nothing else.
 
-The scratch run is the pipeline itself, on the parts of the work area (hard links; the journal vouches for each) and,
-where these are missing or damaged, on the inputs. Determinism does the rest: the scratch dataset has the bytes of the
-original, which its manifest proves before a single file is replaced. Each file is replaced atomically, the manifest
-last.
+Shards whose records are whole are rebuilt one by one (see `shard_repair`). For all other damage the dataset is made
+again in a scratch place and only the damaged files are taken from it. That run is the pipeline itself, on the parts of
+the work area (hard links; the journal vouches for each) and, where these are missing or damaged, on the inputs.
+Determinism does the rest: the scratch dataset has the bytes of the original, which its manifest proves before a single
+file is replaced. Each file is replaced atomically, the manifest last.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pipeline.tracing import TOKENIZER_SETTING, TRAINED, config_of, find_sources
 from pipeline.verification.checksums import FILE_NAME as SUMS
 from pipeline.verification.checksums import REPORT, DamagedList, read_checksums
 from pipeline.verification.problems import Problems
+from pipeline.verification.shard_repair import ShardRepair
 from pipeline.work import work_of
 from pipeline.work_areas import WorkArea, find_areas
 from shards.manifest import FILE_NAME, TOKENIZER_DIRECTORY, Manifest
@@ -44,7 +46,7 @@ def repair(
 ) -> list[str]:
     """Rebuild the damaged files of `dataset`; the paths that were replaced. `config` says where work areas are.
 
-    Raises `UserError` when that cannot be done, and then nothing was changed.
+    Raises `UserError` for what cannot be rebuilt, which then stays as it is.
     """
     place = place_of(config.model_copy(update={"output": dataset}))
     areas = [area for area in find_areas(place.work_root) if area.label == place.label]
@@ -53,21 +55,77 @@ def repair(
         trusted = None if FILE_NAME in problems else manifest
         scratch = atomic.temporary_directory(work_root(dataset), f"repair-{dataset.name}")
         try:
-            reasons = []
-            for settings, area in _attempts(dataset, manifest, trusted is None, areas):
-                try:
-                    made = _make(dataset, scratch, settings, area, inputs, trusted, config)
-                except UserError as error:
-                    reasons.append(str(error))
-                    continue
-                if _is_the_original(dataset, made, trusted, area):
-                    return _take(made, dataset, damaged)
-                reasons.append("made again, the dataset is another one: the inputs or the program have changed since")
-            raise UserError(
-                "\n  ".join([f"{dataset}: cannot be repaired, nothing was changed:", *dict.fromkeys(reasons)])
-            )
+            rebuilt: list[str] = []
+            if trusted is not None:
+                shards = _rebuild_shards(dataset, scratch / "shards", trusted, damaged, inputs, areas, config)
+                rebuilt = _replace(dataset, shards)
+                damaged = [path for path in damaged if path not in shards]
+            if damaged:
+                made = _make_again(dataset, scratch, manifest, trusted, areas, inputs, config, rebuilt)
+                rebuilt += _replace(dataset, _taken(made, dataset, damaged))
+            return rebuilt
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _rebuild_shards(
+    dataset: Path,
+    scratch: Path,
+    manifest: Manifest,
+    damaged: Sequence[str],
+    inputs: Sequence[str | InputSpec],
+    areas: Sequence[WorkArea],
+    configured: PipelineConfig,
+) -> dict[str, Path]:
+    """The damaged files of shards that their own records are enough for, made again: where each is, by its path."""
+    if any(path.startswith(f"{TOKENIZER_DIRECTORY}/") for path in damaged):
+        return {}
+    try:
+        tokenizer = dataset / TOKENIZER_DIRECTORY
+        config = config_of(manifest.settings, configured, output=dataset, tokenizer=tokenizer, decontaminate=[])
+    except UserError:
+        return {}
+    try:
+        files = find_sources(manifest, inputs, config).files
+    except UserError:
+        files = {}  # the parts may be enough
+    parts = [part for area in areas if area.settings == manifest.settings for part in area.parts()]
+    repairer = ShardRepair(dataset, manifest, config, files, parts, scratch)
+    found: dict[str, Path] = {}
+    for split, entry in manifest.splits.items():
+        for shard in entry.shards:
+            mine = {suffix: path for suffix in shard.files if (path := f"{split}/{shard.name}{suffix}") in damaged}
+            if not mine or ".docs.npy" in mine:
+                continue
+            made = repairer.rebuild(split, shard)
+            if made is not None:
+                found |= {path: made[suffix] for suffix, path in mine.items()}
+    return found
+
+
+def _make_again(
+    dataset: Path,
+    scratch: Path,
+    manifest: Manifest | None,
+    trusted: Manifest | None,
+    areas: Sequence[WorkArea],
+    inputs: Sequence[str | InputSpec],
+    config: PipelineConfig,
+    rebuilt: Sequence[str],
+) -> Path:
+    """The whole dataset in `scratch`, proved to be the original. Raises `UserError` when it is not to be had."""
+    reasons = []
+    for settings, area in _attempts(dataset, manifest, trusted is None, areas):
+        try:
+            made = _make(dataset, scratch, settings, area, inputs, trusted, config)
+        except UserError as error:
+            reasons.append(str(error))
+            continue
+        if _is_the_original(dataset, made, trusted, area):
+            return made
+        reasons.append("made again, the dataset is another one: the inputs or the program have changed since")
+    done = f"rebuilt {', '.join(rebuilt)}; the rest cannot be repaired" if rebuilt else "cannot be repaired"
+    raise UserError("\n  ".join([f"{dataset}: {done}, nothing was changed there:", *dict.fromkeys(reasons)]))
 
 
 def _replaceable(dataset: Path, problems: Problems) -> list[str]:
@@ -192,16 +250,22 @@ def _is_the_original(dataset: Path, made: Path, manifest: Manifest | None, area:
     return known == again.identity
 
 
-def _take(made: Path, dataset: Path, damaged: Sequence[str]) -> list[str]:
-    """Replace the damaged files, the manifest last. A damaged report is replaced whole: it tells the times of a run."""
+def _taken(made: Path, dataset: Path, damaged: Sequence[str]) -> dict[str, Path]:
+    """The files to take from the dataset made again, by path. A damaged report is replaced whole: it tells the times
+    of a run."""
     paths = {path for path in damaged if not path.startswith(f"{REPORT}/")}
     if len(paths) < len(damaged):
         paths |= {path.relative_to(made).as_posix() for path in (made / REPORT).rglob("*") if path.is_file()}
     absent = sorted(path for path in paths if not (made / path).is_file())
     if absent:
         raise UserError(f"{dataset}: {', '.join(absent)} cannot be repaired; the dataset made again has no such file")
-    ordered = sorted(paths, key=lambda path: (path in (FILE_NAME, SUMS), path))
+    return {path: made / path for path in paths}
+
+
+def _replace(dataset: Path, files: dict[str, Path]) -> list[str]:
+    """Replace files of the dataset, each atomically, the manifest and the checksums last; their paths."""
+    ordered = sorted(files, key=lambda path: (path in (FILE_NAME, SUMS), path))
     for path in ordered:
         with atomic.atomic_path(dataset / path) as temporary:
-            shutil.copyfile(made / path, temporary)
+            shutil.copyfile(files[path], temporary)
     return ordered

@@ -21,11 +21,15 @@ from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline import verify as command
 from pipeline.config import PipelineConfig
+from pipeline.parts import Part
 from pipeline.place import lock_path
 from pipeline.process import process
 from pipeline.settings.inputs import InputSpec
+from pipeline.sources.base import Task
 from pipeline.verification.checksums import write_checksums
+from pipeline.verification.shard_repair import ShardRepair
 from pipeline.verify import verify
+from shards.dataset import Dataset
 from shards.manifest import FileEntry, Manifest
 
 from .conftest import digests, documents
@@ -188,6 +192,58 @@ def test_what_others_are_known_by_is_repaired_too(dataset: Path, corpus: Path, n
     flip(dataset / name, 11)
     assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0
     assert digests(dataset) == whole
+
+
+def refuse_to_make_again(*_: object, **__: object) -> None:
+    raise AssertionError("the dataset must not be made again for this")
+
+
+def test_a_shard_is_rebuilt_from_the_parts_alone(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the inputs, and without making the rest again."""
+    whole = digests(dataset)
+    for name in whole:
+        if name.endswith((".bin", ".idx")):
+            flip(dataset / name, 4)
+    monkeypatch.setattr("pipeline.verification.repair.process", refuse_to_make_again)
+    assert command.main([str(dataset), "--repair"]) == 0
+    assert digests(dataset) == whole
+
+
+@pytest.mark.parametrize("max_length", [None, 31])
+def test_only_the_tasks_of_a_damaged_shard_are_mapped(
+    corpus: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_length: int | None
+) -> None:
+    config = configuration(corpus, tokenizer, tmp_path / "dataset" / "x")
+    process(config.model_copy(update={"max_length": max_length, "block_bytes": 5000, "shard_tokens": 4000}))
+    dataset, whole = config.output, digests(config.output)
+    shutil.rmtree(dataset.parent / ".work")
+    mapped: list[Task] = []
+    real = ShardRepair._map
+
+    def remember(self: ShardRepair, task: Task) -> Part:
+        mapped.append(task)
+        return real(self, task)
+
+    monkeypatch.setattr(ShardRepair, "_map", remember)
+    monkeypatch.setattr("pipeline.verification.repair.process", refuse_to_make_again)
+    opened = Dataset.open(dataset, "train")
+    for shard in opened.shards:
+        assert shard.records is not None
+        sources = set(shard.records["source"].tolist())
+        (tmp_path / "some").mkdir()
+        for number in sources:  # the other inputs are gone
+            name = Manifest.load(dataset).inputs[number].name
+            shutil.copy2(corpus / name, tmp_path / "some" / name)
+        flip(shard.path, 9)
+        mapped.clear()
+        assert command.main([str(dataset), "--input", str(tmp_path / "some"), "--repair"]) == 0
+        assert digests(dataset) == whole
+        for task in mapped:
+            if task.path.endswith(".jsonl"):
+                offsets = shard.records["offset"]
+                assert ((offsets >= task.start) & (offsets < task.end)).any()
+        shutil.rmtree(tmp_path / "some")
+    assert len(opened.shards) > 5
 
 
 def test_a_damaged_part_is_made_again(dataset: Path, corpus: Path) -> None:
