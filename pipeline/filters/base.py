@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -113,6 +113,16 @@ class TextBatch:
     def documents_of(self, places: Places) -> Places:
         """The document that each of the rising `places` in `buffer` lies in, (m,)."""
         return np.repeat(np.arange(len(self)), np.diff(np.searchsorted(places, self.ends, "right"), prepend=0))
+
+    def documents_with(self, parts: Iterable[bytes]) -> Places:
+        """The documents that hold any of `parts`, rising; fast where they are rare."""
+        places = []
+        for part in parts:
+            place = self.joined.find(part)
+            while place >= 0:
+                places.append(place)
+                place = self.joined.find(part, place + 1)
+        return np.unique(np.searchsorted(self.ends, np.array(places, np.int64)))
 
 
 @dataclass

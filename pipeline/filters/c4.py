@@ -79,7 +79,7 @@ class C4Filter(Filter):
         for line in text.splitlines():
             line = line.strip()
             words = line.split()
-            if any(len(word) > limits.max_word_length for word in words) and _endless(words, limits.max_word_length):
+            if max(map(len, words), default=0) > limits.max_word_length and _endless(words, limits.max_word_length):
                 continue
             if limits.citations and "[" in line:
                 line = _CITATION.sub("", line)
@@ -142,7 +142,7 @@ class _Sentences(dict[str, tuple[int, bool, int]]):
         for word in split_chunk(chunk):
             if word in TERMINAL:
                 ended = any_end = True
-            elif not is_punctuation(word):
+            elif word.isalnum() or not is_punctuation(word):
                 starts += ended
                 opens = opens or (not any_word and not any_end)
                 ended, any_word = False, True

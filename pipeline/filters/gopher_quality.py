@@ -102,8 +102,7 @@ def _line_rule(batch: TextBatch, lines: Mask, share: Callable[[str], float], mos
     number = np.bincount(documents, minlength=len(batch))
     possible = np.bincount(documents[lines], minlength=len(batch))
     suspects: Mask = possible >= most * (number - 1)  # the last may be empty, and does not count then
-    if any(separator in batch.joined for separator in _SEPARATORS):
-        suspects |= [any(separator in text for separator in _SEPARATORS) for text in batch.texts]
+    suspects[batch.documents_with(_SEPARATORS)] = True
     suspects &= batch.lengths > 0
     for place in np.flatnonzero(suspects).tolist():
         suspects[place] = share(batch.texts[place].decode()) > most

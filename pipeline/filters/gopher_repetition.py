@@ -111,7 +111,7 @@ class GopherRepetitionFilter(Filter):
             scale = 2 if cjk else 1
             table = NgramTable(words, mine)
             if limits.top_ngrams:
-                most = table.most_pair_characters()
+                most = table.most_pair_characters(*((2, 0) if cjk else (1, 2)))
                 for n, limit in enumerate(limits.top_ngrams, SHORTEST_TOP):
                     suspects |= (scale * n + 1) // 2 * most > limit * batch.characters
             if limits.repeated_ngrams:
@@ -151,17 +151,18 @@ class NgramTable:
         upper = (self._documents[whole].astype(np.uint64) << shift) | ((hashes >> bits) & ~np.uint64(_LONGEST))
         return np.sort(upper | np.minimum(lengths[whole], _LONGEST).astype(np.uint64)), shift
 
-    def most_pair_characters(self) -> npt.NDArray[np.float64]:
-        """For each document: the most characters that one pair of words has in all its places, two spaces a pair
-        counted; infinite where a pair is longer than can be told, (n,)."""
+    def most_pair_characters(self, least: int, spaces: int) -> npt.NDArray[np.float64]:
+        """For each document: the most characters that one pair of words has in all its places, if these are `least`
+        or more, each with so many `spaces`; infinite where a pair is longer than can be told, (n,)."""
         keys, shift = self._keys(2)
         most = np.zeros(self._n)
         if not len(keys):
             return most
         first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        number = np.diff(first, append=len(keys))
         lengths = (keys[first] & np.uint64(_LONGEST)).astype(np.float64)
-        scores = np.diff(first, append=len(keys)) * (lengths + 2)
-        scores[lengths == _LONGEST] = np.inf
+        lengths[lengths == _LONGEST] = np.inf
+        scores = np.where(number >= least, number * (lengths + spaces), 0)
         documents = (keys[first] >> shift).astype(np.int64)
         starts = np.flatnonzero(np.diff(documents, prepend=-1))
         most[documents[starts]] = np.maximum.reduceat(scores, starts)

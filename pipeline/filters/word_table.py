@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 """The stop words of Gopher's quality filter (Rae et al. 2021, appendix A.1.1)."""
 _STOP_BIT = {word: 1 << bit for bit, word in enumerate(STOP_WORDS)}
 _MAX_BYTES = 100_000_000
-_SUMS = ("words", "counted", "counted_characters", "alphabetic", "cjk")
+_COLUMNS = ("words", "counted", "counted_characters", "alphabetic", "cjk", "stop_words", "first")
 
 
 class _Words(dict[str, int]):
@@ -45,16 +45,13 @@ class _Words(dict[str, int]):
 
 
 class _Chunks(dict[str, int]):
-    """The number of each chunk seen, and by number what is to be known of its words."""
+    """The number of each chunk seen, and by number what is to be known of its words: a row of _COLUMNS in `table`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.known = _Words()
-        self.sums = {name: array("i") for name in _SUMS}
-        self.stop_words = array("B")
-        self.first = array("i")
+        self.table = array("i")
         self.words = array("i")
-        self._append = [column.append for column in (*self.sums.values(), self.stop_words, self.first)]
         self._bytes = 0
 
     def __missing__(self, chunk: str) -> int:
@@ -63,8 +60,7 @@ class _Chunks(dict[str, int]):
             features = self.known.features[numbers[0]]
         else:
             features = _total([self.known.features[number] for number in numbers])
-        for append, value in zip(self._append, (len(numbers), *features, len(self.words)), strict=True):
-            append(value)
+        self.table.extend((len(numbers), *features, len(self.words)))
         self.words.extend(numbers)
         self._bytes += len(chunk) + 400
         self[chunk] = number = len(self)
@@ -113,20 +109,21 @@ class WordTable:
         numbers = np.array([self._chunks[chunk] for chunk in encoded.dictionary.to_pylist()], np.int64)
         return numbers[encoded.indices.to_numpy()], lists.offsets.to_numpy().astype(np.int64)
 
-    def _look_up(self, values: array[int], dtype: type[np.generic]) -> npt.NDArray[Any]:
-        """The value of each chunk; no view of `values` stays, which could not grow then."""
-        return np.frombuffer(values, dtype)[self._rows]
+    def _column(self, name: str) -> npt.NDArray[np.int32]:
+        """A column of the table for each chunk; no view of the table stays, which could not grow then."""
+        table = np.frombuffer(self._chunks.table, np.int32).reshape(-1, len(_COLUMNS))
+        return table[:, _COLUMNS.index(name)][self._rows]
 
     def sums(self, name: str) -> npt.NDArray[np.int64]:
         """A count of each document, (n,): `words`; `counted`, the words that are more than punctuation, and
         `counted_characters`, their characters; `alphabetic`, words with a letter; `cjk`, words that are a CJK
         character."""
-        return _sum(self._look_up(self._chunks.sums[name], np.int32), self._borders)
+        return _sum(self._column(name), self._borders)
 
     def stop_words(self) -> npt.NDArray[np.int64]:
         """How many different ones of STOP_WORDS each document has, (n,)."""
-        present = self._look_up(self._chunks.stop_words, np.uint8)
-        found = np.zeros(len(self._borders) - 1, np.uint8)
+        present = self._column("stop_words")
+        found = np.zeros(len(self._borders) - 1, np.int32)
         filled = np.diff(self._borders) > 0
         found[filled] = np.bitwise_or.reduceat(present, self._borders[:-1][filled])
         return np.bitwise_count(found).astype(np.int64)
@@ -139,9 +136,9 @@ class WordTable:
     @cached_property
     def numbers(self) -> npt.NDArray[np.int32]:
         """All words in order, equal words as equal numbers, (w,)."""
-        counts = self._look_up(self._chunks.sums["words"], np.int32)
-        first = self._look_up(self._chunks.first, np.int32)
-        shift = np.repeat(first - (np.cumsum(counts) - counts), counts)
+        counts = self._column("words")
+        first = self._column("first")
+        shift = np.repeat(first - (np.cumsum(counts, dtype=np.int64) - counts), counts)
         return np.frombuffer(self._chunks.words, np.int32)[shift + np.arange(len(shift))]
 
     @cached_property
@@ -173,6 +170,6 @@ def _spaced(batch: TextBatch) -> tuple[bytes, Places]:
     return spaced.tobytes(), np.concatenate([[0], ends + 1])
 
 
-def _sum(values: npt.NDArray[np.int64], borders: Places) -> npt.NDArray[np.int64]:
-    total = np.concatenate([[0], np.cumsum(values)])
+def _sum(values: npt.NDArray[np.int32], borders: Places) -> npt.NDArray[np.int64]:
+    total = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
     return np.diff(total[borders])
