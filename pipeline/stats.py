@@ -92,17 +92,18 @@ def _count(
     manifest: Manifest, decisions: Decisions, place: int, lengths: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.int64]:
     """Occurrences of each token that part `place` gives to each split, shape (splits, vocabulary)."""
-    split = decisions.splits[place].astype(np.int64)
-    repeats = None if decisions.repeats is None else decisions.repeats[place]
-    times = (split >= 0).astype(np.int64) if repeats is None else repeats.astype(np.int64)
-    # A group is a split and a number of repetitions; what is not published is group 0.
-    kinds, groups = np.unique(np.where(split < 0, 0, 1 + split + len(SPLITS) * times), return_inverse=True)
+    part, split = decisions.parts[place], decisions.splits[place].astype(np.int64)
     dtype = np.dtype(manifest.dtype).newbyteorder("<")
-    found = count_groups(decisions.parts[place], lengths, groups, len(kinds), dtype, manifest.vocab_size)
+    if decisions.repeats is None:  # the groups are the splits; what is not published is one more
+        groups = np.where(split < 0, len(SPLITS), split)
+        return count_groups(part, lengths, groups, len(SPLITS) + 1, dtype, manifest.vocab_size)[: len(SPLITS)]
+    times = decisions.repeats[place].astype(np.int64)
+    kinds, groups = np.unique(np.where(split < 0, -1, split + len(SPLITS) * times), return_inverse=True)
+    found = count_groups(part, lengths, groups, len(kinds), dtype, manifest.vocab_size)
     result = np.zeros((len(SPLITS), manifest.vocab_size), np.int64)
     for kind, counts in zip(kinds.tolist(), found, strict=True):
-        if kind:
-            result[(kind - 1) % len(SPLITS)] += (kind - 1) // len(SPLITS) * counts
+        if kind >= 0:
+            result[kind % len(SPLITS)] += kind // len(SPLITS) * counts
     return result
 
 

@@ -75,7 +75,7 @@ def count_groups(
     result = np.zeros((number, vocab_size), np.int64)
     if not len(lengths):
         return result
-    tokens = part.tokens(dtype)
+    tokens = part.tokens(dtype).view(np.ndarray)  # slices of a memory map are slow to make
     weights = np.bincount(groups, lengths, number)
     largest = int(weights.argmax())
     for group in np.flatnonzero(weights).tolist():
