@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foundation import fingerprint
 from foundation.cli import run
@@ -28,6 +28,9 @@ from shards.manifest import Manifest
 from tokenization.tokenizer import Tokenizer
 
 log = get_logger("pipeline")
+if TYPE_CHECKING:
+    from pipeline.dedup.decontaminate import Evaluation
+
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,10 @@ def process(
     if share and overwrite:
         raise UserError("--overwrite with --task_slice would throw away the other slices' work; give only one of them")
     inputs = find_inputs(config) if inputs is None else inputs
-    settings = config.settings()
     given = Tokenizer.load(config.tokenizer) if config.tokenizer else None
-    settings["tokenizer"] = given.fingerprint if given else "trained"
-    evaluation = None
-    if config.decontaminate:
-        from pipeline.dedup.decontaminate import read_evaluation
-
-        evaluation = read_evaluation(config)
+    evaluation = _evaluation(config)
+    settings = config.settings() | {"tokenizer": given.fingerprint if given else "trained"}
+    if evaluation is not None:
         settings["decontaminate"] = [evaluation.fingerprint]
     place.check_writable()
     work = work_of(place, settings, WHOLE if share is None else f"{share[0] + 1}-of-{share[1]}")
@@ -99,6 +98,15 @@ def process(
 
 
 def _check_existing(
+def _evaluation(config: PipelineConfig) -> Evaluation | None:
+    """The evaluation set to decontaminate from."""
+    if not config.decontaminate:
+        return None
+    from pipeline.dedup.decontaminate import read_evaluation
+
+    return read_evaluation(config)
+
+
     shown: str, target: Target, settings: dict[str, Any], work: Work, resume: bool, overwrite: bool
 ) -> Manifest | None:
     """The published dataset, if any. Refuses what would touch it, or half-done work, unasked."""
