@@ -27,10 +27,10 @@ from pipeline.work import WHOLE, Work, work_of
 from shards.manifest import Manifest
 from tokenization.tokenizer import Tokenizer
 
-log = get_logger("pipeline")
 if TYPE_CHECKING:
     from pipeline.dedup.decontaminate import Evaluation
 
+log = get_logger("pipeline")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,6 @@ def process(
         return Result(None, target.directory, changed=True)
 
 
-def _check_existing(
 def _evaluation(config: PipelineConfig) -> Evaluation | None:
     """The evaluation set to decontaminate from."""
     if not config.decontaminate:
@@ -107,6 +106,7 @@ def _evaluation(config: PipelineConfig) -> Evaluation | None:
     return read_evaluation(config)
 
 
+def _check_existing(
     shown: str, target: Target, settings: dict[str, Any], work: Work, resume: bool, overwrite: bool
 ) -> Manifest | None:
     """The published dataset, if any. Refuses what would touch it, or half-done work, unasked."""
