@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from foundation import fingerprint
 from pipeline.config import PipelineConfig
-from pipeline.sources.base import InputFile, Limits, Task
-from pipeline.sources.files import identify
+from pipeline.sources.base import Identity, InputFile, Limits, Piece, Task
+from pipeline.sources.files import identify, is_url
 from pipeline.sources.registry import source_for
+
+_REMOTE_THREADS = 8
 
 
 def limits(config: PipelineConfig) -> Limits:
@@ -21,9 +25,7 @@ def make_plan(inputs: list[InputFile], config: PipelineConfig) -> list[Task]:
     Raises `UserError` when a file cannot be read."""
     bounds, left = limits(config), config.max_samples
     tasks: list[Task] = []
-    for number, file in enumerate(inputs):
-        identity = file.identity or identify(file.path)
-        pieces = source_for(file.path, file.options).plan(file, identity, bounds)
+    for number, (file, (identity, pieces)) in enumerate(zip(inputs, _all_pieces(inputs, bounds, left), strict=False)):
         for piece in pieces:
             task = Task(number, file.path, piece.start, piece.end, piece.bytes, identity, file.options)
             if left is not None:
@@ -33,6 +35,20 @@ def make_plan(inputs: list[InputFile], config: PipelineConfig) -> list[Task]:
                 left -= records
             tasks.append(task)
     return tasks
+
+
+def _all_pieces(inputs: list[InputFile], bounds: Limits, left: int | None) -> Iterator[tuple[Identity, list[Piece]]]:
+    """Identity and pieces of each input in order; remote ones are looked at several at a time, if all are wanted."""
+
+    def pieces(file: InputFile) -> tuple[Identity, list[Piece]]:
+        identity = file.identity or identify(file.path)
+        return identity, source_for(file.path, file.options).plan(file, identity, bounds)
+
+    if left is not None or sum(is_url(file.path) for file in inputs) < 2:
+        yield from map(pieces, inputs)
+        return
+    with ThreadPoolExecutor(_REMOTE_THREADS) as pool:
+        yield from pool.map(pieces, inputs)
 
 
 def _count(task: Task, bounds: Limits, enough: int) -> int:

@@ -13,7 +13,7 @@ from pipeline.settings.base import Settings
 
 DEFAULT_INPUT = "dataset/raw"
 Unit = Literal["paragraph", "line", "file"]
-Format = Literal["auto", "jsonl", "json", "text", "csv", "tsv", "parquet", "arrow", "class_directories"]
+Format = Literal["auto", "jsonl", "json", "text", "csv", "tsv", "parquet", "arrow", "class_directories", "text_files"]
 
 
 class InputSpec(Section):

@@ -1,4 +1,4 @@
-"""Class directories (aclImdb: train/pos/*.txt): every file of a directory is a document with the directory's label."""
+"""Directories of many text files, each a document; of class directories (aclImdb: train/pos/*.txt) with their label."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class ClassFilesSource:
 @lru_cache(maxsize=256)
 def _listing(path: str, identity: Identity) -> list[_File]:
     """The text files of a directory, sorted by name. `InputChanged` when the directory is not the one planned."""
-    if files.directory_identity(path) != identity:
+    listing = files.directory_listing(path)
+    if files.directory_identity(listing) != identity:
         raise InputChanged(path)
-    entries = [entry for entry in os.scandir(path) if is_document(entry.name) and entry.is_file()]
-    return sorted(_File(entry.name, entry.stat().st_size) for entry in entries)
+    return [_File(name, size) for name, size, _ in listing if is_document(name)]
 
 
 def is_document(name: str) -> bool:
@@ -102,7 +102,7 @@ class _FilesReading:
         if not self._stopped:
             yield batch
         self.digests = [digest.hexdigest()]
-        if files.directory_identity(task.path) != task.identity:
+        if files.directory_identity(files.directory_listing(task.path)) != task.identity:
             raise InputChanged(task.path)
 
     def _content(self, entry: _File) -> bytes:

@@ -74,6 +74,8 @@ def expand(listing: Listing, options: InputOptions, wanted: str) -> list[InputFi
         found = _saved_datasets(listing, options, names)
         if found:
             return found
+    if wanted == "text_files":
+        return _text_files(listing, options)
     if wanted == "class_directories" or (wanted == "auto" and not files.is_url(listing.root)):
         return _class_directories(listing, options, wanted == "class_directories")
     return None
@@ -110,16 +112,37 @@ def _json(path: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _by_directory(listing: Listing) -> dict[PurePosixPath, int]:
+    """The directories that hold text files, and how many."""
+    if files.is_url(listing.root):
+        raise UserError(
+            f"{listing.root}: directories of text files can only be read from a local disk; copy them there"
+        )
+    found: dict[PurePosixPath, int] = {}
+    for entry in listing.entries:
+        place = PurePosixPath(entry.name)
+        if is_document(place.name):
+            found[place.parent] = found.get(place.parent, 0) + 1
+    return found
+
+
+def _text_files(listing: Listing, options: InputOptions) -> list[InputFile]:
+    """One input a directory that holds text files, each a document."""
+    own = replace(options, format="class_files")
+    root = Path(listing.root)
+    return [
+        InputFile(str(root / place), place.as_posix() if place.name else root.resolve().name, own)
+        for place in sorted(_by_directory(listing))
+    ]
+
+
 def _class_directories(listing: Listing, options: InputOptions, asked: bool) -> list[InputFile] | None:
     """One input a class directory; a directory counts as one of several when it holds text files. Unless asked for,
     they are taken for class directories only when they are called pos and neg."""
-    if files.is_url(listing.root):
-        raise UserError(f"{listing.root}: class directories can only be read from a local disk; copy them there")
     groups: dict[PurePosixPath, set[str]] = {}
-    for entry in listing.entries:
-        place = PurePosixPath(entry.name)
-        if len(place.parts) > 1 and is_document(place.name):
-            groups.setdefault(place.parent.parent, set()).add(place.parent.name)
+    for place in _by_directory(listing):
+        if place.name:
+            groups.setdefault(place.parent, set()).add(place.name)
     if not asked:
         groups = {parent: names for parent, names in groups.items() if {"pos", "neg"} <= names}
     if not groups:

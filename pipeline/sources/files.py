@@ -92,7 +92,7 @@ def identify(path: str) -> Identity:
     path = local(path)
     try:
         if os.path.isdir(path):
-            return directory_identity(path)
+            return directory_identity(directory_listing(path))
         status = os.stat(path)
         return Identity(status.st_size, str(status.st_mtime_ns), _probe(path, status.st_size))
     except FileNotFoundError:
@@ -107,10 +107,15 @@ def remote_identity(info: dict[str, Any]) -> Identity:
     return Identity(int(info.get("size") or 0), stamp.strip('"'), "")
 
 
-def directory_identity(path: str) -> Identity:
+def directory_listing(path: str) -> list[tuple[str, int, int]]:
+    """Name, size and time of change (nanoseconds) of the files directly in a directory, sorted."""
+    with os.scandir(path) as entries:
+        found = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
+    return sorted((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+def directory_identity(listing: list[tuple[str, int, int]]) -> Identity:
     """The identity of a directory of small files: the names, sizes and times of those directly in it."""
-    entries = [(entry.name, entry.stat()) for entry in os.scandir(path) if entry.is_file()]
-    listing = sorted((name, status.st_size, status.st_mtime_ns) for name, status in entries)
     return Identity(sum(size for _, size, _ in listing), fingerprint.of_json(listing)[:32], "")
 
 

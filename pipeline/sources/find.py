@@ -75,7 +75,7 @@ def input_options(spec: InputSpec, config: PipelineConfig) -> tuple[InputOptions
 def settle(name: str, options: InputOptions, wanted: str) -> InputOptions | None:
     """The options with the format and compression of the file `name`; None when it is not of the wanted format."""
     kind = classify(name)
-    if wanted == "class_directories":
+    if wanted in ("class_directories", "text_files"):
         return None
     if wanted != "auto":
         if kind is not None and kind[0] != wanted and not {kind[0], wanted} <= set(_TEXTUAL):

@@ -63,6 +63,15 @@ def test_class_directories_that_are_asked_for(tmp_path: Path) -> None:
         read([{**spec, "labels": ["sport"]}])
 
 
+def test_directories_of_text_files(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.txt", "sub/c.txt"):
+        (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "t" / name).write_text(f"{name}\n\nmore")
+    found = read([{"path": str(tmp_path / "t"), "input_format": "text_files"}])
+    assert [(file.name, file.options.label) for file in found.inputs] == [("t", -1), ("sub", -1)]
+    assert found.texts == ["a.txt\n\nmore", "b.txt\n\nmore", "sub/c.txt\n\nmore"] and len(found.tasks) == 2
+
+
 def test_bad_files_of_a_class_directory(tmp_path: Path) -> None:
     root = reviews(tmp_path / "a", 4)
     (root / "test" / "pos" / "0_7.txt").write_bytes(b"caf\xe9")

@@ -30,7 +30,9 @@ def test_examples(repo_root: Path, tmp_path: Path) -> None:
         assert program == "pipeline.process"
         (tmp_path / "empty.yaml").write_text("")
         sections = {"pipeline": PipelineConfig}
-        loaded = load_config(program, "", sections, ProcessFlags, [*arguments, "--config", str(tmp_path / "empty.yaml")])
+        loaded = load_config(
+            program, "", sections, ProcessFlags, [*arguments, "--config", str(tmp_path / "empty.yaml")]
+        )
         for given in loaded.get(PipelineConfig).input:
             assert isinstance(given, str)
             assert not given.startswith("hf://") or hub.is_dataset(given)
