@@ -16,6 +16,7 @@ from foundation.locks import DirectoryLock
 from foundation.logs import get_logger, setup
 from pipeline.config import PipelineConfig, ProcessFlags
 from pipeline.encode import FAST_ENGINE
+from pipeline.executors import starting
 from pipeline.place import place_of
 from pipeline.plan import make_plan, plan_fingerprint
 from pipeline.settings.inputs import DEFAULT_INPUT
@@ -82,6 +83,7 @@ def process(
             target.fetch_statistics()
             return Result(existing, target.directory, changed=False)
         setup(work.log)
+        starting.prepare()
         from pipeline.run import Run, Setup  # loads everything, which a finished dataset need not wait for
 
         run = Run(

@@ -1,7 +1,7 @@
 """Run map tasks in worker processes that may die: a lost task is tried again, three losses are reported.
 
-Each worker has a pipe of its own, so that a death is charged to the task it was working on. Workers are spawned, not
-forked: threads of the tokenizer libraries do not survive a fork.
+Each worker has a pipe of its own, so that a death is charged to the task it was working on. Workers are not forked
+from the caller: threads of the tokenizer libraries do not survive a fork (see `starting`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from pipeline.executors import starting
 from pipeline.executors.base import Answer, Done, Ledger, Outcome, answer
 from pipeline.map_task import Mapper, MapSetup
 from pipeline.sources.base import Task
@@ -39,7 +40,7 @@ class WorkerPool:
     prepares what `run` needs. A context manager: leaving it ends them."""
 
     def __init__(self, count: int) -> None:
-        self._context = multiprocessing.get_context("spawn")
+        self._context = starting.context()
         self._workers: list[_Worker] = []
         for _ in range(count):
             self._workers.append(self._start())
@@ -62,7 +63,7 @@ class WorkerPool:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
+        process = self._context.Process(target=_serve, args=(theirs, dict(os.environ)), daemon=True)  # type: ignore[attr-defined]
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -135,9 +136,10 @@ class WorkerPool:
             worker.process.join()
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, environment: dict[str, str]) -> None:
     """The life of a worker: take the setup from the pipe, then map the tasks that come, until it closes."""
     _die_with_parent()
+    starting.take_environment(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism

@@ -93,9 +93,12 @@ def test_failpoints(small: PipelineConfig, expected: dict[str, str], run: Run, f
     options = arguments(small)
     killed = run(*options, failpoint=failpoint)
     in_worker = failpoint.startswith("map.")
-    # A worker's death is survived by the parent: it tries three times, and every new worker dies at the same place.
-    assert killed.returncode == (2 if in_worker else -signal.SIGKILL), killed.stderr
-    assert (small.output / "manifest.json").exists() == (failpoint in PUBLISHED)
+    # A worker's death is survived by the parent: it tries three times, and every new worker dies at the same place. In
+    # its third task, that is hardly ever the same task.
+    survived = in_worker and killed.returncode == 0
+    assert survived or killed.returncode == (2 if in_worker else -signal.SIGKILL), killed.stderr
+    assert not survived or failpoint.endswith(":3")
+    assert (small.output / "manifest.json").exists() == (survived or failpoint in PUBLISHED)
     finished = run(*options, "--resume")
     assert finished.returncode == 0, finished.stderr
     assert digests(small.output) == expected
@@ -186,8 +189,9 @@ def test_ray_slices_and_local_processes_agree(small: PipelineConfig, expected: d
 
 
 def test_lost_workers_are_replaced(small: PipelineConfig, expected: dict[str, str], run: Run) -> None:
-    """Each worker dies at its ninth task; the tasks are tried again and the run succeeds."""
-    finished = run(*arguments(small.model_copy(update={"workers": 2})), failpoint="map.start:4")
+    """The worker dies at its fourth task, and so do those after it; the tasks are tried again and the run succeeds. One
+    worker at a time: with two it is chance which tasks are lost, and how often."""
+    finished = run(*arguments(small.model_copy(update={"workers": 1})), failpoint="map.start:4")
     assert finished.returncode == 0, finished.stderr
     assert "trying again" in finished.stdout + finished.stderr
     assert digests(small.output) == expected
