@@ -11,6 +11,7 @@ currencies and units beyond those below are not looked up.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pipeline.filters.characters import CJK
 from pipeline.filters.english import SPECIAL
@@ -49,6 +50,7 @@ _MERGED = {chunk for chunk, words in SPECIAL.items() if len(words) == 1 and len(
 _MERGED_STARTS = {chunk[:end] for chunk in _MERGED for end in range(1, len(chunk))}
 _LONGEST_MERGED = 6
 _LONGEST_CHUNK = 1000
+_LONGEST_KEPT = 40
 
 
 def words_of(text: str) -> list[str]:
@@ -63,6 +65,29 @@ def is_cjk(word: str) -> bool:
 
 def split_chunk(chunk: str) -> tuple[str, ...]:
     """The words of `chunk`, which has no white space; joined they are the chunk."""
+    if not chunk.isascii() and _CJK_CHARACTER.search(chunk):
+        pieces = _CJK_CHARACTER.split(chunk)  # every second piece is one CJK character
+        return tuple(w for at, piece in enumerate(pieces) if piece for w in ((piece,) if at % 2 else _known(piece)))
+    return _known(chunk)
+
+
+def _known(chunk: str) -> tuple[str, ...]:
+    """The words of a chunk without CJK characters."""
+    if len(chunk) <= _LONGEST_KEPT:
+        return _split_kept(chunk)
+    if len(chunk) <= _LONGEST_CHUNK:
+        return _split(chunk)
+    # No word of a language; the rules would take the square of its length.
+    pieces = (chunk[at : at + _LONGEST_CHUNK] for at in range(0, len(chunk), _LONGEST_CHUNK))
+    return tuple(word for piece in pieces for word in _split(piece))
+
+
+@lru_cache(maxsize=1 << 16)
+def _split_kept(chunk: str) -> tuple[str, ...]:
+    return _split(chunk)
+
+
+def _split(chunk: str) -> tuple[str, ...]:
     if not chunk:
         return ()
     if chunk.isascii():
@@ -73,13 +98,6 @@ def split_chunk(chunk: str) -> tuple[str, ...]:
         stays = end == "." and not (word[-1:].islower() or (len(word) > 1 and word[-2:].isupper()))
         if word.isalpha() and end in _PLAIN_END and word not in SPECIAL and not stays:
             return word, end
-    elif _CJK_CHARACTER.search(chunk):
-        pieces = _CJK_CHARACTER.split(chunk)  # every second piece is one CJK character
-        return tuple(w for at, piece in enumerate(pieces) if piece for w in ([piece] if at % 2 else split_chunk(piece)))
-    if len(chunk) > _LONGEST_CHUNK:  # no word of a language; what follows takes the square of the length
-        return tuple(
-            w for at in range(0, len(chunk), _LONGEST_CHUNK) for w in split_chunk(chunk[at : at + _LONGEST_CHUNK])
-        )
     before, middle, behind = _strip_affixes(chunk)
     words = [*before, *_split_middle(middle), *reversed(behind)]
     return tuple(_merge_special(words) if len(words) > 1 else words)
