@@ -16,8 +16,10 @@ from foundation import atomic
 from foundation.cli import run
 from foundation.config import load_config
 from foundation.errors import UserError
+from foundation.interrupts import tidy_stop
 from foundation.section import Section
 from pipeline.exports.base import Exported
+from pipeline.given import local_dataset
 
 
 class ExportFlags(Section):
@@ -36,7 +38,7 @@ class ExportFlags(Section):
 def export(dataset: Path, kind: str, destination: Path) -> Path:
     """Write `dataset` to the new directory `destination`, whole or not at all, and return it."""
     exporter: ModuleType = import_module(f"pipeline.exports.{kind}")
-    exported = Exported.open(dataset)
+    exported = Exported.open(local_dataset(dataset))
     exporter.check(exported)
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UserError(f"{destination}: is already there; choose another --destination or remove it first")
@@ -60,7 +62,8 @@ def main(argv: list[str]) -> int:
         argv,
     )
     flags = loaded.get(ExportFlags)
-    destination = export(flags.dataset, flags.format, flags.destination)
+    with tidy_stop("nothing was written"):
+        destination = export(flags.dataset, flags.format, flags.destination)
     print(f"exported {flags.dataset} as {flags.format}:")
     for path in sorted(p for p in destination.rglob("*") if p.is_file()):
         print(f"  {path.stat().st_size:>15,} bytes  {path}")

@@ -15,6 +15,7 @@ from foundation.errors import UserError, did_you_mean
 from foundation.quantities import Count
 from foundation.section import Section
 from pipeline.config import PipelineConfig
+from pipeline.given import local_dataset
 from pipeline.settings.inputs import InputSpec
 from pipeline.showing import Shown, Tracer, overview, show
 from shards.dataset import Dataset
@@ -120,7 +121,7 @@ def main(argv: list[str]) -> int:
         {"pipeline": PipelineConfig},
     )
     flags = loaded.get(InspectFlags)
-    manifest = Manifest.load(flags.dataset)
+    manifest = Manifest.load(local_dataset(flags.dataset))
     if all(way is None for way in (flags.document, flags.source, flags.search, flags.random)):
         print("\n".join(overview(flags.dataset, manifest)))
         return 0

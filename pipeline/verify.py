@@ -13,9 +13,11 @@ from tqdm import tqdm
 from foundation.cli import EXIT_FAILURE, run
 from foundation.config import load_config
 from foundation.errors import UserError
+from foundation.interrupts import tidy_stop
 from foundation.quantities import Count
 from foundation.section import Section
 from pipeline.config import PipelineConfig
+from pipeline.given import local_dataset
 from pipeline.settings.inputs import InputSpec
 from pipeline.tracing import config_of, find_sources
 from pipeline.verification import files, shards
@@ -62,7 +64,7 @@ def verify(
     Raises `UserError` when there is nothing to check.
     """
     report = Report()
-    if not (dataset / FILE_NAME).exists():
+    if not (local_dataset(dataset) / FILE_NAME).exists():
         raise UserError(f"{dataset}: no dataset there ({FILE_NAME} is missing)")
     files.check_listed(dataset, report.problems)
     try:
@@ -125,8 +127,9 @@ def main(argv: list[str]) -> int:
         {"pipeline": PipelineConfig},
     )
     flags = loaded.get(VerifyFlags)
-    inputs: Sequence[str | InputSpec] = flags.input if flags.input is not None else loaded.get(PipelineConfig).input
-    report = verify(flags.dataset, inputs, flags.samples, loaded.get(PipelineConfig))
+    configured = loaded.get(PipelineConfig)
+    inputs: Sequence[str | InputSpec] = flags.input if flags.input is not None else configured.input
+    report = verify(flags.dataset, inputs, flags.samples, configured)
     tell(flags.dataset, report)
     if not report.problems:
         return 0
@@ -135,9 +138,10 @@ def main(argv: list[str]) -> int:
         return EXIT_FAILURE
     from pipeline.verification.repair import repair
 
-    for path in repair(flags.dataset, inputs, report.manifest, report.problems, loaded.get(PipelineConfig)):
-        print(f"rebuilt: {flags.dataset}/{path}")
-    left = verify(flags.dataset, inputs, flags.samples, loaded.get(PipelineConfig))
+    with tidy_stop("each file is the damaged one or the whole one; the same command goes on"):
+        for path in repair(flags.dataset, inputs, report.manifest, report.problems, configured):
+            print(f"rebuilt: {flags.dataset}/{path}")
+    left = verify(flags.dataset, inputs, flags.samples, configured)
     tell(flags.dataset, left)
     return EXIT_FAILURE if left.problems else 0
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
+from foundation import fingerprint
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline import verify as command
@@ -343,3 +344,39 @@ def test_every_kind_of_input_is_checked_and_repaired(tokenizer: Path, tmp_path: 
     shutil.rmtree(config.output.parent / ".work")
     assert command.main([str(config.output), "--input", str(tmp_path / "raw"), "--repair"]) == 0
     assert digests(config.output) == whole
+
+
+def test_texts_in_two_splits_are_damage_unless_duplicates_were_wanted(tokenizer: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in documents(30, 2)))
+    config = PipelineConfig(
+        input=[str(tmp_path / "a.jsonl"), InputSpec(path=str(tmp_path / "b.jsonl"), split="test")],
+        output=tmp_path / "d" / "x", tokenizer=tokenizer, val_fraction=0, exact_dedup=False, workers=1,
+    )  # fmt: skip
+    process(config)
+    assert not verify(config.output, None).problems
+    manifest = json.loads((config.output / "manifest.json").read_bytes())
+    manifest["settings"]["exact_dedup"] = True
+    manifest["pipeline_fingerprint"] = fingerprint.of_json(manifest["settings"])
+    (config.output / "manifest.json").write_bytes(Manifest.model_validate(manifest).encode())
+    write_checksums(config.output)
+    (line,) = verify(config.output, None).problems.lines()
+    assert line.startswith("test/: ") and "are in train, too" in line
+
+
+def test_a_dataset_at_a_url_is_refused() -> None:
+    with pytest.raises(UserError, match="s3://bucket/x: this command reads local files"):
+        command.main(["s3://bucket/x"])
+
+
+def test_a_failed_repair_leaves_no_scratch(dataset: Path, corpus: Path) -> None:
+    """An error in the middle: nothing half-written, and the same command then repairs."""
+    whole = digests(dataset)
+    flip(dataset / "stats.json", 1)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MATECONV_FAILPOINT": "publish.mid_split:1:raise=EIO"}
+    options = [sys.executable, "-m", "pipeline.verify", str(dataset), "--input", str(corpus), "--repair"]
+    failed = subprocess.run(options, env=environment, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr, failed.stderr
+    assert not [path for path in dataset.parent.rglob(".tmp-*")]
+    assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0
+    assert digests(dataset) == whole
