@@ -31,7 +31,8 @@ def find_files(where: Path | str) -> tuple[dict[str, bytes], str]:
     path = Path(text)
     match = _HUB.fullmatch(text)
     if match and (match[1] or not path.exists()) and (match[1] or not isinstance(where, Path)):
-        return with_tokenizer_json(_download(match[2], (match[3] or "@")[1:] or None), f"hf://{match[2]}"), text
+        downloaded = _download(match[2], (match[3] or "@")[1:] or None, explicit=bool(match[1]))
+        return with_tokenizer_json(downloaded, f"hf://{match[2]}"), text
     if path.is_file() and path.name not in (TOKENIZER_JSON, VOCAB_TXT):
         raise UserError(f"{path}: a tokenizer is a {TOKENIZER_JSON}, a {VOCAB_TXT} or a directory that holds one")
     directory = path.parent if path.is_file() else path
@@ -90,12 +91,13 @@ def _from_vocabulary(data: bytes, config_data: bytes, where: str) -> dict[str, b
     }
 
 
-def _download(name: str, revision: str | None) -> dict[str, bytes]:
+def _download(name: str, revision: str | None, explicit: bool) -> dict[str, bytes]:
     """The tokenizer's files of a hub repository, and nothing else of it, through the hub's own cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     wanted = [*CARRIED_FILES, VOCAB_TXT]
+    shown = f"hf://{name}" if explicit else f"{name}: no such path here, and as a hub repository"
     try:
         place = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except GatedRepoError:
@@ -105,13 +107,13 @@ def _download(name: str, revision: str | None) -> dict[str, bytes]:
     except (RepositoryNotFoundError, RevisionNotFoundError):
         at = f" at revision {revision}" if revision else ""
         raise UserError(
-            f"{name}: no such path here, and no such repository on the hub{at}; check the spelling (a private one needs"
-            " HF_TOKEN in the environment)"
+            f"{shown}: the hub has no such repository{at}; check the spelling (a private one needs HF_TOKEN in the"
+            " environment)"
         ) from None
     except Exception as error:  # offline mode, no network, time-outs: each has another class
         reason = (str(error) or type(error).__name__).split("\n")[0]
         raise UserError(
-            f"hf://{name}: the Hugging Face hub cannot be reached and the files are not in its cache ({reason})."
+            f"{shown}: the Hugging Face hub cannot be reached and the files are not in its cache ({reason})."
             " Download tokenizer.json elsewhere and give its directory, or set HF_ENDPOINT to a mirror"
         ) from None
     files = {file: (place / file).read_bytes() for file in wanted if (place / file).is_file()}
