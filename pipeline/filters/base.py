@@ -78,9 +78,18 @@ class TextBatch:
         return int(np.count_nonzero(self.buffer.view(np.int8) < 0)) == len(self)
 
     @cached_property
+    def _padded(self) -> bytes:
+        return self.joined + _PADDING
+
+    @cached_property
     def windows(self) -> npt.NDArray[np.uint64]:
         """The eight bytes from each place of `buffer` on, as a little-endian number; zeros follow the last byte."""
-        return np.ndarray((len(self.joined) + len(_PADDING) - 8,), "<u8", self.joined + _PADDING, 0, (1,))
+        return np.ndarray((len(self._padded) - 8,), "<u8", self._padded, 0, (1,))
+
+    def passages(self, places: Places, size: int) -> npt.NDArray[np.uint64]:
+        """The `size` bytes (a multiple of 8, at most 64) from each of `places` on, as numbers, (m, size // 8)."""
+        passages = np.ndarray((len(self.joined),), f"V{size}", self._padded, 0, (1,))
+        return passages[places].view("<u8").reshape(-1, size // 8)
 
     @cached_property
     def characters(self) -> npt.NDArray[np.int64]:

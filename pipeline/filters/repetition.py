@@ -8,9 +8,10 @@ word is. Counted are those n-grams that begin where a hash of their first four b
 sampling": Broder 1997, On the resemblance and containment of documents): one place in 32, or in 64 in documents of
 SHORT bytes and more. A document repeats itself in the share of its sampled n-grams that were sampled before in it. As
 equal text is sampled at equal places, a repeated passage shows wherever it stands. Only text of few distinct four-byte
-groups may have no sample at all ("ha ha ha"): in a stretch without one of more than GAP times the mean distance all
-n-grams are counted (of the first DENSE places, which then stand for all), and weigh as much as the samples the stretch
-should have had. Fewer than MIN_SAMPLES samples are no evidence, and keep the document.
+groups may have no sample at all ("ha ha ha"): in a stretch without one of more than GAP_SHORT bytes (GAP, GAP_LONG in
+documents of SHORT bytes and of LONG) all n-grams are counted (of the first DENSE places, which then stand for all), and
+weigh as much as the samples the stretch should have had. Fewer than MIN_SAMPLES samples are no evidence, and keep the
+document.
 
 Cost: about 2 ns a byte; only documents with a line that looks repeated are looked at by themselves.
 """
@@ -25,7 +26,8 @@ from pipeline.filters.hashing import mix, repeated_in_document
 
 N_GRAM = 32
 SHORT = 512
-GAP = 7
+LONG = 1024
+GAP_SHORT, GAP, GAP_LONG = 224, 448, 768
 DENSE = 1 << 16
 MIN_SAMPLES = 4
 _EVERY_SHORT, _EVERY = 32, 64
@@ -82,7 +84,7 @@ def repeated_ngrams(batch: TextBatch) -> tuple[npt.NDArray[np.float64], npt.NDAr
     last = batch.ends - N_GRAM  # where a document's last n-gram begins
     inside = places <= last[documents]
     places, documents = places[inside], documents[inside]
-    mixed = mix([batch.windows[places + offset] for offset in range(0, N_GRAM, 8)])
+    mixed = mix(batch.passages(places, N_GRAM).T)
     repeated = np.bincount(repeated_in_document(mixed, documents, n), minlength=n).astype(np.float64)
     total = np.bincount(documents, minlength=n).astype(np.float64)
 
@@ -108,14 +110,15 @@ def _count_stretches(
     behind[documents] = places  # of equal documents the last place stays
     lengths = np.concatenate([places - begin, batch.ends - N_GRAM - behind])
     owners = np.concatenate([documents, np.arange(n)])
-    wide = np.flatnonzero(lengths > GAP * every[owners])
+    longest = np.select([batch.lengths < SHORT, batch.lengths < LONG], [GAP_SHORT, GAP], GAP_LONG)
+    wide = np.flatnonzero(lengths > longest[owners])
     if not len(wide):
         return
     begin, length, owners = np.concatenate([begin, behind])[wide], lengths[wide], owners[wide]
     dense = np.minimum(length, DENSE)
     number = np.repeat(np.arange(len(wide)), dense)
     inside = np.arange(len(number)) + np.repeat(begin - (np.cumsum(dense) - dense), dense)
-    mixed = mix([batch.windows[inside + offset] for offset in range(0, N_GRAM, 8)])
+    mixed = mix(batch.passages(inside, N_GRAM).T)
     share = np.bincount(repeated_in_document(mixed, number, len(wide)), minlength=len(wide)) / dense
     weight = length / every[owners]
     repeated += np.bincount(owners, share * weight, n)

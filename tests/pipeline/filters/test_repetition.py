@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.filters.base import TextBatch
-from pipeline.filters.repetition import GAP, MIN_SAMPLES, N_GRAM, RepetitionFilter, repeated_ngrams
+from pipeline.filters.repetition import MIN_SAMPLES, N_GRAM, RepetitionFilter, repeated_ngrams
 
 from .texts import batches, judge, texts
 
@@ -49,7 +49,7 @@ def plain_ngrams(data: bytes) -> tuple[float, float]:
         if place is not None and not _sampled(padded[place : place + 4], every):
             continue
         gap = (max(0, last) if place is None else place) - before
-        if gap > GAP * every:
+        if gap > (224 if len(data) < 512 else 448 if len(data) < 1024 else 768):
             dense = [data[at : at + N_GRAM] for at in range(before, before + gap)]
             repeated += (gap - len(set(dense))) / every
             total += gap / every
