@@ -82,14 +82,7 @@ def decide(config: PipelineConfig, parts: list[Part], tasks: list[Task], scratch
     inputs. Memory: about 60 bytes a document."""
     summaries = [part.summary() for part in parts]
     columns = _Columns(parts, summaries)
-    outcomes = np.full(columns.count, KEPT, np.uint8)
-    originals = np.arange(columns.count, dtype=np.uint32)
-    if config.exact_dedup:
-        duplicates, firsts = first_equal(_compared(config, parts, columns))
-        outcomes[duplicates], originals[duplicates] = EXACT_DUPLICATE, firsts
-    if config.near_dedup:
-        similar, firsts = near_duplicates(config, parts, outcomes == KEPT, scratch)
-        outcomes[similar], originals[similar] = NEAR_DUPLICATE, firsts
+    outcomes, originals = _duplicates(config, parts, columns, scratch)
     clusters, sizes = find_clusters(originals, outcomes, columns.borders)
     splits = _splits(config, columns, tasks, outcomes == KEPT)
     repeats = _weigh(config, columns, tasks, splits)
@@ -124,6 +117,21 @@ class _Columns:
     def cut(self, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """`values` (n,) of all documents as views, one a part."""
         return [values[start:end] for start, end in self.ranges()]
+
+
+def _duplicates(
+    config: PipelineConfig, parts: list[Part], columns: _Columns, scratch: Path
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
+    """The outcome of every document as far as duplicates go, and the number of the one it repeats (or its own)."""
+    outcomes = np.full(columns.count, KEPT, np.uint8)
+    originals = np.arange(columns.count, dtype=np.uint32)
+    if config.exact_dedup:
+        equal, firsts = first_equal(_compared(config, parts, columns))
+        outcomes[equal], originals[equal] = EXACT_DUPLICATE, firsts
+    if config.near_dedup:
+        similar, earliest = near_duplicates(config, parts, outcomes == KEPT, scratch)
+        outcomes[similar], originals[similar] = NEAR_DUPLICATE, earliest
+    return outcomes, originals
 
 
 def _compared(config: PipelineConfig, parts: list[Part], columns: _Columns) -> npt.NDArray[np.uint64]:

@@ -29,7 +29,8 @@ def find_clusters(
     """The first EXAMPLES clusters of each kind in input order, and how many clusters there are of each size. For n
     documents: `originals` (n,) the earlier document that each repeats (its own number if none), `outcomes` (n,);
     `borders`: the number of the first document of each part, and n."""
-    duplicates = np.flatnonzero((outcomes == EXACT_DUPLICATE) | (outcomes == NEAR_DUPLICATE))
+    repeats = (outcomes == EXACT_DUPLICATE) | (outcomes == NEAR_DUPLICATE)
+    duplicates = np.flatnonzero(repeats).astype(np.uint32)
     heads = originals[originals[duplicates]]  # an exact duplicate may repeat what is itself similar to another
     order = np.argsort(heads, kind="stable")
     duplicates, heads = duplicates[order], heads[order]

@@ -45,7 +45,7 @@ def near_duplicates(
     wanted: npt.NDArray[np.bool_],
     scratch: Path,
     bucket_bytes: int = BUCKET_BYTES,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[Numbers, Numbers]:
     """Numbers (in input order over all `parts`) of the `wanted` documents (n,) that resemble an earlier one, ascending,
     and for each the first document of its cluster. `scratch` is made anew and removed."""
     bands = choose_bands(settings.near_dedup_permutations, settings.near_dedup_threshold)
@@ -72,8 +72,8 @@ def near_duplicates(
     finally:
         table.close()
         shutil.rmtree(scratch, ignore_errors=True)
-    labels, documents = components.labels(), np.flatnonzero(present)
-    similar = np.flatnonzero(labels != np.arange(len(labels)))
+    labels, documents = components.labels(), np.flatnonzero(present).astype(np.uint32)
+    similar = np.flatnonzero(labels != np.arange(len(labels), dtype=np.uint32)).astype(np.uint32)
     return documents[similar], documents[labels[similar]]
 
 
