@@ -6,9 +6,12 @@ import base64
 import difflib
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from pipeline.report import html
@@ -46,9 +49,29 @@ def kept(output: Path, manifest: Manifest, tokenizer: Tokenizer) -> str:
         source = manifest.inputs[int(record["source"])].name
         label = f" · label {record['label']}" if int(record["label"]) >= 0 else ""
         head = f"{source} @ {integer(int(record['offset']))} · {plural(len(tokens), 'token')}{label}"
-        text = tokenizer.decode(tokens[: TEXT_CHARS * 2])
-        cards.append(_card("kept", head, _clipped(text, TEXT_CHARS, len(tokens) > TEXT_CHARS * 2)))
-    return html.section("Kept", _cards(cards), f"{plural(len(cards), 'document')} chosen evenly over {split}.")
+        cards.append(_card("kept", head, _document(tokens[: TEXT_CHARS * 2], dataset.spans(number), tokenizer)))
+    note = f"{plural(len(cards), 'document')} chosen evenly over {split}."
+    if any(dataset.shards[n].spans is not None for n in range(len(dataset.shards))):
+        note += " Marked: what the loss counts in a chat."
+    return html.section("Kept", _cards(cards), note)
+
+
+def _document(tokens: npt.NDArray[np.generic], spans: npt.NDArray[np.int64] | None, tokenizer: Tokenizer) -> str:
+    """The text of a document's first tokens. In a dataset of chats the special tokens show and the trained ones are
+    marked; `spans` (n, 2) are their starts and ends."""
+    if spans is None:
+        return _clipped(tokenizer.decode(tokens.tolist()), TEXT_CHARS)
+    edges = np.unique(np.clip(np.concatenate([[0, len(tokens)], spans.ravel()]), 0, len(tokens))).tolist()
+    pieces, left = [], TEXT_CHARS
+    for start, end in pairwise(edges):
+        text = tokenizer.decode(tokens[start:end].tolist(), skip_special=False)
+        trained = bool(((spans[:, 0] <= start) & (end <= spans[:, 1])).any()) and len(tokens) > end - start
+        shown = _clipped(text, left)
+        pieces.append(f"<mark>{shown}</mark>" if trained else shown)
+        left -= len(text)
+        if left <= 0:
+            break
+    return "".join(pieces)
 
 
 def rejected(path: Path, reasons: Reasons, units: dict[str, str]) -> str:

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import PipelineConfig
+from pipeline.process import process
 from pipeline.report import examples
 from pipeline.report.wording import escape
 
@@ -71,3 +73,20 @@ def test_evenly() -> None:
         and examples._evenly(2, 9) == [0, 1]
         and examples._evenly(0, 3) == []
     )
+
+
+def test_what_a_chat_trains_on_is_marked(tmp_path: Path) -> None:
+    talks = [
+        [("user", f"question {n}?"), ("assistant", f"answer <{n}>"), ("user", "so?"), ("assistant", "yes")]
+        for n in range(4)
+    ]
+    lines = [{"messages": [{"role": role, "content": text} for role, text in talk]} for talk in talks]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(line) for line in [*lines, {"text": "a plain text"}]))
+    config = PipelineConfig(input=[str(tmp_path / "in.jsonl")], output=tmp_path / "d" / "x", vocab_size=300, workers=1,
+                            val_fraction=0.0)  # fmt: skip
+    process(config)
+    page = (config.output / "report" / "index.html").read_text()
+    kept = page.split("<h2>Kept</h2>")[1].split("</section>")[0]
+    marked = [html.unescape(text) for text in re.findall("<mark>(.*?)</mark>", kept, flags=re.DOTALL)]
+    assert marked == [text for n in range(4) for text in (f"answer <{n}><|im_end|>", "yes<|im_end|>")]
+    assert "a plain text&lt;|endoftext|&gt;</div>" in kept
