@@ -14,6 +14,7 @@ from foundation.logs import get_logger
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.encode import FAST_ENGINE, fast_engine
+from pipeline.filters.base import DocumentError
 from pipeline.filters.chain import FilterChain
 from pipeline.plan import limits
 from pipeline.sources.base import Task
@@ -23,6 +24,8 @@ from tokenization.tokenizer import Tokenizer
 from tokenization.train import train_tokenizer
 
 log = get_logger("pipeline.tokenizer")
+
+PIECE_CHARS = 16_384
 
 
 def prepare_tokenizer(config: PipelineConfig, tasks: list[Task], place: Path, ready: Tokenizer | None) -> Tokenizer:
@@ -84,12 +87,27 @@ def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int],
                 batch = batch.first(left)
                 left -= batch.records
             texts = cleaner.clean(batch.texts)
-            verdicts = filters.judge(texts)
+            try:
+                verdicts = filters.judge(texts, batch.conversations)
+            except DocumentError as error:
+                raise UserError(f"{task.path}: the record at {batch.offsets[error.place]}: {error}") from error
             for place, text in enumerate(texts):
                 if budget > 0 and place not in verdicts.dropped:
                     text = verdicts.rewritten.get(place, text)
                     budget -= len(text)
-                    yield text.decode()
+                    yield from _short_pieces(text.decode())
             if budget <= 0 or left == 0:
                 break  # no one needs the rest, not even its fingerprint
         progress(task.bytes)
+
+
+def _short_pieces(text: str) -> Iterator[str]:
+    """The text in pieces of about PIECE_CHARS, cut at blanks where there are any: a trainer takes far more memory
+    for one long text than for many short ones."""
+    start = 0
+    while len(text) - start > PIECE_CHARS:
+        end = text.find(" ", start + PIECE_CHARS, start + 2 * PIECE_CHARS)
+        end = end if end > 0 else start + PIECE_CHARS
+        yield text[start:end]
+        start = end
+    yield text[start:]
