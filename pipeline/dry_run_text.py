@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.config import PipelineConfig
 from pipeline.dry_run import Estimate
+from pipeline.storage import url_of
 from pipeline.work_areas import human_age, human_size
 
 
@@ -48,6 +49,8 @@ def _duplicates(estimate: Estimate) -> str:
 
 
 def _free(config: PipelineConfig) -> str:
+    if url_of(config.output) is not None:
+        return ""
     place = Path(config.output).absolute()
     while not place.exists():
         if place == place.parent:

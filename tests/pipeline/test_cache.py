@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,23 +19,32 @@ from pipeline.config import PipelineConfig
 from pipeline.place import lock_path
 from pipeline.process import process
 
-from .conftest import Run, arguments, digests
+from .conftest import ROOT, arguments, digests
+
+
+@pytest.fixture(scope="module")
+def built(corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished dataset x, half-done work for y, and a configuration like that of x; read only."""
+    place = tmp_path_factory.mktemp("built")
+    config = PipelineConfig(
+        input=[f"{corpus}/a.jsonl"], output=place / "dataset" / "x", tokenizer=tokenizer, workers=1, block_bytes=9000
+    )
+    process(config)
+    other = config.model_copy(update={"output": place / "dataset" / "y", "min_chars": 7})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MATECONV_FAILPOINT": "journal.after_append:2"}
+    options = [sys.executable, "-m", "pipeline.process", *arguments(other)]
+    killed = subprocess.run(options, cwd=place, env=environment, capture_output=True, check=False)
+    assert killed.returncode < 0
+    (place / "config.yaml").write_text(f"pipeline: {{output: dataset/x, tokenizer: {tokenizer}, block_bytes: 9000}}\n")
+    return place
 
 
 @pytest.fixture
-def there(small: PipelineConfig, corpus: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """In the current directory: a finished dataset x, half-done work for y, and a configuration like that of x."""
-    process(small)
-    other = small.model_copy(
-        update={"output": small.output.parent / "y", "min_chars": 7, "input": [f"{corpus}/a.jsonl"]}
-    )
-    assert run(*arguments(other), failpoint="journal.after_append:2").returncode < 0
-    monkeypatch.chdir(tmp_path)
-    Path("config.yaml").write_text(
-        f"pipeline: {{output: dataset/x, tokenizer: {small.tokenizer}, block_bytes: 9000, shard_tokens: 7000,"
-        " val_fraction: 0.1, test_fraction: 0.05, max_bad_fraction: 0.2}\n"
-    )
-    return tmp_path / "dataset" / ".work"
+def there(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The work areas of a copy of that, which is the current directory."""
+    shutil.copytree(built, tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "there")
+    return tmp_path / "there" / "dataset" / ".work"
 
 
 def areas(root: Path) -> list[str]:
@@ -102,11 +112,16 @@ def test_work_in_use_is_left_alone(there: Path, capsys: pytest.CaptureFixture[st
     assert len(areas(there)) == 1
 
 
-def test_cleared_work_is_made_again_with_the_same_bytes(there: Path, small: PipelineConfig) -> None:
-    before = digests(small.output)
+def test_cleared_work_is_made_again_with_the_same_bytes(there: Path, corpus: Path, tokenizer: Path) -> None:
+    before = digests(there.parent / "x")
     assert cache.main(["clear", "--yes"]) == 0
-    process(small, resume=True)
-    assert digests(small.output) == before
+    process(
+        PipelineConfig(
+            input=[f"{corpus}/a.jsonl"], output=there.parent / "x", tokenizer=tokenizer, workers=1, block_bytes=9000
+        ),
+        resume=True,
+    )
+    assert digests(there.parent / "x") == before
 
 
 def test_damaged_areas_are_listed_and_cleared(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +133,7 @@ def test_damaged_areas_are_listed_and_cleared(there: Path, capsys: pytest.Captur
 
 
 def test_the_command_as_typed(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         [sys.executable, "-m", "pipeline.cache"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
