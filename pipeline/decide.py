@@ -58,6 +58,16 @@ class Decisions:
     cluster_sizes: dict[int, int] = field(default_factory=dict)  # size of a cluster -> clusters of that size
 
 
+_REMEDIES = {
+    "missing_text_field": "name the field that holds the text with --text_field",
+    "unknown_label": "list the names of the classes with --labels, or read no labels with --label_field null",
+    "label_not_an_integer": "read no labels with --label_field null",
+    "wrong_number_of_fields": "is --csv_delimiter right?",
+    "invalid_csv": "if quotes are plain characters there, give --csv_quotes false",
+}
+"""Reason of a bad record -> what may help when there are many."""
+
+
 def check_bad_records(config: PipelineConfig, summaries: list[Summary]) -> None:
     """Refuse to publish when too many records could not be read, with the most common reasons."""
     records = sum(summary.records for summary in summaries)
@@ -69,7 +79,7 @@ def check_bad_records(config: PipelineConfig, summaries: list[Summary]) -> None:
         for reason, (number, *_) in summary.quarantined.items():
             reasons[reason] = reasons.get(reason, 0) + number
     common = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items(), key=lambda item: -item[1])[:3])
-    remedy = "; name the field that holds the text with --text_field" if "missing_text_field" in reasons else ""
+    remedy = "".join(f"; {way_out}" for reason, way_out in _REMEDIES.items() if reason in reasons)
     raise UserError(
         f"{bad} of {records} records could not be read ({common}), more than max_bad_fraction"
         f" {config.max_bad_fraction:g}; nothing was published{remedy}"

@@ -75,7 +75,7 @@ def explained(url: str) -> Iterator[None]:
     except PermissionError as error:
         raise UserError(f"{url}: no permission ({error}); check the credentials in the environment") from None
     except Exception as error:  # every store's library has exceptions of its own
-        reason = f"{type(error).__name__}: {error}".strip(": ")[:300]
+        reason = f"{type(error).__name__}: {error}".strip(": \n").splitlines()[0][:300]
         raise UserError(
             f"{url}: cannot be read ({reason}); check the address, the network and the credentials in the environment,"
             " or give a local copy of the file"

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import zstandard
 
+from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.process import process
 from shards.dataset import Dataset
@@ -129,6 +131,20 @@ def test_the_accounts_of_dirty_files_close(tmp_path: Path, tokenizer: Path) -> N
         if path.suffix in (".jsonl", ".json", ".csv", ".txt"):
             data = path.read_bytes()
             assert data[row["offset"] :].startswith(raw) and data[: row["offset"]].count(b"\n") + 1 == row["line"]
+
+
+@pytest.mark.parametrize(
+    ("data", "way_out"),
+    [
+        (b"text,label\na,cat\n", "--labels.*--label_field null"),
+        (b"text;label\na;1\nb,c;1\n", "--text_field.*--csv_delimiter"),
+        (b'text\n"so" it goes\n', "--csv_quotes false"),
+    ],
+)
+def test_many_bad_records_come_with_a_way_out(tmp_path: Path, tokenizer: Path, data: bytes, way_out: str) -> None:
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(UserError, match=way_out):
+        process(config(tmp_path, tokenizer, [tmp_path / "a.csv"]))
 
 
 def test_a_new_file_is_the_only_one_that_is_read_again(tmp_path: Path, tokenizer: Path) -> None:
