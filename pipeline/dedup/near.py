@@ -27,8 +27,6 @@ from pipeline.settings.dedup import DedupSettings
 NEIGHBOURS = 8
 """A document is compared with the first of those that share a band with it, and with the next so many of them: all
 pairs of a small group, and of a large one no more than its size allows."""
-_COMPARED = 1 << 15
-"""Pairs compared at a time."""
 
 
 class HasArrays(Protocol):
@@ -158,9 +156,8 @@ def _compare(
 ) -> npt.NDArray[np.int64]:
     """Unite the pairs that have `needed` values in common; the places of those that are apart after that."""
     apart = np.flatnonzero(components.find(first) != components.find(second))
-    for start in range(0, len(apart), _COMPARED):
-        places = apart[start : start + _COMPARED]
-        a, b = first[places], second[places]
+    for places in table.runs(first[apart], second[apart]):
+        a, b = first[apart[places]], second[apart[places]]
         similar = agreement(table.rows(a), table.rows(b)) >= needed
         table.forget()
         components.union(a[similar], b[similar])

@@ -79,7 +79,8 @@ def test_equals_brute_force_for_any_cut_and_bucket(seed: int, tmp_path: Path) ->
 
 
 def test_many_small_steps_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.dedup.near._COMPARED", 3)
+    for name, value in {"BLOCK_BYTES": 128 * 5, "FEW": 2, "MANY": 4}.items():
+        monkeypatch.setattr(f"pipeline.dedup.table.{name}", value)
     monkeypatch.setattr("pipeline.dedup.buckets.BUFFER_BYTES", 100)
     values = mixed(random.Random(8), 127)
     assert found(values, tmp_path, 5, bucket_bytes=500) == brute_force(values)
