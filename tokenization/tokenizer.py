@@ -107,8 +107,13 @@ class Tokenizer:
         template = self.config.get("chat_template")
         return template if isinstance(template, str) else None
 
+    @property
+    def definition(self) -> bytes:
+        """`tokenizer.json`, every token with a role marked special."""
+        return self._definition
+
     def json(self) -> dict[str, Any]:
-        """The decoded `tokenizer.json`, every token with a role marked special."""
+        """`definition` decoded."""
         value: dict[str, Any] = json.loads(self._definition)
         return value
 

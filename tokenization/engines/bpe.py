@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import gigatoken
 import numpy as np
+import orjson
 
 from foundation.logs import get_logger
 from tokenization.engines.base import Borders, Engine, Ids, unterminated
@@ -40,7 +40,7 @@ class GigatokenEngine:
         separator = {"id": self._separator_id, "content": SEPARATOR, "special": True, "normalized": False}
         separator |= dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
         added = [*(definition.get("added_tokens") or []), separator]
-        self._definition = json.dumps({**definition, "added_tokens": added}, ensure_ascii=False).encode()
+        self._definition = orjson.dumps({**definition, "added_tokens": added})
         self._reference = ReferenceEngine(tokenizer)
         self._separator = SEPARATOR.encode()
         self._load()
@@ -89,13 +89,13 @@ def build(tokenizer: Tokenizer) -> Engine | None:
 
     gigatoken turns the text `<|endoftext|>` into the token; without the special tokens in its definition it cannot.
     """
-    definition = tokenizer.json()
-    model = definition.get("model") or {}
-    if model.get("type") != "BPE" or definition.get("normalizer") or model.get("byte_fallback"):
-        return None
-    definition["added_tokens"] = [t for t in definition.get("added_tokens") or [] if not t.get("special")]
-    definition["post_processor"] = None
     try:
+        definition = orjson.loads(tokenizer.definition)  # some megabytes: json would take as long as gigatoken itself
+        model = definition.get("model") or {}
+        if model.get("type") != "BPE" or definition.get("normalizer") or model.get("byte_fallback"):
+            return None
+        definition["added_tokens"] = [t for t in definition.get("added_tokens") or [] if not t.get("special")]
+        definition["post_processor"] = None
         return GigatokenEngine(tokenizer, definition)
     except Exception as error:  # a tokenizer it does not know is no fault of the user's
         log.info("fast tokenizer not available for this tokenizer (%s); using the reference", error)

@@ -8,10 +8,12 @@ from tokenization.tokenizer import Tokenizer
 
 def build(tokenizer: Tokenizer) -> Engine | None:
     """The fast engine that is right for `tokenizer`, or None."""
-    if (tokenizer.json().get("model") or {}).get("type") == "BPE":
-        from tokenization.engines import bpe  # loads gigatoken
+    if b'"BPE"' in tokenizer.definition:  # else it can be no BPE, and gigatoken need not be loaded
+        from tokenization.engines import bpe
 
-        return bpe.build(tokenizer)
+        engine = bpe.build(tokenizer)
+        if engine is not None:
+            return engine
     from tokenization.engines import words
 
     return words.build(tokenizer)
