@@ -26,7 +26,8 @@ def summary(shown: str, output: Path, manifest: Manifest, changed: bool) -> str:
     stats = json.loads((output / STATS).read_bytes())
     accounts = stats["accounts"]
     for outcome, entry in accounts.items():
-        lines.append(f"  {outcome:11} {entry['records']:>13,} records{_share(entry, accounts['read'])}{_reasons(entry)}")
+        share = _share(entry, accounts["read"])
+        lines.append(f"  {outcome:11} {entry['records']:>13,} records{share}{_reasons(entry)}")
         if outcome in _DETAILS and (output / _DETAILS[outcome]).exists():
             lines.append(f"  {'':11} {'':>13} see {output / _DETAILS[outcome]}")
     for split in SPLITS:

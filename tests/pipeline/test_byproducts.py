@@ -64,7 +64,7 @@ def test_the_sample_is_the_same_however_the_input_is_cut(tmp_path: Path) -> None
     texts = [f"document {n % 50}" for n in range(333)]
 
     def sample(cuts: list[int]) -> list[dict[str, Any]]:
-        found = []
+        found: list[dict[str, Any]] = []
         for place, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(texts)], strict=True)):
             writer = PartWriter(tmp_path, tmp_path / f"{len(cuts)}-{place}", np.dtype("<u2"))
             rejected = RejectedDocuments(7, writer)
