@@ -162,6 +162,9 @@ def _make(
     configured: PipelineConfig,
 ) -> Path:
     """Make the dataset again in `scratch`."""
+    known = configured.decontaminate or (area is not None and (area.directory / TABLE).exists())
+    if settings.get("decontaminate") and not known:
+        raise UserError("its evaluation files are needed: name them in the configuration file, as decontaminate")
     output = scratch / dataset.name
     shutil.rmtree(output, ignore_errors=True)
     tokenizer = _tokenizer(dataset, settings, area, manifest)

@@ -380,3 +380,53 @@ def test_a_failed_repair_leaves_no_scratch(dataset: Path, corpus: Path) -> None:
     assert not [path for path in dataset.parent.rglob(".tmp-*")]
     assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0
     assert digests(dataset) == whole
+
+
+def test_work_in_another_directory_and_of_slices_repairs_too(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
+    """The configuration says where the work is; the journals of slices vouch for their parts."""
+    config = configuration(corpus, tokenizer, tmp_path / "d" / "x")
+    config = config.model_copy(update={"work_directory": str(tmp_path / "work")})
+    for number in (1, 2):
+        process(config.model_copy(update={"task_slice": f"{number}/2"}))
+    process(config, resume=True)
+    whole = digests(config.output)
+    Path("config.yaml").write_text(f"pipeline: {{work_directory: {tmp_path / 'work'}}}\n")
+    flip(next(config.output.rglob("*.bin")), 6)
+    flip(next(config.output.rglob("*.idx")), 6)
+    assert command.main([str(config.output), "--repair"]) == 0
+    assert digests(config.output) == whole
+
+
+def test_evaluation_files_are_asked_for_when_they_are_needed(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
+    words = " ".join(f"word{number}" for number in range(20))
+    (tmp_path / "exam.jsonl").write_text(json.dumps({"text": words}))
+    config = configuration(corpus, tokenizer, tmp_path / "d" / "x")
+    process(config.model_copy(update={"decontaminate": [str(tmp_path / "exam.jsonl")]}))
+    whole, options = digests(config.output), [str(config.output), "--input", str(corpus), "--repair"]
+    flip(config.output / "stats.json", 3)
+    assert command.main(options) == 0 and digests(config.output) == whole  # the work area knows its n-grams
+    shutil.rmtree(config.output.parent / ".work")
+    flip(config.output / "stats.json", 3)
+    with pytest.raises(UserError, match="its evaluation files are needed"):
+        command.main(options)
+    Path("config.yaml").write_text(f"pipeline: {{decontaminate: [{tmp_path / 'exam.jsonl'}]}}\n")
+    assert command.main(options) == 0 and digests(config.output) == whole
+
+
+def test_a_dataset_of_strangers_runs_no_code(dataset: Path, corpus: Path, tmp_path: Path) -> None:
+    """Its manifest may name any function; that is loaded only when the reader's own configuration names it."""
+    manifest = json.loads((dataset / "manifest.json").read_bytes())
+    manifest["settings"] |= {"custom_filter": "evil:run", "custom_filter_source": None}
+    manifest["pipeline_fingerprint"] = fingerprint.of_json(manifest["settings"])
+    (dataset / "manifest.json").write_bytes(Manifest.model_validate(manifest).encode())
+    write_checksums(dataset)
+    (tmp_path / "evil.py").write_text("raise SystemExit('it ran')\n")
+    shutil.rmtree(dataset.parent / ".work")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.verify", str(dataset), "--input", str(corpus)], cwd=tmp_path, text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "filtered by the Python function evil:run" in done.stdout, done
+    flip(dataset / "stats.json", 3)
+    with pytest.raises(UserError, match="filtered by the Python function evil:run"):
+        command.main([str(dataset), "--input", str(corpus), "--repair"])
