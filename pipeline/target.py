@@ -16,7 +16,7 @@ from foundation.failpoints import failpoint
 from pipeline.storage import Storage
 from shards.manifest import FILE_NAME, SPLITS, TOKENIZER_DIRECTORY, Manifest
 
-STATS = "stats.json"
+STATS, SUMS = "stats.json", "SHA256SUMS"
 OWN = (*SPLITS, TOKENIZER_DIRECTORY, "quarantine", "rejected", "duplicates", "report")
 """Directories of a dataset: what lies in them and belongs to no file of the new one is removed."""
 
@@ -104,7 +104,7 @@ class RemoteTarget:
             self._storage.write(FILE_NAME, manifest.encode())
         failpoint("upload.after_manifest", self.directory)
         local = self._local_files()
-        for name in local:
+        for name in sorted(local, key=lambda name: (Path(name).name == SUMS, name)):  # sums after what they are of
             if name != FILE_NAME and name.partition("/")[0] not in (*SPLITS, TOKENIZER_DIRECTORY):
                 self._storage.put(self.directory / name, name)
         failpoint("upload.before_removal", self.directory)
