@@ -15,7 +15,7 @@ def first_equal(hashes: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], 
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     near = np.minimum(np.searchsorted(repeated, hashes[:, 0]), len(repeated) - 1)
     suspects = np.flatnonzero(repeated[near] == hashes[:, 0])
-    order = suspects[np.lexsort((suspects, hashes[suspects, 1], hashes[suspects, 0]))]
+    order = suspects[np.lexsort((hashes[suspects, 1], hashes[suspects, 0]))]  # stable: equal ones in input order
     same = np.zeros(len(order), np.bool_)
     same[1:] = (hashes[order[1:]] == hashes[order[:-1]]).all(axis=1)
     heads = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
