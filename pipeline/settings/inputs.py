@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
+from foundation.errors import did_you_mean
 from foundation.quantities import Count, Size
 from foundation.section import Section
 from pipeline.settings.base import Settings
@@ -16,19 +17,35 @@ Unit = Literal["paragraph", "line", "file"]
 Format = Literal["auto", "jsonl", "json", "text", "csv", "tsv", "parquet", "arrow", "class_directories", "text_files"]
 
 
+def _one_character(value: str) -> str:
+    if len(value) != 1 or not value.isascii() or value in '"\r\n':
+        raise ValueError("must be one ASCII character and no quote or line end")
+    return value
+
+
+def _not_empty(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty; leave it out (null) instead")
+    return value
+
+
+Delimiter = Annotated[str, AfterValidator(_one_character)]
+NotEmpty = Annotated[str, AfterValidator(_not_empty)]
+
+
 class InputSpec(Section):
     """One input with options of its own; what is not given comes from the settings of the same name."""
 
     path: str = Field(description="file, directory, glob, URL, hub address or short name")
     input_format: Format | None = Field(None, description="how its files are read; null goes by their names")
     text_field: str | None = Field(None, description="field that holds the text")
-    text_template: str | None = Field(None, description="text made of several fields")
+    text_template: NotEmpty | None = Field(None, description="text made of several fields")
     label_field: str | None = Field(None, description="field that holds the class label")
     labels: list[str] | None = Field(None, description="names of the classes in the order of their numbers")
     messages_field: str | None = Field(None, description="field that holds the messages of chat records")
     text_documents: Unit | None = Field(None, description="what one document of a text file is")
-    text_separator: str | None = Field(None, description="string between the documents of a text file")
-    csv_delimiter: str | None = Field(None, description="character between the fields of a row")
+    text_separator: NotEmpty | None = Field(None, description="string between the documents of a text file")
+    csv_delimiter: Delimiter | None = Field(None, description="character between the fields of a row")
     csv_quotes: bool | None = Field(None, description="whether fields may be quoted")
     csv_header: bool | None = Field(None, description="whether the first row names the fields")
     streaming: bool | None = Field(None, description="false: download the files of a hub dataset first")
@@ -53,7 +70,7 @@ class InputSettings(Settings):
     )
     input_format: Format = Field("auto", description="how files are read; auto goes by their names")
     text_field: str = Field("text", description="field of a record that holds the text")
-    text_template: str | None = Field(
+    text_template: NotEmpty | None = Field(
         None, description='text made of several fields, like "{title}\\n\\n{text}"; null takes text_field as it is'
     )
     label_field: str | None = Field(
@@ -69,10 +86,10 @@ class InputSettings(Settings):
     text_documents: Unit = Field(
         "paragraph", description="what one document of a .txt file is: paragraph (blank lines between), line or file"
     )
-    text_separator: str | None = Field(
+    text_separator: NotEmpty | None = Field(
         None, description="string between the documents of a .txt file, instead of text_documents"
     )
-    csv_delimiter: str | None = Field(
+    csv_delimiter: Delimiter | None = Field(
         None, description="character between the fields of a row; null: a comma, in .tsv files a tab"
     )
     csv_quotes: bool = Field(True, description="fields of a CSV file may be quoted (and then hold line ends)")
@@ -93,18 +110,18 @@ class InputSettings(Settings):
     @field_validator("input", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | dict) else value
+        many = [value] if isinstance(value, str | dict) else value
+        return [_spec(item) if isinstance(item, dict) else item for item in many] if isinstance(many, list) else many
 
-    @field_validator("csv_delimiter")
-    @classmethod
-    def _one_character(cls, value: str | None) -> str | None:
-        if value is not None and (len(value) != 1 or not value.isascii() or value in '"\r\n'):
-            raise ValueError("must be one ASCII character and no quote or line end")
-        return value
 
-    @field_validator("text_separator", "text_template")
-    @classmethod
-    def _not_empty(cls, value: str | None) -> str | None:
-        if value == "":
-            raise ValueError("must not be empty; leave it out (null) instead")
-        return value
+def _spec(given: dict[str, Any]) -> InputSpec:
+    """An input's own mapping; what is wrong with it is said in one sentence."""
+    for key in given:
+        if key not in InputSpec.model_fields:
+            raise ValueError(f"unknown key {key!r}{did_you_mean(str(key), InputSpec.model_fields)}")
+    try:
+        return InputSpec(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {message}") from None

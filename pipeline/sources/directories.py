@@ -101,6 +101,11 @@ def _saved_datasets(listing: Listing, options: InputOptions, names: set[str]) ->
             if name not in by_name:
                 raise UserError(f"{entry.path}: names {data_file['filename']}, which is missing")
             found.append(InputFile(by_name[name].path, name, own, by_name[name].identity))
+    places = {PurePosixPath(file.name).parent for file in found}
+    known = {entry.name for entry in listing.entries if PurePosixPath(entry.name).parent in places}
+    others = sum(e.name not in known and PurePosixPath(e.name).name not in _DESCRIPTIONS for e in listing.entries)
+    if found and others:
+        log.info("%s: read as saved datasets; %d other files there are not read", listing.root, others)
     return found
 
 

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
+from foundation.config import load_config
 from foundation.errors import UserError
+from pipeline.config import PipelineConfig, ProcessFlags
 from pipeline.sources.base import InputChanged, Limits
 from pipeline.sources.registry import source_for
 from tests.pipeline.sources.reading import read
@@ -126,6 +129,22 @@ def test_options_of_one_input(tmp_path: Path) -> None:
         (None, 1.0),
     ]
     assert found.inputs[1].options.entry()["labels"] == ["neg", "pos"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"path": "a", "textfield": "x"}, "unknown key 'textfield'; did you mean text_field"),
+        ({"text_field": "x"}, "path: Field required"),
+        ({"path": "a", "csv_delimiter": "ab"}, "csv_delimiter: must be one"),
+        ({"path": "a", "split": "dev"}, "split: Input should be 'train', 'val' or 'test'"),
+        ({"path": "a", "weight": 0}, "weight: "), ({"path": "a", "text_separator": ""}, "text_separator: must not be"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_mapping_is_named(tmp_path: Path, given: dict[str, object], message: str) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"pipeline": {"seed": 1, "input": ["x", given]}}))
+    with pytest.raises(UserError, match=rf"c\.yaml:2: input: {message}"):
+        load_config("x", "", {"pipeline": PipelineConfig}, ProcessFlags, ["--config", str(tmp_path / "c.yaml")])
 
 
 def test_a_format_that_the_name_does_not_tell(tmp_path: Path) -> None:
