@@ -70,7 +70,7 @@ class Encoder:
         borders: Borders,
         end: int,
     ) -> None:
-        places = audit.selected(hashes)
+        places = [place for place in audit.selected(hashes) if len(texts[place]) <= audit.LONGEST_AUDITED]
         ours = [ids[borders[place] : borders[place + 1] - end] for place in places]
         wrong = audit.first_mismatch(self._tokenizer, [texts[place] for place in places], ours)
         if wrong is not None:

@@ -18,6 +18,8 @@ from tokenization.tokenizer import Tokenizer
 
 SELECT_ONE_IN = 512
 RANDOM_PROBES = 256
+LONGEST_AUDITED = 256 * 1024
+"""Longer documents, in bytes, are not compared: the reference would take some 200 times as much memory."""
 
 _PROBES = (
     "", " ", "  ", "\n", "\n\n \n", "\t", "a", " a", "a ", "Hello, world!",
