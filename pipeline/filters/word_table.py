@@ -87,14 +87,16 @@ _chunks = _Chunks()
 
 
 class WordTable:
-    """Words of the documents of a batch. Numbers of words mean something within one batch only."""
+    """Words of the documents of a batch. Numbers of words mean something within one batch only.
+
+    It keeps no reference to the batch, which keeps one to it: memory is given back without waiting for the collector.
+    """
 
     def __init__(self, batch: TextBatch) -> None:
         global _chunks
         if _chunks.full:
             _chunks = _Chunks()
         self._chunks = _chunks
-        self._batch = batch
         self._rows, self._borders = self._read(batch)
 
     def _read(self, batch: TextBatch) -> tuple[npt.NDArray[np.int64], Places]:
@@ -149,7 +151,7 @@ class WordTable:
     @cached_property
     def documents(self) -> Places:
         """The document of each word, (w,)."""
-        return np.repeat(np.arange(len(self._batch)), np.diff(self.borders))
+        return np.repeat(np.arange(len(self._borders) - 1), np.diff(self.borders))
 
     @cached_property
     def mostly_cjk(self) -> npt.NDArray[np.bool_]:

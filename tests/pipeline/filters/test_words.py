@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,19 @@ def test_forgetting_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     before = TextBatch(documents).words.sums("words").tolist()
     monkeypatch.setattr(word_table, "_MAX_BYTES", 0)
     assert [TextBatch(documents).words.sums("words").tolist() for _ in range(3)] == [before] * 3
+
+
+def test_a_batch_and_its_words_go_without_the_collector() -> None:
+    """A cycle would keep some megabytes alive for every batch until the collector comes by."""
+    batch = TextBatch([b"a rose is a rose"])
+    assert batch.words.sums("words").tolist() == [5] and len(batch.words.documents) == 5
+    alive = weakref.ref(batch)
+    gc.disable()
+    try:
+        del batch
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_arrow_cuts_at_the_white_space_python_knows() -> None:
