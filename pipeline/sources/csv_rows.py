@@ -47,7 +47,7 @@ class CsvSource:
         if files.is_url(file.path):  # to read it twice costs more than the other cores give
             return [Piece(0, identity.size, identity.size)]
         with files.opened(file.path, identity) as raw:
-            starts = _row_starts(raw, file.options, [piece.start for piece in pieces], limits)
+            starts = _row_starts(raw, file.options, [piece.start for piece in pieces])
         borders = [*starts, identity.size]
         return [Piece(a, b, b - a) for a, b in pairwise(borders) if a < b]
 
@@ -56,40 +56,56 @@ class CsvSource:
         return _CsvReading(task, limits)
 
 
-def _row_starts(raw: io.RawIOBase, options: InputOptions, blocks: list[int], limits: Limits) -> list[int]:
+def _row_starts(raw: io.RawIOBase, options: InputOptions, blocks: list[int]) -> list[int]:
     """The first row start at or behind each of `blocks`; only the first block's where quotes break the rules."""
-    delimiter = ord(options.csv_delimiter)
-    starts, wanted = [0], iter(blocks[1:])
-    block = next(wanted, None)
-    position, quoted, previous = 0, False, 10
-    while chunk := raw.read(1 << 20):
-        data = np.frombuffer(chunk, np.uint8)
-        newline = data == 10
-        if options.csv_quotes and (quoted or _QUOTE in chunk):
-            quotes = data == _QUOTE
-            if _stray(data, quotes, previous, delimiter):
+    quotes, starts, wanted = _Quotes(ord(options.csv_delimiter)), [0], iter(blocks[1:])
+    block, position = next(wanted, None), 0
+    while chunk := raw.read(CHUNK):
+        if position == 0 and chunk.startswith(BYTE_ORDER_MARK):
+            chunk = b"\n" * len(BYTE_ORDER_MARK) + chunk[len(BYTE_ORDER_MARK) :]  # a field may begin behind it
+        newline = np.frombuffer(chunk, np.uint8) == 10
+        if options.csv_quotes:
+            newline &= ~quotes.inside(chunk)
+            if quotes.broken:
                 return [0]
-            inside = (np.cumsum(quotes, dtype=np.int64) + quoted) & 1  # after each byte
-            quoted = bool(inside[-1])
-            newline &= inside == 0
         ends = np.flatnonzero(newline) + (position + 1)
         while block is not None and (at := int(np.searchsorted(ends, block))) < len(ends):
             if ends[at] > starts[-1]:
                 starts.append(int(ends[at]))
             block = next(wanted, None)
-        position, previous = position + len(chunk), chunk[-1]
-    return [0] if quoted else starts
+        position += len(chunk)
+    return [0] if quotes.open else starts
 
 
-def _stray(data: npt.NDArray[np.uint8], quotes: npt.NDArray[np.bool_], previous: int, delimiter: int) -> bool:
-    """Whether a quote stands between two ordinary characters, where RFC 4180 allows none. (Of the two at a chunk's
-    ends one neighbour is not looked at.)"""
-    places = np.flatnonzero(quotes)
-    before = np.where(places > 0, data[places - 1], previous)
-    after = data[np.minimum(places + 1, len(data) - 1)]
-    special = np.zeros(256, np.bool_)
-    special[[_QUOTE, delimiter, 10, 13]] = True
-    return bool((~special[before] & ~special[after]).any())
+class _Quotes:
+    """Follows the quotes of a file, chunk by chunk. RFC 4180: one opens only at the start of a field, and a closing one
+    ends it; within, a quote is doubled. Then those before a byte tell by their number whether it is in quotes."""
+
+    def __init__(self, delimiter: int) -> None:
+        self.open = False
+        self.broken = False
+        self._previous, self._closed = 10, False  # the byte before the chunk, and whether it is a closing quote
+        self._before, self._behind = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
+        self._before[[delimiter, 10, _QUOTE]] = True
+        self._behind[[delimiter, 10, 13, _QUOTE]] = True
+
+    def inside(self, chunk: bytes) -> npt.NDArray[np.bool_]:
+        """For each byte whether it is in quotes; sets `broken` when the rules are."""
+        data = np.frombuffer(chunk, np.uint8)
+        if self._closed and not self._behind[data[0]]:
+            self.broken = True
+        mask = data == _QUOTE
+        places = np.flatnonzero(mask)
+        closing = (np.arange(len(places)) + self.open) % 2 == 1
+        before = np.where(places > 0, data[places - 1], self._previous)
+        behind = self._behind[data[np.minimum(places + 1, len(data) - 1)]]
+        if not (np.where(closing, behind, self._before[before]) | (closing & (places == len(data) - 1))).all():
+            self.broken = True
+        inside: npt.NDArray[np.bool_] = (np.cumsum(mask, dtype=np.int64) + self.open) % 2 == 1
+        self._previous = int(data[-1])
+        self._closed = self._previous == _QUOTE and bool(closing[-1])
+        self.open = bool(inside[-1])
+        return inside
 
 
 class _RowTooLong(Exception):
@@ -100,7 +116,7 @@ class _Rows:
     """Rows from lines. The csv module sees the text as Latin-1, which maps every byte to one character and back."""
 
     def __init__(self, groups: Iterator[list[Line]], options: InputOptions, limit: int) -> None:
-        self._groups, self._limit = groups, limit
+        self._groups, self._limit, self._header = groups, limit, options.csv_header
         self._waiting: list[Line] = []  # the next line is the last
         self._used: list[Line] = []  # of the row being read
         csv.field_size_limit(max(limit, 131072))
@@ -113,14 +129,15 @@ class _Rows:
         return self
 
     def __next__(self) -> str:
-        """The next line, for the csv module."""
+        """The next line, for the csv module. A byte order mark before the header, as Excel writes it, is no text."""
         while not self._waiting:
             self._waiting = next(self._groups)[::-1]
         line = self._waiting.pop()
         self._used.append(line)
         if line.size > len(line.data) or line.offset + line.size - self._used[0].offset > self._limit:
             raise _RowTooLong
-        return line.data.decode("latin-1") + "\n"
+        data = line.data if line.offset or not self._header else line.data.removeprefix(BYTE_ORDER_MARK)
+        return data.decode("latin-1") + "\n"
 
     def next(self) -> tuple[list[str], Line]:
         """The next row and the lines it came from, as one. Raises `StopIteration` at the end, and `_BadRow`."""
@@ -197,10 +214,7 @@ class _CsvReading(LineReader):
 def _names(row: list[str], options: InputOptions) -> list[str]:
     if not options.csv_header:
         return [str(number) for number in range(len(row))]
-    data = [name.encode("latin-1") for name in row]
-    if data:
-        data[0] = data[0].removeprefix(BYTE_ORDER_MARK)  # Excel writes it; no text is lost with it
-    return [name.decode(errors="replace").strip() for name in data]
+    return [name.encode("latin-1").decode(errors="replace").strip() for name in row]
 
 
 def _record(row: list[str], names: list[str], line: Line) -> dict[str, str]:

@@ -46,6 +46,29 @@ def test_rows_are_those_that_were_written(
         assert data[start:].startswith(written([[a, b, str(c)]], ending=ending, quoting=quoting))
 
 
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.sampled_from(list('a,"\n')), max_size=60), st.integers(64, 90))
+def test_any_text_is_read_as_the_csv_module_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, text: str, block: int
+) -> None:
+    """As long as the module has nothing to complain about; and cut or not, the same."""
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    data = "text,b\n" + "x,y\n" * 15 + text + "\nz,z\n" + text
+    path.write_text(data)
+    whole, cut = read(path), read(path, block_bytes=block)
+    assert whole.documents == cut.documents
+    assert [(line, bad[0], *bad[2:]) for _, line, bad in whole.bad] == [
+        (line, bad[0], *bad[2:]) for _, line, bad in cut.bad
+    ]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(data, newline=""), strict=True) if row][1:]
+    except csv.Error:
+        assert "invalid_csv" in whole.reasons
+        return
+    assert whole.texts == [row[0] for row in rows if len(row) == 2]
+    assert whole.reasons == ["wrong_number_of_fields" for row in rows if len(row) != 2]
+
+
 def test_a_long_file_is_cut_inside(tmp_path: Path) -> None:
     chance = random.Random(5)
     rows = [["text", "n"]] + [['say "hi",\n' * chance.randrange(9) + f"row {n}", str(n)] for n in range(2000)]
@@ -110,5 +133,11 @@ def test_a_mark_before_the_header_is_no_part_of_a_name(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbftext,label\r\nx,1\r\n")
     assert read(path).texts == ["x"]
+    path.write_bytes(
+        b"\xef\xbb\xbf" + written([["text", "label"], *([f"row {n}", "1"] for n in range(40))], quoting=csv.QUOTE_ALL)
+    )
+    found = read(path, block_bytes=64)
+    assert found.texts == [f"row {n}" for n in range(40)] and len(found.tasks) > 5
+    path.write_bytes(b"\xef\xbb\xbftext,label\r\nx,1\r\n")
     found = read(path, text_field="body")
     assert found.reasons == ["missing_text_field"] and "'text', 'label'" in found.bad[0][2].detail
