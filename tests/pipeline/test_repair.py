@@ -79,7 +79,7 @@ def test_a_shard_is_rebuilt_from_the_parts_alone(dataset: Path, monkeypatch: pyt
     for name in whole:
         if name.endswith((".bin", ".idx")):
             flip(dataset / name, 4)
-    monkeypatch.setattr("pipeline.verification.repair.process", refuse_to_make_again)
+    monkeypatch.setattr("pipeline.verification.making_again.process", refuse_to_make_again)
     assert command.main([str(dataset), "--repair"]) == 0
     assert digests(dataset) == whole
 
@@ -100,7 +100,7 @@ def test_only_the_tasks_of_a_damaged_shard_are_mapped(
         return real(self, task)
 
     monkeypatch.setattr(ShardRepair, "_map", remember)
-    monkeypatch.setattr("pipeline.verification.repair.process", refuse_to_make_again)
+    monkeypatch.setattr("pipeline.verification.making_again.process", refuse_to_make_again)
     opened = Dataset.open(dataset, "train")
     for shard in opened.shards:
         assert shard.records is not None
