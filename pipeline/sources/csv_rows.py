@@ -101,7 +101,10 @@ class _Quotes:
         behind = self._behind[data[np.minimum(places + 1, len(data) - 1)]]
         if not (np.where(closing, behind, self._before[before]) | (closing & (places == len(data) - 1))).all():
             self.broken = True
-        inside: npt.NDArray[np.bool_] = (np.cumsum(mask, dtype=np.int64) + self.open) % 2 == 1
+        parity = np.cumsum(mask, dtype=np.uint8)  # wraps at 256, which is even
+        parity += self.open
+        parity &= 1
+        inside = parity.view(np.bool_)
         self._previous = int(data[-1])
         self._closed = self._previous == _QUOTE and bool(closing[-1])
         self.open = bool(inside[-1])

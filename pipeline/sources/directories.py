@@ -44,14 +44,19 @@ class Listing(NamedTuple):
     @classmethod
     def local(cls, root: Path) -> Listing:
         """The files below a local directory."""
-        found = []
-        for folder, folders, names in os.walk(root, followlinks=True):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in names:
-                path = Path(folder, name)
-                if not name.startswith(".") and path.is_file():
-                    found.append(Entry(str(path), path.relative_to(root).as_posix(), None))
-        return cls(str(root), sorted(found, key=lambda entry: PurePosixPath(entry.name)))
+        found: list[Entry] = []
+        folders: list[tuple[str, str, tuple[str, ...]]] = [(str(root), "", (os.path.realpath(root),))]
+        while folders:
+            folder, prefix, above = folders.pop()
+            with _scan(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_file():
+                        found.append(Entry(entry.path, prefix + entry.name, None))
+                    elif entry.is_dir() and (real := os.path.realpath(entry.path)) not in above:  # no circle of links
+                        folders.append((entry.path, f"{prefix}{entry.name}/", (*above, real)))
+        return cls(str(root), sorted(found, key=_by_name))
 
     @classmethod
     def remote(cls, url: str) -> Listing:
@@ -64,13 +69,24 @@ class Listing(NamedTuple):
             name = path.removeprefix(inside).lstrip("/")
             if info["type"] == "file" and not any(part.startswith(".") for part in name.split("/")):
                 found.append(Entry(fs.unstrip_protocol(path), name, files.remote_identity(info)))
-        return cls(url, sorted(found, key=lambda entry: PurePosixPath(entry.name)))
+        return cls(url, sorted(found, key=_by_name))
+
+
+def _scan(folder: str) -> Any:
+    try:
+        return os.scandir(folder)
+    except PermissionError:
+        raise UserError(f"{folder}: no permission to read this directory") from None
+
+
+def _by_name(entry: Entry) -> list[str]:
+    return entry.name.split("/")
 
 
 def expand(listing: Listing, options: InputOptions, wanted: str) -> list[InputFile] | None:
     """The inputs of a directory that has a structure of its own, or None."""
     names = {entry.name for entry in listing.entries}
-    if wanted in ("auto", "arrow") and any(PurePosixPath(name).name == _STATE for name in names):
+    if wanted in ("auto", "arrow") and any(name.rpartition("/")[2] == _STATE for name in names):
         found = _saved_datasets(listing, options, names)
         if found:
             return found
@@ -123,12 +139,12 @@ def _by_directory(listing: Listing) -> dict[PurePosixPath, int]:
         raise UserError(
             f"{listing.root}: directories of text files can only be read from a local disk; copy them there"
         )
-    found: dict[PurePosixPath, int] = {}
+    found: dict[str, int] = {}
     for entry in listing.entries:
-        place = PurePosixPath(entry.name)
-        if is_document(place.name):
-            found[place.parent] = found.get(place.parent, 0) + 1
-    return found
+        folder, _, name = entry.name.rpartition("/")
+        if is_document(name):
+            found[folder] = found.get(folder, 0) + 1
+    return {PurePosixPath(folder): count for folder, count in found.items()}
 
 
 def _text_files(listing: Listing, options: InputOptions) -> list[InputFile]:
@@ -163,8 +179,8 @@ def _class_directories(listing: Listing, options: InputOptions, asked: bool) -> 
             label = own.label if name in _NO_CLASS else number(name)
             path = str(Path(listing.root, place))
             found.append(InputFile(path, place.as_posix(), replace(own, label=label, split=split)))
-    inside = {PurePosixPath(file.name) for file in found}
-    others = sum(PurePosixPath(entry.name).parent not in inside for entry in listing.entries)
+    inside = {file.name for file in found}
+    others = sum(entry.name.rpartition("/")[0] not in inside for entry in listing.entries)
     if others:
         log.info("%s: read as class directories; %d other files there are not read", listing.root, others)
     return found

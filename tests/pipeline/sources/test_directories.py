@@ -103,6 +103,15 @@ def test_order_names_and_what_is_skipped(tmp_path: Path) -> None:
     assert names == ["0/c.jsonl", "1/c.jsonl"]
 
 
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    jsonl(tmp_path / "elsewhere" / "b.jsonl", "linked")
+    jsonl(tmp_path / "in" / "a.jsonl", "plain")
+    (tmp_path / "in" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "d").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    assert read(tmp_path / "in").texts == ["plain", "linked"]
+
+
 def test_one_file_twice_is_refused(tmp_path: Path) -> None:
     jsonl(tmp_path / "a.jsonl", "x")
     with pytest.raises(UserError, match="given twice"):
