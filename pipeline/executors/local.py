@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from pipeline.executors import starting
-from pipeline.executors.base import Answer, Done, Ledger, Outcome, answer
+from pipeline.executors.base import ATTEMPTS, Answer, Done, Ledger, Outcome, answer
 from pipeline.map_task import Mapper, MapSetup
 from pipeline.sources.base import Task
 
@@ -62,11 +62,21 @@ class WorkerPool:
         return ledger.outcome
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, dict(os.environ)), daemon=True)  # type: ignore[attr-defined]
-        process.start()
-        theirs.close()
-        return _Worker(process, ours)
+        for attempt in range(ATTEMPTS):
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=_serve, args=(theirs, dict(os.environ)), daemon=True)  # type: ignore[attr-defined]
+            try:
+                process.start()
+            except (OSError, EOFError):  # the server was killed just now: the next start finds that out and makes one
+                ours.close()
+                if attempt == ATTEMPTS - 1:
+                    raise
+                time.sleep(0.1)
+            else:
+                return _Worker(process, ours)
+            finally:
+                theirs.close()
+        raise AssertionError
 
     @staticmethod
     def _send(worker: _Worker, message: object) -> None:
@@ -96,8 +106,9 @@ class WorkerPool:
             assert isinstance(value, int)
             self._progress(value)
             return
-        task, worker.task = worker.task, None
+        task = worker.task
         assert task is not None
+        self._assign(worker)  # so that it works while this process commits the part
         self._ledger.settle(task, message)
 
     def _lost(self, worker: _Worker) -> None:
