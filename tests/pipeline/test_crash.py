@@ -159,12 +159,33 @@ def kill(parent: int, chance: random.Random) -> int:
     if kind == "all":
         os.killpg(parent, signal.SIGKILL)
         return 1
-    listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split() if kind == "worker" else [str(parent)]
-    workers = [pid for pid in listed if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    listed = [str(parent)]
+    if kind == "worker":  # or the server they are forked from
+        listed = children(str(parent))
+        listed += [pid for server in listed for pid in children(server)]
+    workers = [pid for pid in listed if b"resource_tracker" not in command_line(pid)]
     if not workers:
         return 0
-    os.kill(int(chance.choice(workers)), signal.SIGKILL)
-    return 1
+    with contextlib.suppress(ProcessLookupError):  # it ended just now
+        os.kill(int(chance.choice(workers)), signal.SIGKILL)
+        return 1
+    return 0
+
+
+def command_line(pid: str) -> bytes:
+    """How a process was started; nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def children(pid: str) -> list[str]:
+    """The processes that one has started and that live."""
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in Linux's /proc")
