@@ -59,6 +59,13 @@ class PartCache:
     directory: Path
     limit: int = LOCAL_BYTES
     _kept: OrderedDict[Path, int] = field(default_factory=OrderedDict)
+    _bytes: int = 0
+
+    def clear(self) -> None:
+        """Remove all that was fetched."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self._kept.clear()
+        self._bytes = 0
 
     def fetch(self, key: str, name: str, expected: tuple[int, int] | None) -> Path:
         """The local copy of a part's file; `expected` are its bytes and CRC-32."""
@@ -78,8 +85,11 @@ class PartCache:
                 " Run the same command with --resume to make this part again"
             )
         self._kept[path] = size
-        while sum(self._kept.values()) > self.limit and len(self._kept) > 1:
-            self._kept.popitem(last=False)[0].unlink(missing_ok=True)
+        self._bytes += size
+        while self._bytes > self.limit and len(self._kept) > 1:
+            oldest, size = self._kept.popitem(last=False)
+            oldest.unlink(missing_ok=True)
+            self._bytes -= size
         return path
 
 

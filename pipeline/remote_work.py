@@ -65,6 +65,7 @@ class RemoteWork(Work):
         """Read what is there with one listing."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.remove_temporaries()
+        self._cache.clear()  # what a killed process had fetched
         if not self.exists():
             self._storage.write(IDENTITY, (json.dumps(self._identity, indent=2) + "\n").encode())
         self._there = self._storage.sizes()
@@ -122,6 +123,7 @@ class RemoteWork(Work):
         """The dataset is whole in its place."""
         self._published = {"identity": identity, "plan": plan}
         self._storage.write(PUBLISHED, json.dumps(self._published).encode())
+        self._cache.clear()
 
     def fetch_tokenizer(self) -> None:
         """Bring the tokenizer here that another machine has put."""
