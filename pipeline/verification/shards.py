@@ -12,7 +12,7 @@ import numpy.typing as npt
 from foundation.errors import UserError
 from pipeline.verification.problems import Problems
 from shards import megatron
-from shards.documents import NO_LABEL, RECORD, read_records
+from shards.documents import EXTRAS, NO_LABEL, RECORD, check_rows, read_records, read_rows
 from shards.manifest import FileEntry, Manifest, ShardEntry
 
 _CHUNK = 1 << 22
@@ -75,6 +75,7 @@ def _check_content(
     _check_index(manifest, shard, prefix, index, problems)
     if f"{prefix}.idx" not in problems:
         _check_tokens(dataset, manifest, prefix, index, problems)
+        _check_tables(dataset, manifest, shard, prefix, index, problems)
     _check_records(manifest, prefix, records, problems)
     return np.array(records["content_hash"])
 
@@ -109,6 +110,21 @@ def _check_tokens(dataset: Path, manifest: Manifest, prefix: str, index: megatro
         wrong = np.flatnonzero((index.lengths < back) | (tokens[np.maximum(ends - back, 0)] != wanted))
         if len(wrong):
             problems.add(name, f"{len(wrong)} documents do not end with {terminator}, the first is {int(wrong[0])}")
+
+
+def _check_tables(
+    dataset: Path, manifest: Manifest, shard: ShardEntry, prefix: str, index: megatron.Index, problems: Problems
+) -> None:
+    """Trained spans and sentence borders, where the dataset has them."""
+    for table, (suffix, _) in EXTRAS.items():
+        if suffix in shard.files:
+            try:
+                rows = read_rows(dataset / f"{prefix}{suffix}", table)
+                fault = check_rows(table, rows, index.lengths, len(manifest.terminator))
+            except UserError as error:
+                fault = str(error)
+            if fault is not None:
+                problems.add(f"{prefix}{suffix}", fault)
 
 
 def _check_records(manifest: Manifest, prefix: str, records: npt.NDArray[np.void], problems: Problems) -> None:

@@ -22,7 +22,7 @@ from pipeline.verify import verify
 from shards.manifest import Manifest
 
 from .conftest import ROOT, documents
-from .damage import configuration, copy_with_work, every_file, flip, reseal
+from .damage import configuration, copy_with_work, every_file, flip, reseal, write_kinds
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +180,19 @@ def test_a_dataset_of_strangers_runs_no_code(dataset: Path, corpus: Path, tmp_pa
     flip(dataset / "stats.json", 3)
     with pytest.raises(UserError, match="filtered by the Python function evil:run"):
         command.main([str(dataset), "--input", str(corpus), "--repair"])
+
+
+def test_spans_and_sentences_beyond_their_documents_are_named(tokenizer: Path, tmp_path: Path) -> None:
+    config = PipelineConfig(
+        input=write_kinds(tmp_path / "raw"), output=tmp_path / "d" / "x", tokenizer=tokenizer, workers=1,
+        sentence_borders=True, val_fraction=0, max_bad_fraction=0.2,
+    )  # fmt: skip
+    process(config)
+    names = [name for name in every_file(config.output) if name.endswith((".spans.npy", ".sents.npy"))]
+    assert len(names) == 4  # train and test have both tables
+    for name in names[:2]:
+        data = bytearray((config.output / name).read_bytes())
+        data[-1] ^= 0x10  # the end of the last row
+        (config.output / name).write_bytes(data)
+        reseal(config.output, name)
+    assert set(verify(config.output, None).problems.found) == set(names[:2])
