@@ -28,7 +28,7 @@ _UNITS = (
 )
 _PREFIX = re.compile(rf"\.\.+|US\$|[CA]\$|\+(?![0-9])|[§%=—–{_PUNCTUATION}{_CURRENCY}{_SYMBOLS}]")
 _SUFFIX = re.compile(
-    rf"(?:\.\.+|['’][sS]|(?<=[0-9])\+|(?<=°[FfCcKk])\.|(?<=[0-9])(?:{_UNITS}|US\$|[CA]\$|[{_CURRENCY}])"
+    rf"(?:['’][sS]|(?<=[0-9])\+|(?<=°[FfCcKk])\.|(?<=[0-9])(?:{_UNITS}|US\$|[CA]\$|[{_CURRENCY}])"
     rf"|(?<=[0-9{_LOWER}%²\-+?:{_PUNCTUATION}])\.|(?<=[{_UPPER}][{_UPPER}])\.|[—–{_PUNCTUATION}{_SYMBOLS}])$"
 )
 _INFIX = re.compile(
@@ -49,6 +49,8 @@ _APOSTROPHES = ("'", "’")
 _MERGED = {chunk for chunk, words in SPECIAL.items() if len(words) == 1 and len(chunk) > 1}
 _MERGED_STARTS = {chunk[:end] for chunk in _MERGED for end in range(1, len(chunk))}
 _LONGEST_MERGED = 6
+_LONGEST_SPECIAL = max(map(len, SPECIAL))
+_LONGEST_SUFFIX = 9  # a unit, and what must stand before it
 _LONGEST_CHUNK = 1000
 _LONGEST_KEPT = 40
 
@@ -107,12 +109,12 @@ def _strip_affixes(chunk: str) -> tuple[list[str], str, list[str]]:
     """Prefixes, what is left, suffixes (from the outside in); a special case is left whole."""
     before: list[str] = []
     behind: list[str] = []
-    while chunk and chunk not in SPECIAL:
+    while chunk and not _is_special(chunk):
         first = _prefix_size(chunk)
-        if first and chunk[first:] in SPECIAL:
+        if first and _is_special(chunk[first:]):
             return [*before, chunk[:first]], chunk[first:], behind
         last = _suffix_size(chunk[first:]) if first < len(chunk) else 0
-        if last and chunk[:-last] in SPECIAL:
+        if last and _is_special(chunk[:-last]):
             return before, chunk[:-last], [*behind, chunk[-last:]]
         if not first and not last:
             break
@@ -122,6 +124,10 @@ def _strip_affixes(chunk: str) -> tuple[list[str], str, list[str]]:
             behind.append(chunk[-last:])
         chunk = chunk[first : len(chunk) - last]
     return before, chunk, behind
+
+
+def _is_special(chunk: str) -> bool:
+    return len(chunk) <= _LONGEST_SPECIAL and chunk in SPECIAL
 
 
 def _prefix_size(chunk: str) -> int:
@@ -134,7 +140,10 @@ def _prefix_size(chunk: str) -> int:
 def _suffix_size(chunk: str) -> int:
     if chunk[-1].isalpha() and not _DIGIT.search(chunk):  # spares most chunks the long search
         return 2 if chunk[-1] in "sS" and chunk[-2:-1] in _APOSTROPHES else 0
-    found = _SUFFIX.search(chunk)
+    dots = len(chunk) - len(chunk.rstrip("."))
+    if dots > 1:
+        return dots
+    found = _SUFFIX.search(chunk[-_LONGEST_SUFFIX:])
     return len(found.group()) if found else 0
 
 
