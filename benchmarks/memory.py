@@ -100,6 +100,8 @@ def main() -> int:
     parser.add_argument("--arguments", default="--near_dedup true", help="more arguments of pipeline.process")
     parser.add_argument("--directory", type=Path, help="where to work; needs about four times the size")
     options = parser.parse_args()
+    if options.directory:
+        options.directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as temporary:
         directory = Path(temporary).resolve()
         command = [sys.executable, "-m", "pipeline.process", "--input", str(make_input(options, directory))]

@@ -186,6 +186,8 @@ def main() -> int:
     parser.add_argument("--peer_runs", type=int, default=1, help="runs of each peer")
     parser.add_argument("--directory", type=Path, help="where to work, and to keep corpus and tokenizer")
     options = parser.parse_args()
+    if options.directory:
+        options.directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.directory) as temporary:
         print(Bench(options, Path(temporary)).measure())
     return 0
