@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 
 # The import name of a package, where it differs from the name it is installed by.
 IMPORT_NAMES = {"pyyaml": "yaml", "huggingface-hub": "huggingface_hub", "lingua-language-detector": "lingua"}
-# Found by fsspec through their protocol, never imported by name.
-PLUGINS = {"s3fs"}
+# What fsspec needs for a protocol; never imported by name.
+PLUGINS = {"s3fs", "aiohttp"}
 
 
 def tracked_files(root: Path) -> list[Path]:
