@@ -18,8 +18,8 @@ from foundation.locks import DirectoryLock
 from foundation.quantities import Duration
 from foundation.section import Section
 from pipeline.config import PipelineConfig
-from pipeline.place import place_of
-from pipeline.work_areas import WorkArea, find_areas, human_age, human_size, tree_bytes
+from pipeline.workspace.areas import WorkArea, find_areas, human_age, human_size, tree_bytes
+from pipeline.workspace.place import place_of
 from tokenization.tokenizer import Tokenizer
 
 

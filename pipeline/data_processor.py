@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from foundation import atomic
 from foundation.errors import UserError, did_you_mean
+from pipeline.cleaning.jsonl_file import Checked, clean_jsonl
 from pipeline.config import PipelineConfig
-from pipeline.jsonl_cleaning import Checked, clean_jsonl
-from pipeline.layout import STATS
 from pipeline.process import Result, process
+from pipeline.publishing.layout import STATS
 
 
 class DataProcessor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foundation.errors import UserError
-from pipeline.storage import url_of
+from pipeline.workspace.storage import url_of
 
 
 def local_dataset(path: Path) -> Path:

@@ -16,8 +16,8 @@ from foundation.quantities import Count
 from foundation.section import Section
 from pipeline.config import PipelineConfig
 from pipeline.given import local_dataset
+from pipeline.inspection.showing import Shown, Tracer, overview, show
 from pipeline.settings.inputs import InputSpec
-from pipeline.showing import Shown, Tracer, overview, show
 from shards.dataset import Dataset
 from shards.manifest import SPLITS, Manifest
 

@@ -15,16 +15,16 @@ from foundation.interrupts import tidy_stop
 from foundation.locks import DirectoryLock
 from foundation.logs import get_logger, setup
 from pipeline.config import PipelineConfig, ProcessFlags
-from pipeline.encode import FAST_ENGINE
 from pipeline.executors import starting
-from pipeline.place import place_of
+from pipeline.mapping.encode import FAST_ENGINE
 from pipeline.plan import make_plan, plan_fingerprint
+from pipeline.publishing.target import LocalTarget, RemoteTarget, Target
 from pipeline.settings.inputs import DEFAULT_INPUT
 from pipeline.sources.base import InputFile
 from pipeline.sources.find import find_inputs
 from pipeline.sources.staging import stage
-from pipeline.target import LocalTarget, RemoteTarget, Target
-from pipeline.work import WHOLE, Work, work_of
+from pipeline.workspace.area import WHOLE, Work, work_of
+from pipeline.workspace.place import place_of
 from shards.manifest import Manifest
 from tokenization.tokenizer import Tokenizer
 
@@ -172,8 +172,8 @@ def main(argv: list[str]) -> int:
 
 
 def _try(config: PipelineConfig) -> int:
-    from pipeline.dry_run import dry_run
-    from pipeline.dry_run_text import told
+    from pipeline.preview.dry_run import dry_run
+    from pipeline.preview.text import told
 
     with tidy_stop("nothing was written"):
         print("\n".join(told(dry_run(config), config)))

@@ -13,21 +13,21 @@ from tqdm import tqdm
 from foundation.errors import UserError
 from foundation.failpoints import failpoint
 from foundation.logs import get_logger
-from pipeline.byproducts import write_byproducts
 from pipeline.config import PipelineConfig
-from pipeline.decide import check_bad_records, decide
 from pipeline.executors.base import Executor, Outcome
 from pipeline.executors.choose import make_executor
-from pipeline.map_task import MapSetup
-from pipeline.parts import Summary
-from pipeline.publish import build_manifest, commit, input_entries, remove_unnamed, write_shards
+from pipeline.mapping.map_task import MapSetup
+from pipeline.publishing.byproducts import write_byproducts
+from pipeline.publishing.decide import check_bad_records, decide
+from pipeline.publishing.publish import build_manifest, commit, input_entries, remove_unnamed, write_shards
+from pipeline.publishing.target import Target
 from pipeline.report.making import Facts
 from pipeline.report.page import remove_report, write_report
 from pipeline.sources.base import InputFile, Task
-from pipeline.target import Target
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
 from pipeline.verification.checksums import write_checksums
-from pipeline.work import Work
+from pipeline.workspace.area import Work
+from pipeline.workspace.parts import Summary
 from shards.manifest import Manifest
 from shards.megatron import token_dtype
 from tokenization.tokenizer import Tokenizer

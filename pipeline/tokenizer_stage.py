@@ -13,9 +13,9 @@ from foundation.errors import UserError
 from foundation.logs import get_logger
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
-from pipeline.encode import FAST_ENGINE, fast_engine
 from pipeline.filters.base import DocumentError
 from pipeline.filters.chain import FilterChain
+from pipeline.mapping.encode import FAST_ENGINE, fast_engine
 from pipeline.plan import limits
 from pipeline.sources.base import Task
 from pipeline.sources.registry import source_for

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.accounts import EXACT_DUPLICATE, NEAR_DUPLICATE
+from pipeline.statistics.accounts import EXACT_DUPLICATE, NEAR_DUPLICATE
 
 EXAMPLES = 100
 """Clusters shown of each kind."""

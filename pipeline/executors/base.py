@@ -11,8 +11,8 @@ from typing import Protocol
 from foundation.errors import UserError
 from foundation.failpoints import failpoint
 from foundation.logs import get_logger
-from pipeline.encode import AuditMismatch
-from pipeline.map_task import Mapped, Mapper, MapSetup
+from pipeline.mapping.encode import AuditMismatch
+from pipeline.mapping.map_task import Mapped, Mapper, MapSetup
 from pipeline.sources.base import InputChanged, Task
 
 ATTEMPTS = 3

@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 
 from pipeline.executors import starting
 from pipeline.executors.base import ATTEMPTS, Answer, Done, Ledger, Outcome, answer
-from pipeline.map_task import Mapper, MapSetup
+from pipeline.mapping.map_task import Mapper, MapSetup
 from pipeline.sources.base import Task
 
 PROGRESS_INTERVAL = 0.1

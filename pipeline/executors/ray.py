@@ -20,7 +20,7 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.failpoints import ENVIRONMENT_VARIABLE
 from pipeline.executors.base import Answer, Done, Ledger, Outcome, answer
-from pipeline.map_task import Mapper, MapSetup
+from pipeline.mapping.map_task import Mapper, MapSetup
 from pipeline.sources.base import Task
 
 OBJECT_STORE_BYTES = 100 * 2**20

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.report import html
 from pipeline.report.charts import length_histogram, rank_plot
 from pipeline.report.wording import escape, integer, percent, plural, short, size, token_text, words
-from pipeline.vocabulary import RARE
+from pipeline.statistics.vocabulary import RARE
 
 TOKENS_SHOWN = 60
 LABELS_SHOWN = 20

@@ -9,7 +9,7 @@ from pathlib import Path
 from foundation import atomic
 from foundation.failpoints import failpoint
 from foundation.logs import get_logger
-from pipeline.layout import CLUSTERS, DUPLICATES, PAGE, QUARANTINE, REJECTED, REPORT, ROWS, STATS
+from pipeline.publishing.layout import CLUSTERS, DUPLICATES, PAGE, QUARANTINE, REJECTED, REPORT, ROWS, STATS
 from pipeline.report import contents, examples, html, making, overview
 from pipeline.report.making import Facts
 from pipeline.report.style import STYLE

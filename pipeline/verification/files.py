@@ -9,7 +9,7 @@ from typing import Any
 
 from foundation import fingerprint
 from foundation.errors import UserError
-from pipeline.layout import STATS
+from pipeline.publishing.layout import STATS
 from pipeline.verification.checksums import FILE_NAME as SUMS
 from pipeline.verification.checksums import REPORT, DamagedList, covered, read_checksums
 from pipeline.verification.problems import Problems

@@ -18,15 +18,15 @@ from foundation import atomic, fingerprint
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.dedup.decontaminate import TABLE
-from pipeline.place import place_of
+from pipeline.inspection.tracing import TOKENIZER_SETTING, TRAINED, config_of, find_sources
 from pipeline.process import process
 from pipeline.settings.inputs import InputSpec
 from pipeline.sources.base import InputFile
 from pipeline.sources.find import find_inputs
-from pipeline.tracing import TOKENIZER_SETTING, TRAINED, config_of, find_sources
 from pipeline.verification.checksums import DamagedList, read_checksums
-from pipeline.work import work_of
-from pipeline.work_areas import WorkArea
+from pipeline.workspace.area import work_of
+from pipeline.workspace.areas import WorkArea
+from pipeline.workspace.place import place_of
 from shards.manifest import FILE_NAME, TOKENIZER_DIRECTORY, Manifest
 from tokenization.tokenizer import Tokenizer
 

@@ -15,15 +15,15 @@ from foundation import atomic
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline.config import PipelineConfig
-from pipeline.place import place_of, work_root
+from pipeline.inspection.tracing import config_of, find_sources
 from pipeline.settings.inputs import InputSpec
-from pipeline.tracing import config_of, find_sources
 from pipeline.verification.checksums import FILE_NAME as SUMS
 from pipeline.verification.checksums import REPORT
 from pipeline.verification.making_again import make_again
 from pipeline.verification.problems import Problems
 from pipeline.verification.shard_repair import ShardRepair
-from pipeline.work_areas import WorkArea, find_areas
+from pipeline.workspace.areas import WorkArea, find_areas
+from pipeline.workspace.place import place_of, work_root
 from shards.manifest import FILE_NAME, TOKENIZER_DIRECTORY, Manifest
 
 

@@ -18,16 +18,16 @@ from tqdm import tqdm
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.encode import AuditMismatch
-from pipeline.map_task import Mapper, MapSetup
-from pipeline.part_store import PartStore
-from pipeline.parts import Part
-from pipeline.pieces import cut
+from pipeline.mapping.encode import AuditMismatch
+from pipeline.mapping.map_task import Mapper, MapSetup
 from pipeline.plan import make_plan
-from pipeline.runs import Run, read_runs
+from pipeline.publishing.pieces import cut
+from pipeline.publishing.runs import Run, read_runs
 from pipeline.sources.base import InputChanged, InputFile, Task
 from pipeline.sources.registry import source_for
 from pipeline.tokenizer_stage import choose_engine
+from pipeline.workspace.part_store import PartStore
+from pipeline.workspace.parts import Part
 from shards.documents import EXTRAS, Rows, read_records
 from shards.manifest import TOKENIZER_DIRECTORY, Manifest, ShardEntry
 from shards.megatron import token_dtype

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import PipelineConfig
-from pipeline.map_task import Mapper, MapSetup
-from pipeline.part_store import PartStore
-from pipeline.parts import Part
+from pipeline.inspection.tracing import FoundInputs, Record, SourceReader
+from pipeline.mapping.map_task import Mapper, MapSetup
 from pipeline.plan import make_plan
 from pipeline.sources.base import Batch, InputFile
-from pipeline.tracing import FoundInputs, Record, SourceReader
 from pipeline.verification.problems import Problems
+from pipeline.workspace.part_store import PartStore
+from pipeline.workspace.parts import Part
 from shards.dataset import Dataset
 from shards.manifest import TOKENIZER_DIRECTORY, Manifest
 from shards.megatron import token_dtype

@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.config import PipelineConfig
 from pipeline.executors.base import Ledger, Outcome, answer
-from pipeline.map_task import Mapper, MapSetup
+from pipeline.mapping.map_task import Mapper, MapSetup
 from tokenization.train import train_byte_bpe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import byproducts
 from pipeline.config import PipelineConfig
-from pipeline.parts import Part, PartWriter, Summary
+from pipeline.mapping.rejects import RejectedDocuments, merge
 from pipeline.process import process
-from pipeline.rejects import RejectedDocuments, merge
+from pipeline.publishing import byproducts
 from pipeline.sources.base import BadRecord
+from pipeline.workspace.parts import Part, PartWriter, Summary
 
 from .conftest import plain_cleaning
 

@@ -16,8 +16,8 @@ from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline import cache
 from pipeline.config import PipelineConfig
-from pipeline.place import lock_path
 from pipeline.process import process
+from pipeline.workspace.place import lock_path
 
 from .conftest import ROOT, arguments, digests
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
-from pipeline.chat import ConversationEncoder
-from pipeline.encode import FAST_ENGINE, Encoder
+from pipeline.mapping.chat import ConversationEncoder
+from pipeline.mapping.encode import FAST_ENGINE, Encoder
+from pipeline.mapping.structured import StructuredEncoder
 from pipeline.sources.base import Conversation
-from pipeline.structured import StructuredEncoder
 from tokenization.chat import CHATML, render_chat
 from tokenization.tokenizer import Tokenizer
 from tokenization.train import train_tokenizer

@@ -12,8 +12,8 @@ import pytest
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline.config import PipelineConfig
-from pipeline.place import lock_path
 from pipeline.process import process
+from pipeline.workspace.place import lock_path
 
 from .conftest import Run, arguments, digests
 
@@ -94,6 +94,7 @@ def test_added_input_maps_only_that_file(small: PipelineConfig, corpus: Path, tm
     first = {path: path.stat().st_ino for path in parts.iterdir()}
     (raw / "b.jsonl").write_bytes((corpus / "b.jsonl").read_bytes())
     old = process(config, resume=True).manifest
+    assert old is not None
     assert first.items() <= {path: path.stat().st_ino for path in parts.iterdir()}.items()
     assert len(list(parts.iterdir())) > len(first)
     assert len(old.inputs) == 2
@@ -106,6 +107,7 @@ def test_changed_input_is_read_again(small: PipelineConfig, tmp_path: Path) -> N
     before = process(config).manifest
     raw.write_text('{"text": "other version"}\n{"text": "second line"}\n')
     result = process(config, resume=True)
+    assert before is not None and result.manifest is not None
     assert result.changed and result.manifest.inputs != before.inputs
 
 

@@ -99,6 +99,7 @@ def test_independent_reader_on_real_text(realdata: Path, name: str, tmp_path: Pa
         tokenizer_sample_bytes=1_000_000, max_samples=1499, workers=1,
     )  # fmt: skip
     manifest = process(config).manifest
+    assert manifest is not None
     kept = check_dataset(config.output, (realdata / name).parent)
     assert kept == sum(split.documents for split in manifest.splits.values()) > 1300
 

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.accounts import EXACT_DUPLICATE, KEPT, LEFT_OUT_BY_WEIGHT, NEAR_DUPLICATE
 from pipeline.config import PipelineConfig
-from pipeline.decide import DROPPED, Decisions, decide
 from pipeline.dedup.exact import first_equal
 from pipeline.dedup.minhash import ARRAY, signatures
 from pipeline.dedup.normalized import ARRAY as NORMALIZED
 from pipeline.dedup.normalized import normalized_hashes
-from pipeline.parts import DOCUMENT, Part, PartWriter, Summary
+from pipeline.publishing.decide import DROPPED, Decisions, decide
 from pipeline.sources.base import Identity, InputOptions, Task
+from pipeline.statistics.accounts import EXACT_DUPLICATE, KEPT, LEFT_OUT_BY_WEIGHT, NEAR_DUPLICATE
+from pipeline.workspace.parts import DOCUMENT, Part, PartWriter, Summary
 from shards.manifest import SPLITS
 
 Texts = list[list[str]]

@@ -10,10 +10,10 @@ import pytest
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.dry_run import dry_run
-from pipeline.dry_run_text import told
+from pipeline.preview.dry_run import dry_run
+from pipeline.preview.sampling import PICK_BYTES, pick
+from pipeline.preview.text import told
 from pipeline.process import process
-from pipeline.sampling import PICK_BYTES, pick
 from pipeline.sources.base import Identity, InputOptions, Task
 from shards.manifest import Manifest
 
@@ -71,8 +71,8 @@ def test_a_sample_is_spread_and_predicts_the_whole(small: PipelineConfig, tmp_pa
                 out.write(json.dumps({"text": text, "noise": "x" * chance.randrange(90)}) + "\n")
     config = small.model_copy(update={"input": [str(raw)], "block_bytes": 65536, "exact_dedup": False})
     for name, value in (("LEAST_BYTES", 40 * 4096), ("LEAST_DOCUMENTS", 200)):
-        monkeypatch.setattr(f"pipeline.dry_run.{name}", value)
-    monkeypatch.setattr("pipeline.sampling.PICK_BYTES", 4096)
+        monkeypatch.setattr(f"pipeline.preview.dry_run.{name}", value)
+    monkeypatch.setattr("pipeline.preview.sampling.PICK_BYTES", 4096)
     monkeypatch.setattr("pipeline.sources.blocks.CHUNK", 2048)
     estimate = dry_run(config)
     assert not estimate.whole and estimate.seen_bytes < 0.25 * estimate.input_bytes and estimate.seen_records >= 200
@@ -139,7 +139,7 @@ def test_an_empty_input_is_said_so(small: PipelineConfig, tmp_path: Path) -> Non
 def test_imdb_within_ten_percent(
     realdata: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.dry_run.LEAST_BYTES", 1 << 20)
+    monkeypatch.setattr("pipeline.preview.dry_run.LEAST_BYTES", 1 << 20)
     config = PipelineConfig(
         input=[str(realdata / "imdb" / "test.jsonl.gz")], output=tmp_path / "d" / "imdb", tokenizer=tokenizer
     )

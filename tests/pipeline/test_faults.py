@@ -16,8 +16,8 @@ import pytest
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.place import lock_path
 from pipeline.process import process
+from pipeline.workspace.place import lock_path
 
 from .conftest import ROOT, Run, arguments, digests, documents
 

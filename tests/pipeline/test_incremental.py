@@ -19,8 +19,8 @@ from pipeline.process import process
 from .conftest import ROOT, InProcess, Run, arguments, digests, documents
 
 HEAVY = (
-    "pipeline.run", "pipeline.map_task", "pipeline.publish", "pyarrow", "fsspec", "gigatoken", "ray", "rensa", "torch",
-    "huggingface_hub", "ftfy", "matplotlib", "jinja2", "s3fs",
+    "pipeline.run", "pipeline.mapping.map_task", "pipeline.publishing.publish", "pyarrow", "fsspec",
+    "gigatoken", "ray", "torch", "huggingface_hub", "ftfy", "matplotlib", "jinja2", "s3fs",
 )  # fmt: skip
 """What is needed only where there is work to do."""
 

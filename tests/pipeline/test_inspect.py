@@ -16,8 +16,8 @@ import pytest
 from foundation.errors import UserError
 from pipeline import inspect
 from pipeline.config import PipelineConfig
+from pipeline.inspection.tracing import SourceReader, config_of, find_sources
 from pipeline.process import process
-from pipeline.tracing import SourceReader, config_of, find_sources
 from shards.dataset import Dataset
 from shards.manifest import Manifest
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.array_file import ArrayFile
-from pipeline.parts import DOCUMENT
+from pipeline.workspace.array_file import ArrayFile
+from pipeline.workspace.parts import DOCUMENT
 
 
 @pytest.mark.parametrize("dtype", [np.dtype("<u2"), DOCUMENT, np.dtype("u1"), np.dtype("<i8")])

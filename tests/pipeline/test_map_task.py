@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from foundation.errors import UserError
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
-from pipeline.map_task import Mapper, MapSetup, clean_conversations
-from pipeline.part_store import PartStore
-from pipeline.parts import Part
+from pipeline.mapping.map_task import Mapper, MapSetup, clean_conversations
+from pipeline.mapping.structured import Encoded
+from pipeline.mapping.token_lengths import TokenLengths, select
 from pipeline.plan import make_plan
 from pipeline.settings.cleaning import CleaningSettings
 from pipeline.sources.base import Conversation
 from pipeline.sources.find import find_inputs
-from pipeline.structured import Encoded
-from pipeline.token_lengths import TokenLengths, select
+from pipeline.workspace.part_store import PartStore
+from pipeline.workspace.parts import Part
 from shards.documents import SPAN
 from tokenization.tokenizer import Tokenizer
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import runs
-from pipeline.parts import DOCUMENT, PartWriter, Summary
-from pipeline.pieces import cut
-from pipeline.runs import Run, extras_of, read_runs
+from pipeline.publishing import runs
+from pipeline.publishing.pieces import cut
+from pipeline.publishing.runs import Run, extras_of, read_runs
+from pipeline.workspace.parts import DOCUMENT, PartWriter, Summary
 from shards.documents import RECORD, SENTENCE, SPAN, check_rows
 
 END = 7
@@ -94,7 +94,7 @@ def write_part(place: Path, chosen: list[Document]) -> Any:
     for name, table in run.extras.items():
         writer.add_array(name, table)
     writer.commit(Summary())
-    from pipeline.parts import Part
+    from pipeline.workspace.parts import Part
 
     return Part(place / "part")
 

@@ -13,9 +13,9 @@ import pytest
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.part_store import PartCache
 from pipeline.process import process
-from pipeline.storage import Storage, url_of
+from pipeline.workspace.part_store import PartCache
+from pipeline.workspace.storage import Storage, url_of
 from shards.dataset import Dataset
 
 from .conftest import Run, arguments, digests

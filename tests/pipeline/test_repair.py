@@ -15,12 +15,12 @@ from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline import verify as command
 from pipeline.config import PipelineConfig
-from pipeline.parts import Part
-from pipeline.place import lock_path
 from pipeline.process import process
 from pipeline.sources.base import Task
 from pipeline.verification.shard_repair import ShardRepair
 from pipeline.verify import verify
+from pipeline.workspace.parts import Part
+from pipeline.workspace.place import lock_path
 from shards.dataset import Dataset
 from shards.manifest import Manifest
 

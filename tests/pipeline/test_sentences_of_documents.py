@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.encode import Encoder
-from pipeline.structured import StructuredEncoder
+from pipeline.mapping.encode import Encoder
+from pipeline.mapping.structured import StructuredEncoder
 from tokenization.sentences import split_sentences
 from tokenization.tokenizer import Tokenizer
 from tokenization.train import KINDS, train_tokenizer

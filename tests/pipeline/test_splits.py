@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.splits import TEST, TRAIN, VAL, assign_splits, repetitions, split_keys
+from pipeline.publishing.splits import TEST, TRAIN, VAL, assign_splits, repetitions, split_keys
 
 KEYS = st.lists(st.floats(0, 1, exclude_max=True), max_size=40)
 

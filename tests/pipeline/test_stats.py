@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import PipelineConfig
-from pipeline.lengths import EDGES, histogram, quantiles
 from pipeline.process import process
-from pipeline.scripts import SCRIPTS
-from pipeline.vocabulary import describe_vocabulary
+from pipeline.statistics.lengths import EDGES, histogram, quantiles
+from pipeline.statistics.scripts import SCRIPTS
+from pipeline.statistics.vocabulary import describe_vocabulary
 from tokenization.tokenizer import Tokenizer
 
 from .conftest import plain_cleaning

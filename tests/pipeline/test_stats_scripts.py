@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.scripts import SCRIPTS, script_counts, script_of
+from pipeline.statistics.scripts import SCRIPTS, script_counts, script_of
 
 WORDS = {
     "latin": ["Straße", "ÆØñÿ", "ｆｕｌｌ", "ẞƃ", "Việt"],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline import tokenizer_stage
 from pipeline.config import PipelineConfig
-from pipeline.encode import AuditMismatch, Encoder
+from pipeline.mapping.encode import AuditMismatch, Encoder
 from pipeline.process import process
 from shards.manifest import Manifest
 from tokenization.engines import audit
@@ -47,7 +47,7 @@ class Wrong(ReferenceEngine):
 
 def test_documents_too_large_for_the_reference_are_not_audited(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(audit, "LONGEST_AUDITED", 5)
-    monkeypatch.setattr("pipeline.encode.fast_engine", lambda tokenizer, factory: Wrong(tokenizer))
+    monkeypatch.setattr("pipeline.mapping.encode.fast_engine", lambda tokenizer, factory: Wrong(tokenizer))
     encoder = Encoder(train_byte_bpe(["text"], 300), "planted")
     hashes = np.zeros(1, "V16")  # selected
     assert len(encoder.encode([b"too long"], hashes)[0]) > 1

@@ -12,8 +12,8 @@ import numpy as np
 from foundation import atomic
 from foundation.errors import UserError
 from foundation.failpoints import failpoint
-from pipeline.parts import SUMMARY, Part, PartWriter, checksum_of
-from pipeline.storage import Storage
+from pipeline.workspace.parts import SUMMARY, Part, PartWriter, checksum_of
+from pipeline.workspace.storage import Storage
 
 LOCAL_BYTES = 2 * 2**30
 """Bytes of fetched parts that are kept on the local disk. Publishing reads parts in order, a few arrays at a time."""

@@ -16,18 +16,18 @@ from tqdm import tqdm
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.map_task import Mapper, MapSetup
-from pipeline.part_store import PartStore
-from pipeline.parts import SUMMARY, Part, Summary
-from pipeline.place import place_of
+from pipeline.mapping.map_task import Mapper, MapSetup
+from pipeline.mapping.rejects import REJECTED_ROWS
 from pipeline.plan import limits, make_plan
-from pipeline.rejects import REJECTED_ROWS
-from pipeline.sampling import PICK_BYTES, Pick, SampledReading, pick, readings
+from pipeline.preview.sampling import PICK_BYTES, Pick, SampledReading, pick, readings
 from pipeline.sources.base import Task
 from pipeline.sources.find import find_inputs
-from pipeline.token_counts import SAMPLE, TOKEN_COUNTS
+from pipeline.statistics.token_counts import SAMPLE, TOKEN_COUNTS
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
-from pipeline.work import work_of
+from pipeline.workspace.area import work_of
+from pipeline.workspace.part_store import PartStore
+from pipeline.workspace.parts import SUMMARY, Part, Summary
+from pipeline.workspace.place import place_of
 from shards.documents import RECORD
 from shards.manifest import TOKENIZER_DIRECTORY
 from shards.megatron import token_dtype

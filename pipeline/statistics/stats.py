@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.decide import Decisions
-from pipeline.lengths import EDGES, describe
-from pipeline.scripts import SCRIPTS
+from pipeline.publishing.decide import Decisions
 from pipeline.sources.base import Task
-from pipeline.token_counts import count_groups, sample_totals
-from pipeline.vocabulary import describe_vocabulary, unigram_entropy
+from pipeline.statistics.lengths import EDGES, describe
+from pipeline.statistics.scripts import SCRIPTS
+from pipeline.statistics.token_counts import count_groups, sample_totals
+from pipeline.statistics.vocabulary import describe_vocabulary, unigram_entropy
 from shards.manifest import SPLITS, Manifest
 from tokenization.tokenizer import Tokenizer
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.parts import Part, PartWriter
-from pipeline.scripts import SCRIPTS, script_counts
+from pipeline.statistics.scripts import SCRIPTS, script_counts
+from pipeline.workspace.parts import Part, PartWriter
 
 Counts = npt.NDArray[np.int64]
 

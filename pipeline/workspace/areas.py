@@ -13,9 +13,9 @@ from typing import Any
 from foundation.atomic import TEMPORARY_PREFIX
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
-from pipeline.journal import Journal
-from pipeline.parts import Part
-from pipeline.place import Place
+from pipeline.workspace.journal import Journal
+from pipeline.workspace.parts import Part
+from pipeline.workspace.place import Place
 from shards.manifest import Manifest
 
 

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import UserError
-from pipeline.accounts import EXACT_DUPLICATE, KEPT, LEFT_OUT_BY_WEIGHT, NEAR_DUPLICATE, Accounts
 from pipeline.config import PipelineConfig
 from pipeline.dedup.clusters import Cluster, find_clusters
 from pipeline.dedup.exact import first_equal
 from pipeline.dedup.near import near_duplicates
 from pipeline.dedup.normalized import ARRAY as NORMALIZED
-from pipeline.parts import Part, Summary
+from pipeline.publishing.splits import TRAIN, assign_splits, repetitions, split_keys
 from pipeline.sources.base import Task
-from pipeline.splits import TRAIN, assign_splits, repetitions, split_keys
+from pipeline.statistics.accounts import EXACT_DUPLICATE, KEPT, LEFT_OUT_BY_WEIGHT, NEAR_DUPLICATE, Accounts
+from pipeline.workspace.parts import Part, Summary
 from shards.manifest import SPLITS
 
 DROPPED = -1
@@ -49,7 +49,7 @@ class Decisions:
     parts: list[Part]
     summaries: list[Summary]
     documents: Documents
-    outcomes: list[npt.NDArray[np.uint8]]  # KEPT, or why it is not published (pipeline.accounts)
+    outcomes: list[npt.NDArray[np.uint8]]  # KEPT, or why it is not published (pipeline.statistics.accounts)
     splits: list[npt.NDArray[np.int8]]  # split number, DROPPED for what is not published
     repeats: list[npt.NDArray[np.uint16]] | None  # how often it is written into its split; None: once, all of them
     accounts: Accounts

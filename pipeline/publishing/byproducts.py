@@ -13,13 +13,13 @@ import numpy as np
 
 from foundation import atomic
 from foundation.failpoints import failpoint
-from pipeline.decide import Decisions
-from pipeline.layout import CLUSTERS, DUPLICATES, QUARANTINE, REJECTED, ROWS, STATS
-from pipeline.parts import write_rows
-from pipeline.publish import newline_bases
-from pipeline.rejects import REJECTED_ROWS, Samples, merge
+from pipeline.mapping.rejects import REJECTED_ROWS, Samples, merge
+from pipeline.publishing.decide import Decisions
+from pipeline.publishing.layout import CLUSTERS, DUPLICATES, QUARANTINE, REJECTED, ROWS, STATS
+from pipeline.publishing.publish import newline_bases
 from pipeline.sources.base import Task
-from pipeline.stats import statistics
+from pipeline.statistics.stats import statistics
+from pipeline.workspace.parts import write_rows
 from shards.manifest import TOKENIZER_DIRECTORY, Manifest
 from tokenization.tokenizer import Tokenizer
 

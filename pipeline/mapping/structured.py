@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.chat import ConversationEncoder
-from pipeline.encode import Encoder
-from pipeline.sentences import sentence_rows
+from pipeline.mapping.chat import ConversationEncoder
+from pipeline.mapping.encode import Encoder
+from pipeline.mapping.sentences import sentence_rows
 from pipeline.sources.base import Conversation
 from shards.documents import Rows
 from tokenization.engines.base import Borders, Ids

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config import PipelineConfig
-from pipeline.dry_run import Estimate
-from pipeline.storage import url_of
-from pipeline.work_areas import human_age, human_size
+from pipeline.preview.dry_run import Estimate
+from pipeline.workspace.areas import human_age, human_size
+from pipeline.workspace.storage import url_of
 
 
 def told(estimate: Estimate, config: PipelineConfig) -> Iterator[str]:

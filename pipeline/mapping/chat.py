@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.sentences import Encode
+from pipeline.mapping.sentences import Encode
 from pipeline.sources.base import Conversation
 from shards.documents import SPAN, Rows
 from tokenization.engines.base import Ids

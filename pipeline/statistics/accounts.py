@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.parts import Summary
+from pipeline.workspace.parts import Summary
 
 KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE, LEFT_OUT_BY_WEIGHT = range(4)
 """Outcomes of a document that mapping handed on; the first is kept, the others are not published."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.runs import Run
+from pipeline.publishing.runs import Run
 from shards.documents import Rows
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.structured import Encoded
+from pipeline.mapping.structured import Encoded
 
 
 class TokenLengths:

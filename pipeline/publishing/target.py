@@ -13,7 +13,7 @@ from pathlib import Path
 
 from foundation import atomic
 from foundation.failpoints import failpoint
-from pipeline.storage import Storage
+from pipeline.workspace.storage import Storage
 from shards.manifest import FILE_NAME, SPLITS, TOKENIZER_DIRECTORY, Manifest
 
 STATS, SUMS = "stats.json", "SHA256SUMS"

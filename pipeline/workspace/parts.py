@@ -29,8 +29,8 @@ import orjson
 
 from foundation import atomic, fingerprint
 from foundation.failpoints import failpoint
-from pipeline.array_file import ArrayFile
 from pipeline.sources.base import BadRecord
+from pipeline.workspace.array_file import ArrayFile
 
 DOCUMENT = np.dtype(
     [

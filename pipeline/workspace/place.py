@@ -9,7 +9,7 @@ from pathlib import Path
 from foundation import fingerprint
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.storage import Storage, url_of
+from pipeline.workspace.storage import Storage, url_of
 
 WORK_DIRECTORY = ".work"
 

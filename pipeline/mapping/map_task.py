@@ -18,18 +18,18 @@ from pipeline.dedup.minhash import ARRAY as SIGNATURES
 from pipeline.dedup.minhash import signatures
 from pipeline.dedup.normalized import ARRAY as NORMALIZED
 from pipeline.dedup.normalized import normalized_hashes
-from pipeline.encode import Encoder
 from pipeline.filters.base import DocumentError
 from pipeline.filters.chain import FilterChain
-from pipeline.part_store import PartStore
-from pipeline.parts import DOCUMENT, PartWriter, Summary, count
+from pipeline.mapping.encode import Encoder
+from pipeline.mapping.rejects import RejectedDocuments
+from pipeline.mapping.structured import Encoded, StructuredEncoder
+from pipeline.mapping.token_lengths import TokenLengths, select
 from pipeline.plan import limits
-from pipeline.rejects import RejectedDocuments
 from pipeline.sources.base import Batch, Conversation, Reading, Task
 from pipeline.sources.registry import source_for
-from pipeline.structured import Encoded, StructuredEncoder
-from pipeline.token_counts import ContentCounter
-from pipeline.token_lengths import TokenLengths, select
+from pipeline.statistics.token_counts import ContentCounter
+from pipeline.workspace.part_store import PartStore
+from pipeline.workspace.parts import DOCUMENT, PartWriter, Summary, count
 from tokenization.tokenizer import Tokenizer
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
+from pipeline.inspection.tracing import FoundInputs, SourceReader, config_of, find_sources
 from pipeline.settings.inputs import InputSpec
-from pipeline.tracing import FoundInputs, SourceReader, config_of, find_sources
-from pipeline.work_areas import human_size
+from pipeline.workspace.areas import human_size
 from shards.dataset import Dataset
 from shards.documents import NO_LABEL
 from shards.manifest import TOKENIZER_DIRECTORY, Manifest

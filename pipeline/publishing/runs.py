@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.parts import Part, Summary
+from pipeline.workspace.parts import Part, Summary
 from shards.documents import EXTRAS, RECORD, Rows
 
 RUN_TOKENS = 1 << 20

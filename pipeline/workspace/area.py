@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from foundation import atomic, fingerprint
 from foundation.locks import DirectoryLock
-from pipeline.encode import REFERENCE
-from pipeline.journal import Journal
-from pipeline.part_store import PartStore
-from pipeline.parts import Part
-from pipeline.place import Place
+from pipeline.mapping.encode import REFERENCE
 from pipeline.sources.base import Task
+from pipeline.workspace.journal import Journal
+from pipeline.workspace.part_store import PartStore
+from pipeline.workspace.parts import Part
+from pipeline.workspace.place import Place
 
 if TYPE_CHECKING:
-    from pipeline.map_task import Mapped
+    from pipeline.mapping.map_task import Mapped
 
 WHOLE = "all"
 """Name of the run that is no slice."""
@@ -132,6 +132,6 @@ def work_of(place: Place, settings: dict[str, Any], name: str = WHOLE) -> Work:
     """The work at its place: on the local or a shared file system, or at a URL."""
     if place.work_url is None:
         return Work(place, settings, name)
-    from pipeline.remote_work import RemoteWork
+    from pipeline.workspace.remote import RemoteWork
 
     return RemoteWork(place, settings, name)

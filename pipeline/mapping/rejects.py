@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any, Literal
 
-from pipeline.parts import PartWriter
+from pipeline.workspace.parts import PartWriter
 
 EXCERPT_CHARS = 500
 REJECTED_ROWS = "rejected.jsonl"

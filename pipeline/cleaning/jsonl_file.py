@@ -17,13 +17,13 @@ from foundation import atomic
 from foundation.errors import UserError
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
-from pipeline.parts import RAW_BYTES_KEPT
 from pipeline.plan import limits, make_plan
 from pipeline.sources.base import BadRecord, Batch, InputOptions
 from pipeline.sources.blocks import Line, LineReader
 from pipeline.sources.find import find_inputs
 from pipeline.sources.jsonl import JsonLinesSource
 from pipeline.sources.records import Extractor
+from pipeline.workspace.parts import RAW_BYTES_KEPT
 
 EMPTY = "empty"
 

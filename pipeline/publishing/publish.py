@@ -21,12 +21,12 @@ from foundation import atomic, fingerprint
 from foundation.errors import UserError
 from foundation.failpoints import failpoint
 from pipeline.config import PipelineConfig
-from pipeline.decide import Decisions
-from pipeline.parts import Summary
-from pipeline.pieces import cut
-from pipeline.runs import extras_of, read_runs
+from pipeline.publishing.decide import Decisions
+from pipeline.publishing.pieces import cut
+from pipeline.publishing.runs import extras_of, read_runs
 from pipeline.sources.base import InputFile, Task
 from pipeline.sources.registry import source_for
+from pipeline.workspace.parts import Summary
 from shards.documents import EXTRAS, RECORD
 from shards.manifest import (
     FILE_NAME,

@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundation import atomic, fingerprint
-from pipeline.encode import REFERENCE
-from pipeline.part_store import PartCache, RemotePart
-from pipeline.parts import SUMMARY, Part
-from pipeline.place import Place
+from pipeline.mapping.encode import REFERENCE
 from pipeline.sources.base import Task
-from pipeline.storage import Storage
-from pipeline.work import WHOLE, Work
+from pipeline.workspace.area import WHOLE, Work
+from pipeline.workspace.part_store import PartCache, RemotePart
+from pipeline.workspace.parts import SUMMARY, Part
+from pipeline.workspace.place import Place
+from pipeline.workspace.storage import Storage
 
 if TYPE_CHECKING:
-    from pipeline.map_task import Mapped
+    from pipeline.mapping.map_task import Mapped
 
 READY, ENGINE, PUBLISHED, IDENTITY = "tokenizer/ready.json", "engine.json", "published.json", "work.json"
 

@@ -1,0 +1,1 @@
+"""Mapping: one task of input becomes one part, cleaned, filtered, hashed and encoded."""

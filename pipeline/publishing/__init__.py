@@ -1,0 +1,1 @@
+"""Publishing: decide over all parts, write the shards, replace the manifest last."""

@@ -1,0 +1,1 @@
+"""What a dataset is in numbers: accounts that close, lengths, tokens, scripts."""
