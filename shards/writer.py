@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ from foundation.failpoints import failpoint
 from shards.documents import EXTRAS, RECORD, Rows, encode_array
 from shards.manifest import FileEntry, ShardEntry, SplitEntry
 from shards.megatron import encode_index
+from shards.token_file import TokenFile
 
 
 class SplitWriter:
@@ -45,8 +43,8 @@ class SplitWriter:
         extras: Mapping[str, Rows] | None = None,
     ) -> None:
         """Add documents: `tokens` (sum of lengths,), `lengths` (n,), `records` (n,) of RECORD, `text_bytes` (n,), and
-        rows of optional tables whose `document` counts from the first of these documents. The arrays are still read
-        after the call: do not change them."""
+        rows of optional tables whose `document` counts from the first of these documents. `lengths` and `records` are
+        kept: do not change them."""
         assert tokens.dtype == self.dtype and records.dtype == RECORD
         assert len(records) == len(lengths) == len(text_bytes)
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -98,7 +96,7 @@ def _between(rows: Rows, first: int, last: int) -> Rows:
 
 
 class _OpenShard:
-    """The shard that is being written. Its tokens are hashed by a thread while they are written."""
+    """The shard that is being written."""
 
     def __init__(self, directory: Path, number: int, extras: tuple[str, ...]) -> None:
         self.directory, self.number = directory, number
@@ -108,10 +106,7 @@ class _OpenShard:
         self._rows: dict[str, list[Rows]] = {name: [np.zeros(0, EXTRAS[name][1])] for name in extras}
         directory.mkdir(parents=True, exist_ok=True)
         self._temporary: Path | None = atomic.temporary_beside(directory / f"{number:05d}.bin")
-        self._file = self._temporary.open("wb", buffering=0)
-        self._hash = hashlib.sha256()
-        self._hasher = ThreadPoolExecutor(1, "sha256")
-        self._hashing: Future[None] | None = None
+        self._file = TokenFile(self._temporary)
 
     def append(
         self,
@@ -122,14 +117,7 @@ class _OpenShard:
         rows: Mapping[str, Rows],
     ) -> None:
         """Add documents; see `SplitWriter.append`."""
-        data = np.ascontiguousarray(tokens).view(np.uint8).data
-        if self._hashing is not None:
-            self._hashing.result()
-        self._hashing = self._hasher.submit(self._hash.update, data)
-        with atomic.naming(self.directory):
-            written = 0
-            while written < len(data):
-                written += self._file.write(data[written:])
+        self._file.append(np.ascontiguousarray(tokens).view(np.uint8).data)
         for name, table in rows.items():
             moved = table.copy()
             moved["document"] += self.documents
@@ -142,18 +130,14 @@ class _OpenShard:
 
     def close(self, dtype: np.dtype[np.generic]) -> ShardEntry:
         """Sync, give every file its name and return the manifest's entry."""
-        assert self._temporary is not None and self._hashing is not None
-        with atomic.naming(self.directory):
-            os.fsync(self._file.fileno())
-            self._file.close()
-        self._hashing.result()
-        self._hasher.shutdown()
+        assert self._temporary is not None
+        checksum = self._file.finish()
         failpoint("shard.before_rename", self._temporary)
         contents = {".idx": encode_index(np.concatenate(self._lengths), dtype)}
         contents[".docs.npy"] = encode_array(np.concatenate(self._records))
         for name, tables in self._rows.items():
             contents[EXTRAS[name][0]] = encode_array(np.concatenate(tables))
-        files = {".bin": FileEntry(bytes=self.tokens * dtype.itemsize, sha256=self._hash.hexdigest())}
+        files = {".bin": FileEntry(bytes=self.tokens * dtype.itemsize, sha256=checksum)}
         for suffix, data in contents.items():
             files[suffix] = FileEntry(bytes=len(data), sha256=fingerprint.of_bytes(data))
         content = fingerprint.of_bytes("".join(entry.sha256 for entry in files.values()).encode())
@@ -169,9 +153,7 @@ class _OpenShard:
 
     def abandon(self) -> None:
         """Remove the temporary file."""
-        self._hasher.shutdown(cancel_futures=True)
-        with contextlib.suppress(OSError):
-            self._file.close()
+        self._file.close()
         if self._temporary is not None:  # also when closing the shard failed
             self._temporary.unlink(missing_ok=True)
             self._temporary = None
