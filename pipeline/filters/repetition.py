@@ -13,7 +13,7 @@ documents of SHORT bytes and of LONG) all n-grams are counted (of the first DENS
 weigh as much as the samples the stretch should have had. Fewer than MIN_SAMPLES samples are no evidence, and keep the
 document.
 
-Cost: about 2 ns a byte; only documents with a line that looks repeated are looked at by themselves.
+Cost: about 1.5 ns a byte; only documents with a line that looks repeated are looked at by themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.filters.base import Filter, Places, TextBatch, Verdicts
+from pipeline.filters.base import Filter, Places, TextBatch, Verdicts, places_of
 from pipeline.filters.hashing import mix, repeated_in_document
 
 N_GRAM = 32
@@ -77,9 +77,7 @@ def repeated_ngrams(batch: TextBatch) -> tuple[npt.NDArray[np.float64], npt.NDAr
     """Sampled n-grams of each document that were sampled before in it, and all sampled, (n,) each."""
     n = len(batch)
     every = np.where(batch.lengths < SHORT, _EVERY_SHORT, _EVERY)
-    places = np.flatnonzero(
-        _four_byte_hash(batch.buffer) < np.repeat((256 // every).astype(np.uint8), batch.lengths + 1)
-    )
+    places = places_of(_four_byte_hash(batch.buffer) < np.repeat((256 // every).astype(np.uint8), batch.lengths + 1))
     documents = batch.documents_of(places)
     last = batch.ends - N_GRAM  # where a document's last n-gram begins
     inside = places <= last[documents]

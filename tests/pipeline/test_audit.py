@@ -68,7 +68,7 @@ def test_planted_wrong_token(small: PipelineConfig, messages: list[str], workers
     expected = process(small.model_copy(update={"tokenizer_engine": "reference"})).manifest
     truth = digests(small.output)
     config = small.model_copy(update={"output": small.output.parent / "other" / "x", "workers": workers})
-    # The corpus is small and the audit compares one document in 512, so this engine brings a denser audit along.
+    # The corpus is small and the audit compares one document in 1024, so this engine brings a denser audit along.
     manifest = process(config, engine_factory=f"{__name__}:build_dense_wrong").manifest
     assert manifest == expected and digests(config.output) == truth
     assert any("reference engine" in message for message in messages)

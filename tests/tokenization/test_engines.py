@@ -176,19 +176,19 @@ def test_the_first_mismatch_is_named(bpe: Tokenizer, build: SimpleNamespace):
 
 def test_selection_depends_on_content_alone():
     random = np.random.default_rng(7)
-    raw = random.integers(0, 256, (50_000, 16), np.uint8)
+    raw = random.integers(0, 256, (100_000, 16), np.uint8)
     hashes = raw.view("V16").ravel()
     chosen = audit.selected(hashes)
-    expected = [i for i, row in enumerate(raw) if int.from_bytes(row[:4].tobytes(), "little") % 512 == 0]
+    expected = [i for i, row in enumerate(raw) if int.from_bytes(row[:4].tobytes(), "little") % 1024 == 0]
     assert chosen.tolist() == expected and 60 < len(expected) < 140
     order = random.permutation(len(hashes))
     assert {hashes[i].tobytes() for i in chosen} == {hashes[order][i].tobytes() for i in audit.selected(hashes[order])}
-    halves = [*audit.selected(hashes[:20_000]), *(audit.selected(hashes[20_000:]) + 20_000)]
+    halves = [*audit.selected(hashes[:40_000]), *(audit.selected(hashes[40_000:]) + 40_000)]
     assert halves == chosen.tolist()
     assert audit.selected(hashes[:0]).tolist() == []
 
 
 def test_selection_from_a_column_of_records():
-    records = np.zeros(600, [("a", "u1"), ("hash", "V16")])
-    records["hash"] = [number.to_bytes(16, "little") for number in range(600)]
-    assert audit.selected(records["hash"]).tolist() == [0, 512]
+    records = np.zeros(1200, [("a", "u1"), ("hash", "V16")])
+    records["hash"] = [number.to_bytes(16, "little") for number in range(1200)]
+    assert audit.selected(records["hash"]).tolist() == [0, 1024]

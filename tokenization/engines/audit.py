@@ -16,7 +16,7 @@ from tokenization.engines.base import Engine
 from tokenization.engines.reference import ReferenceEngine
 from tokenization.tokenizer import Tokenizer
 
-SELECT_ONE_IN = 512
+SELECT_ONE_IN = 1024
 RANDOM_PROBES = 256
 LONGEST_AUDITED = 256 * 1024
 """Longer documents, in bytes, are not compared: the reference would take some 200 times as much memory."""
