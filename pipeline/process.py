@@ -160,6 +160,7 @@ def main(argv: list[str]) -> int:
 
         log.info("%s is not there; collecting the text that this Python installation holds", DEFAULT_INPUT)
         default_corpus.collect(Path(DEFAULT_INPUT))
+    starting.prepare()  # there will most probably be something to do
     with tidy_stop("what is done is kept; the same command with --resume goes on"):
         result = process(config, flags.resume, flags.overwrite)
     if result.manifest is None:

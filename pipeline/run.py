@@ -24,7 +24,7 @@ from pipeline.publishing.target import Target
 from pipeline.report.making import Facts
 from pipeline.report.page import remove_report, write_report
 from pipeline.sources.base import InputFile, Task
-from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
+from pipeline.tokenizer_stage import prepare_tokenizer
 from pipeline.verification.checksums import write_checksums
 from pipeline.workspace.area import Work
 from pipeline.workspace.parts import Summary
@@ -88,9 +88,8 @@ class Run:
             with make_executor(config, len(pending)) as executor:
                 with self._timed("tokenizer"):
                     tokenizer = self._tokenizer()
-                    factory = None if work.mismatch else choose_engine(config, tokenizer, self._setup.engine_factory)
                 with self._timed("map"):
-                    mismatch = self._map(executor, list(unique.values()), pending, factory)
+                    mismatch = self._map(executor, list(unique.values()), pending)
             if mismatch is None:
                 return tokenizer
             log.warning(
@@ -110,16 +109,16 @@ class Run:
             work.share_tokenizer()
         return tokenizer
 
-    def _map(self, executor: Executor, tasks: list[Task], pending: list[Task], factory: str | None) -> str | None:
+    def _map(self, executor: Executor, tasks: list[Task], pending: list[Task]) -> str | None:
         """Map the `pending` of `tasks`; the text on which the fast engine was found wrong, or None."""
-        work = self._work
+        work, config = self._work, self._config
+        reference = config.tokenizer_engine == "reference" or work.mismatch is not None
+        setup = MapSetup(config, work.tokenizer, work.store, None if reference else self._setup.engine_factory)
         self._mapped = {task.key for task in pending}
         total, left = (sum(task.bytes for task in group) for group in (tasks, pending))
         with tqdm(total=total, initial=total - left, unit="B", unit_scale=True, desc="map") as bar:
             try:
-                outcome = executor.run(
-                    MapSetup(self._config, work.tokenizer, work.store, factory), pending, work.commit_part, bar.update
-                )
+                outcome = executor.run(setup, pending, work.commit_part, bar.update)
             finally:
                 executor.stop()
                 work.remove_temporaries()  # of workers that were stopped in the middle
@@ -147,7 +146,7 @@ class Run:
             manifest = build_manifest(config, setup.settings, tokenizer, entries, splits)
             commit(config.output, manifest, tokenizer)
         with self._timed("statistics"):
-            write_byproducts(config.output, manifest, decisions, tasks, config.rejected_samples)
+            write_byproducts(config.output, manifest, tokenizer, decisions, tasks, config.rejected_samples)
             remove_unnamed(config.output, manifest)
         for part in decisions.summaries:
             for step, seconds in part.seconds.items():

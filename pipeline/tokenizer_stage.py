@@ -15,7 +15,7 @@ from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.filters.base import DocumentError
 from pipeline.filters.chain import FilterChain
-from pipeline.mapping.encode import FAST_ENGINE, fast_engine
+from pipeline.mapping.encode import FAST_ENGINE, WRONG_ON_PROBE, fast_engine
 from pipeline.plan import limits
 from pipeline.sources.base import Task
 from pipeline.sources.registry import source_for
@@ -51,10 +51,7 @@ def choose_engine(config: PipelineConfig, tokenizer: Tokenizer, factory: str = F
         return None
     wrong = audit.probe_mismatch(tokenizer, engine)
     if wrong is not None:
-        log.warning(
-            "the fast tokenizer %s is wrong on %r; using the reference engine for this dataset",
-            engine.name, wrong.decode()[:80],
-        )  # fmt: skip
+        log.warning(WRONG_ON_PROBE, engine.name, wrong.decode()[:80])
         return None
     return factory
 

@@ -71,12 +71,12 @@ class Tokenizer:
 
     def _mark_roles_special(self) -> None:
         """A token with a role is special even where its file forgot to say so: text must never turn into it."""
-        definition = self.json()
-        roles = set(self.roles.present().values())
-        forgotten = [t for t in definition.get("added_tokens") or [] if t["id"] in roles and not t["special"]]
+        added = self._plain.get_added_tokens_decoder()
+        forgotten = {i for i in self.roles.present().values() if i in added and not added[i].special}
         if forgotten:
-            for token in forgotten:
-                token["special"] = True
+            definition = self.json()
+            for token in definition["added_tokens"]:
+                token["special"] |= token["id"] in forgotten
             self._definition = json.dumps(definition, ensure_ascii=False).encode()
             self._plain = self._build(special=False)
 

@@ -41,9 +41,10 @@ class Executor(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def run(self, setup: MapSetup, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
-        """Map all `tasks`, once. `done(task, mapped)` is called in this process for every part that was made,
-        `progress(bytes)` as input is read. Stops early only at an audit mismatch or an error of the operating system
-        (raised)."""
+        """Map all `tasks`, once. The fast engine of `setup` is tried on the probe set first; where it is wrong, a
+        warning says so and the reference takes its place. `done(task, mapped)` is called in this process for every
+        part that was made, `progress(bytes)` as input is read. Stops early only at an audit mismatch or an error of
+        the operating system (raised)."""
         ...
 
     def stop(self) -> None:

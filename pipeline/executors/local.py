@@ -18,14 +18,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import cast
 
+from foundation.logs import get_logger
 from pipeline.executors import starting
 from pipeline.executors.base import ATTEMPTS, Answer, Done, Ledger, Outcome, answer
+from pipeline.mapping.encode import WRONG_ON_PROBE
 from pipeline.mapping.map_task import Mapper, MapSetup
 from pipeline.sources.base import Task
 
 PROGRESS_INTERVAL = 0.1
 _PR_SET_PDEATHSIG = 1
+log = get_logger("pipeline.executors")
 
 
 @dataclass
@@ -53,7 +57,7 @@ class WorkerPool:
 
     def run(self, setup: MapSetup, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
         """See `Executor.run`."""
-        self._setup, self._progress = setup, progress
+        self._setup, self._progress, self._warned = setup, progress, False
         self._ledger = ledger = Ledger(tasks, done)
         for worker in self._workers:
             self._send(worker, setup)
@@ -106,6 +110,11 @@ class WorkerPool:
             assert isinstance(value, int)
             self._progress(value)
             return
+        if kind == "probe":
+            if not self._warned:  # the others will say the same
+                log.warning(WRONG_ON_PROBE, *cast(tuple[str, str], value))
+            self._warned = True
+            return
         task = worker.task
         assert task is not None
         self._assign(worker)  # so that it works while this process commits the part
@@ -156,6 +165,9 @@ def _serve(pipe: Connection, environment: dict[str, str]) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         mapper = Mapper(pipe.recv())
+        wrong = mapper.encoder.probe()
+        if wrong is not None:
+            pipe.send(("probe", wrong))
         gc.freeze()  # what is loaded now stays; collections need not look at it again
         report = _Reporter(pipe)
         while True:

@@ -22,6 +22,8 @@ from foundation.failpoints import ENVIRONMENT_VARIABLE
 from pipeline.executors.base import Answer, Done, Ledger, Outcome, answer
 from pipeline.mapping.map_task import Mapper, MapSetup
 from pipeline.sources.base import Task
+from pipeline.tokenizer_stage import choose_engine
+from tokenization.tokenizer import Tokenizer
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Parts travel by file, so the object store holds only the tokenizer."""
@@ -69,6 +71,9 @@ class RayExecutor:
     def run(self, setup: MapSetup, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
         """See `Executor.run`. Progress is told task by task."""
         ray = self._ray
+        if setup.engine_factory is not None:  # checked here, where it can be told
+            factory = choose_engine(setup.config, Tokenizer.load(setup.tokenizer), setup.engine_factory)
+            setup = replace(setup, engine_factory=factory)
         files = ray.put({path.name: path.read_bytes() for path in setup.tokenizer.iterdir()})
         remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Worker)
 

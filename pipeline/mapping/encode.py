@@ -15,6 +15,7 @@ from tokenization.tokenizer import Tokenizer
 
 FAST_ENGINE = "tokenization.engines.fast:build"
 REFERENCE = ReferenceEngine.name
+WRONG_ON_PROBE = "the fast tokenizer %s is wrong on %r; using the reference engine for this dataset"
 
 
 class AuditMismatch(Exception):
@@ -44,6 +45,16 @@ class Encoder:
     def name(self) -> str:
         """Name of the engine in use."""
         return self._engine.name
+
+    def probe(self) -> tuple[str, str] | None:
+        """Try the fast engine, if it is in use, on the probe set. Where it is wrong the reference takes its place;
+        the engine's name and the text, to fill WRONG_ON_PROBE with."""
+        wrong = audit.probe_mismatch(self._tokenizer, self._engine) if self._audit else None
+        if wrong is None:
+            return None
+        name = self.name
+        self._engine, self._audit = ReferenceEngine(self._tokenizer), False
+        return name, wrong.decode()[:80]
 
     def encode(
         self, texts: list[bytes], hashes: npt.NDArray[np.void]

@@ -20,7 +20,7 @@ from pipeline.publishing.publish import newline_bases
 from pipeline.sources.base import Task
 from pipeline.statistics.stats import statistics
 from pipeline.workspace.parts import write_rows
-from shards.manifest import TOKENIZER_DIRECTORY, Manifest
+from shards.manifest import Manifest
 from tokenization.tokenizer import Tokenizer
 
 EXCERPT_TOKENS, EXCERPT_CHARS = 600, 2000
@@ -31,12 +31,16 @@ _NUMBERS = re.compile(r"\[\n[\s\d,]+\]")  # no string matches: JSON escapes its 
 
 
 def write_byproducts(
-    output: Path, manifest: Manifest, decisions: Decisions, tasks: list[Task], samples: Samples
+    output: Path,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    decisions: Decisions,
+    tasks: list[Task],
+    samples: Samples,
 ) -> None:
     """Write stats.json, quarantine/, duplicates/ and rejected/ (`samples` of each reason); remove what an earlier
     version left of them. Memory: the examples."""
     failpoint("publish.before_stats", output)
-    tokenizer = Tokenizer.load(output / TOKENIZER_DIRECTORY)
     atomic.write_text(output / STATS, _encode(statistics(manifest, decisions, tasks, tokenizer)))
     names = [manifest.inputs[task.source].name for task in tasks]
     bases = newline_bases(tasks, decisions.summaries)
