@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.executors import starting
+
+if __name__ == "__main__":
+    starting.prepare()  # the workers' libraries load on another core while this process loads its own
+
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +20,6 @@ from foundation.interrupts import tidy_stop
 from foundation.locks import DirectoryLock
 from foundation.logs import get_logger, setup
 from pipeline.config import PipelineConfig, ProcessFlags
-from pipeline.executors import starting
 from pipeline.mapping.encode import FAST_ENGINE
 from pipeline.plan import make_plan, plan_fingerprint
 from pipeline.publishing.target import LocalTarget, RemoteTarget, Target
@@ -160,7 +164,6 @@ def main(argv: list[str]) -> int:
 
         log.info("%s is not there; collecting the text that this Python installation holds", DEFAULT_INPUT)
         default_corpus.collect(Path(DEFAULT_INPUT))
-    starting.prepare()  # there will most probably be something to do
     with tidy_stop("what is done is kept; the same command with --resume goes on"):
         result = process(config, flags.resume, flags.overwrite)
     if result.manifest is None:
