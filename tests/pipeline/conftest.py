@@ -20,6 +20,7 @@ import pytest
 from pipeline.config import PipelineConfig
 from pipeline.executors.base import Ledger, Outcome, answer
 from pipeline.mapping.map_task import Mapper, MapSetup
+from tokenization.engines import audit
 from tokenization.train import train_byte_bpe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,3 +142,9 @@ def digests(directory: Path) -> dict[str, str]:
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.relative_to(directory).parts[0] != "report"
     }
+
+
+@pytest.fixture(autouse=True)
+def _usual_audit_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`test_audit.build_dense_wrong` runs in this process too; later tests must not see what it changed."""
+    monkeypatch.setattr(audit, "SELECT_ONE_IN", audit.SELECT_ONE_IN)

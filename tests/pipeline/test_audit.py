@@ -45,12 +45,6 @@ def build_wrong_on_probes(tokenizer: Tokenizer) -> WrongOnProbes:
     return WrongOnProbes(tokenizer)
 
 
-@pytest.fixture(autouse=True)
-def _usual_density_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`build_dense_wrong` runs in this process too; later tests must not see what it changed."""
-    monkeypatch.setattr(audit, "SELECT_ONE_IN", audit.SELECT_ONE_IN)
-
-
 @pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What the project logs at warning level and above."""
