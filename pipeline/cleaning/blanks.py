@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from operator import is_
-
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.cleaning.base import Texts
+from pipeline.filters.base import Bytes, Mask, Places, places_of
 
 _LF, _TAB, _SPACE = 0x0A, 0x09, 0x20
 _LONGEST_RUN = 64
 # White_Space beyond ASCII (Unicode, PropList.txt)
 _WHITE_SPACE = frozenset(chr(c).encode() for c in (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F,
                                                    0x205F, 0x3000))  # fmt: skip
-_FIRST = frozenset(space[0] for space in _WHITE_SPACE)
-_LAST = frozenset(space[-1] for space in _WHITE_SPACE)
+_PAIRS, _TRIPLES = ([int.from_bytes(space) for space in _WHITE_SPACE if len(space) == size] for size in (2, 3))
+_IS_BLANK = np.isin(np.arange(256), list(b" \t\n\v\f\r"))
 
 
 class CollapseBlanks:
@@ -30,46 +28,91 @@ class CollapseBlanks:
 
     def clean_batch(self, batch: Texts) -> Texts:
         """See `Step.clean_batch`."""
-        joined = tidy_lines(batch.joined)
-        before = batch.texts if joined is batch.joined else Texts(joined=joined).texts
-        texts = [text.strip() for text in before]
-        for place, text in enumerate(texts):
-            if text and (text[0] in _FIRST or text[-1] in _LAST):
-                texts[place] = strip(text)
-        if joined is batch.joined and all(map(is_, texts, before)):
-            return batch
-        return Texts(texts)
+        cuts = _line_cuts(batch.array)
+        if cuts is None:
+            return Texts([self.clean(text) for text in batch.texts])
+        begins, ends = _end_cuts(batch)
+        if not len(begins):
+            return batch.without(*cuts)
+        around = np.searchsorted(begins, cuts[0], "right") - 1
+        apart = (around < 0) | (cuts[0] >= ends[around])  # from what goes at the ends of the text
+        begins, ends = np.concatenate([begins, cuts[0][apart]]), np.concatenate([ends, cuts[1][apart]])
+        order = np.argsort(begins, kind="stable")
+        return batch.without(begins[order], ends[order])
 
 
 def strip(text: bytes) -> bytes:
     """`text` without the white space at its ends, ASCII's and Unicode's."""
-    text = text.strip()
+    return _strip_left(_strip_right(text))
+
+
+def _strip_left(text: bytes) -> bytes:
+    text = text.lstrip()
     while text[:3] in _WHITE_SPACE or text[:2] in _WHITE_SPACE:
         text = text[3 if text[:3] in _WHITE_SPACE else 2 :].lstrip()
+    return text
+
+
+def _strip_right(text: bytes) -> bytes:
+    text = text.rstrip()
     while text[-3:] in _WHITE_SPACE or text[-2:] in _WHITE_SPACE:
         text = text[: -3 if text[-3:] in _WHITE_SPACE else -2].rstrip()
     return text
 
 
+def _end_cuts(batch: Texts) -> tuple[Places, Places]:
+    """The white space at the ends of the documents: where it begins and ends, (m,) each."""
+    begins: list[int] = []
+    ends: list[int] = []
+    for place in np.flatnonzero(_blank_at_an_end(batch)).tolist():
+        text, start, end = batch.document(place), int(batch.starts[place]), int(batch.ends[place])
+        first, last = end - len(_strip_left(text)), start + len(_strip_right(text))
+        for begin, behind in ((start, first), (last, end)) if first < last else ((start, end),):
+            if begin < behind:
+                begins.append(begin)
+                ends.append(behind)
+    return np.array(begins, np.int64), np.array(ends, np.int64)
+
+
+def _blank_at_an_end(batch: Texts) -> Mask:
+    """Whether each document begins or ends with white space, (n,)."""
+    top = len(batch.array) - 1
+    found = np.zeros(len(batch.ends), np.bool_)
+    for outer, step in ((batch.starts, 1), (batch.ends - 1, -1)):
+        near = [batch.array[np.clip(outer + step * distance, 0, top)].astype(np.uint32) for distance in range(3)]
+        found |= _IS_BLANK[near[0]]
+        if (near[0] >= 0x80).any():
+            one, two, three = near if step == 1 else reversed(near)
+            pair = one << 8 | two if step == 1 else two << 8 | three
+            found |= np.isin(pair, _PAIRS) | np.isin(one << 16 | two << 8 | three, _TRIPLES)
+    return found
+
+
 def tidy_lines(buffer: bytes) -> bytes:
     """`buffer` without blanks before LF, and with at most two LF in a row. Copies only what lies between the cuts."""
-    array = np.frombuffer(buffer, np.uint8)
-    newlines = np.flatnonzero(array == _LF)
+    cuts = _line_cuts(np.frombuffer(buffer, np.uint8))
+    if cuts is None:
+        return _tidy_line_by_line(buffer)
+    if not len(cuts[0]):
+        return buffer
+    kept = zip([0, *cuts[1].tolist()], [*cuts[0].tolist(), len(buffer)], strict=True)
+    return b"".join([buffer[begin:end] for begin, end in kept])
+
+
+def _line_cuts(array: Bytes) -> tuple[Places, Places] | None:
+    """What is too much around LF: where it begins and ends, (m,) each; None when a run of blanks is very long."""
+    newlines = places_of(array == _LF)
     starts = _blank_starts(array, newlines)
     if starts is None:
-        return _tidy_line_by_line(buffer)
+        return None
     follows = starts[1:] == newlines[:-1] + 1  # nothing but blanks between one LF and the next
     third = np.zeros(len(newlines), np.bool_)
     third[2:] = follows[1:] & follows[:-1]
     cut = np.flatnonzero(third | (starts < newlines))
-    if not len(cut):
-        return buffer
-    begins = [0, *(newlines + third)[cut].tolist()]
-    ends = [*starts[cut].tolist(), len(buffer)]
-    return b"".join([buffer[begin:end] for begin, end in zip(begins, ends, strict=True)])
+    return starts[cut], (newlines + third)[cut]
 
 
-def _blank_starts(array: npt.NDArray[np.uint8], newlines: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+def _blank_starts(array: Bytes, newlines: Places) -> Places | None:
     """Where the run of blanks before each LF begins (at the LF itself for none); None when a run is very long."""
     starts = newlines.copy()
     moving = np.flatnonzero(newlines > 0)

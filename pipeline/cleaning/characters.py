@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 
-from pipeline.cleaning.base import BufferStep, TextStep
+from pipeline.cleaning.base import BufferStep, Texts, TextStep
+from pipeline.filters.base import Bytes, Places, places_of
 
 _CONTROL_BYTES = bytes([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")  # U+0080 to U+009F; 0xC2 occurs in UTF-8 as a first byte only
@@ -42,6 +43,12 @@ class RepairC1Controls(TextStep):
         """See `Step.clean`."""
         return _C1.sub(lambda found: _C1_MEANT.get(found[0], found[0]), text)
 
+    def clean_batch(self, batch: Texts) -> Texts:
+        """See `Step.clean_batch`."""
+        if not self.needed(batch.joined):
+            return batch
+        return batch.mapped(self.clean, batch.documents_at(_c1_places(batch.array)).tolist())
+
 
 class RemoveControlCharacters(BufferStep):
     """Unicode category Cc goes, but for LF, CR and tab."""
@@ -55,16 +62,13 @@ class RemoveControlCharacters(BufferStep):
         kept = sum(np.count_nonzero(array == byte) for byte in b"\n\t\r" if byte in text)
         if low != kept or b"\x7f" in text:
             text = text.translate(None, _CONTROL_BYTES)
-        return _C1.sub(b"", text) if _holds_c1(text) else text
+        return _C1.sub(b"", text) if b"\xc2" in text and len(_c1_places(np.frombuffer(text, np.uint8))) else text
 
 
-def _holds_c1(text: bytes) -> bool:
-    place = text.find(0xC2)
-    while place >= 0:
-        if text[place + 1] < 0xA0:
-            return True
-        place = text.find(0xC2, place + 2)
-    return False
+def _c1_places(array: Bytes) -> Places:
+    """Where U+0080 to U+009F stand: after 0xC2, which is never the last byte."""
+    places = places_of(array == 0xC2)
+    return places[array[places + 1] < 0xA0]
 
 
 _JOINERS = "\u200c\u200d"

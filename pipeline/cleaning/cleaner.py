@@ -52,35 +52,44 @@ class Cleaner:
 
     def clean(self, texts: list[bytes], owners: Sequence[int] | None = None) -> list[bytes]:
         """The cleaned texts, in order. `owners` names the document of each text, where several belong to one."""
+        return self.clean_batch(texts, owners).texts
+
+    def clean_batch(self, texts: list[bytes], owners: Sequence[int] | None = None) -> Texts:
+        """The same, with the buffer they stand in."""
         changed: dict[str, set[int]] = {name: set() for name in self.changed}
-        texts, places = self._pass(texts, range(len(texts)), changed)
-        if not self._settled:
-            self._repeat(texts, places, changed)
+        before = Texts(texts)
+        batch = self._pass(before, range(len(texts)), changed)
+        if batch is not before and not self._settled:
+            batch = self._repeat(texts, batch.texts, changed)
         for name, found in changed.items():
             self.changed[name] += len(found if owners is None else {owners[place] for place in found})
-        return texts
+        return batch
 
-    def _repeat(self, texts: list[bytes], places: list[int], changed: dict[str, set[int]]) -> None:
-        """Some step can make work for one before it (an entity that spells a tag): what changed goes through all of
-        them again until nothing changes."""
+    def _repeat(self, before: list[bytes], texts: list[bytes], changed: dict[str, set[int]]) -> Texts:
+        """Some step can make work for one before it (an entity that spells a tag): what changed from `before` to
+        `texts` goes through all of them again until nothing changes."""
+        places = _different(before, texts)
         for _ in range(MOST_PASSES):
             if not places:
-                return
-            again, places_again = self._pass([texts[place] for place in places], places, changed)
-            for place, text in zip(places, again, strict=True):
+                break
+            old = [texts[place] for place in places]
+            new = self._pass(Texts(old), places, changed).texts
+            for place, text in zip(places, new, strict=True):
                 texts[place] = text
-            places = places_again
+            places = [places[at] for at in _different(old, new)]
+        return Texts(texts)
 
-    def _pass(
-        self, texts: list[bytes], places: Sequence[int], changed: dict[str, set[int]]
-    ) -> tuple[list[bytes], list[int]]:
-        """All steps once: the new texts, and those of `places` (theirs in the batch) where one differs."""
-        before = batch = Texts(texts)
+    def _pass(self, batch: Texts, places: Sequence[int], changed: dict[str, set[int]]) -> Texts:
+        """All steps once. `places` are those of the documents in the whole batch."""
         for step in self._steps:
             after = step.clean_batch(batch)
             if after is not batch:
-                changed[step.name].update(compress(places, map(ne, after.texts, batch.texts)))
+                found = _different(batch.texts, after.texts) if after.changed is None else after.changed
+                changed[step.name].update([places[at] for at in found])
                 batch = after
-        if batch is before:
-            return texts, []
-        return batch.texts, list(compress(places, map(ne, batch.texts, texts)))
+        return batch
+
+
+def _different(before: list[bytes], after: list[bytes]) -> list[int]:
+    """The places at which the two lists differ."""
+    return list(compress(range(len(before)), map(ne, before, after)))

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Literal
 
+import numpy as np
+
 from pipeline.cleaning.base import Texts
+from pipeline.filters.base import SEPARATOR, places_of
+
+_MANY = 8  # where one byte in so many is not ASCII, hardly a document is
 
 
 class UnicodeForm:
@@ -27,11 +33,18 @@ class UnicodeForm:
 
     def clean_batch(self, batch: Texts) -> Texts:
         """See `Step.clean_batch`. All texts that are not ASCII are tested at once: nothing composes across LF."""
-        places = [place for place, text in enumerate(batch.texts) if not text.isascii()]
-        together = b"\n".join([batch.texts[place] for place in places]).decode()
-        if unicodedata.is_normalized(self._form, together):
+        other = batch.array >= 0x80
+        count = np.count_nonzero(other) - len(batch.ends)
+        if not count:
             return batch
-        texts = batch.texts.copy()
-        for place in places:
-            texts[place] = self.clean(texts[place])
-        return Texts(texts)
+        documents: Iterable[int]
+        if _MANY * count > len(other):
+            documents = range(len(batch.ends))
+            together = batch.joined.replace(SEPARATOR, b"\n")
+        else:
+            places = places_of(other)
+            documents = batch.documents_at(places[batch.array[places] != SEPARATOR[0]]).tolist()
+            together = b"\n".join(map(batch.document, documents))
+        if unicodedata.is_normalized(self._form, together.decode()):
+            return batch
+        return batch.mapped(self.clean, documents)

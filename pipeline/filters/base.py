@@ -51,11 +51,14 @@ class Lines(NamedTuple):
 class TextBatch:
     """Cleaned documents in UTF-8, with what several filters need computed once, on first use.
 
-    `fixed` marks documents that no filter may rewrite (chat records, whose text has parts).
+    `fixed` marks documents that no filter may rewrite (chat records, whose text has parts); `joined` is given where it
+    was made before.
     """
 
-    def __init__(self, texts: list[bytes], fixed: Sequence[object] | None = None) -> None:
+    def __init__(self, texts: list[bytes], fixed: Sequence[object] | None = None, joined: bytes | None = None) -> None:
         self.texts = texts
+        if joined is not None:
+            self.joined = joined
         self.fixed = [bool(each) for each in fixed] if fixed is not None else [False] * len(texts)
 
     def __len__(self) -> int:

@@ -107,13 +107,13 @@ class FilterChain:
 
             self._filters.append(contamination_filter(config, work))
 
-    def judge(self, texts: list[bytes], fixed: Sequence[object] | None = None) -> Verdicts:
-        """The reasons of the dropped and the final text of the rewritten ones. `fixed`: see `TextBatch`.
+    def judge(self, texts: list[bytes], fixed: Sequence[object] | None = None, joined: bytes | None = None) -> Verdicts:
+        """The reasons of the dropped and the final text of the rewritten ones. `fixed`, `joined`: see `TextBatch`.
 
         Raises `DocumentError` with the place of a document that a user's function fails on.
         """
         result = Verdicts()
-        batch = TextBatch(texts, fixed)
+        batch = TextBatch(texts, fixed, joined)
         places: Sequence[int] = range(len(texts))
         for each in self._filters:
             if each.alone:

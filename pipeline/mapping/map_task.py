@@ -90,6 +90,8 @@ class _Documents:
     lines: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     extracted: npt.NDArray[np.int64]
+    joined: bytes | None = None
+    """The texts as cleaning left them in one buffer, for the filters."""
 
     def at(self, places: npt.NDArray[np.int64]) -> _Documents:
         """Those at `places`."""
@@ -177,17 +179,19 @@ class _TaskRun:
         """The documents with their texts cleaned; of conversations each content by itself."""
         extracted = np.fromiter(map(len, batch.texts), np.int64, len(batch.texts))
         self._summary.extracted_bytes += int(extracted.sum())
+        joined = None
         if batch.conversations is None:
-            texts, conversations = self._cleaner.clean(batch.texts), None
+            cleaned = self._cleaner.clean_batch(batch.texts)
+            texts, conversations, joined = cleaned.texts, None, cleaned.joined
         else:
             texts, conversations = clean_conversations(self._cleaner, batch.texts, batch.conversations)
         columns = (np.array(batch.offsets, np.uint64), np.array(batch.lines), np.array(batch.labels))
-        return _Documents(texts, conversations, *columns, extracted)
+        return _Documents(texts, conversations, *columns, extracted, joined)
 
     def _filter(self, documents: _Documents) -> _Documents:
         """The documents that pass, some of them rewritten."""
         try:
-            verdicts = self._mapper.filters.judge(documents.texts, documents.conversations)
+            verdicts = self._mapper.filters.judge(documents.texts, documents.conversations, documents.joined)
         except DocumentError as error:
             offset = documents.offsets[error.place]
             raise UserError(f"{self._task.path}: the record at {offset}: {error}") from error
