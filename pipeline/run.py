@@ -139,7 +139,7 @@ class Run:
         failpoint("publish.before_shards", config.output)
         with self._timed("publish"):
             entries = input_entries(setup.inputs, tasks, [s.digests for s in decisions.summaries])
-            total = sum(int(d["tokens"].sum()) for d in decisions.documents)
+            total = sum(part.tokens for part in decisions.summaries)
             dtype = token_dtype(tokenizer.vocab_size)
             with tqdm(total=total, unit="tok", unit_scale=True, desc="publish") as bar:
                 splits = write_shards(config, decisions, sources, dtype, bar.update, tokenizer.roles.terminator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -131,22 +132,23 @@ class _OpenShard:
     def close(self, dtype: np.dtype[np.generic]) -> ShardEntry:
         """Sync, give every file its name and return the manifest's entry."""
         assert self._temporary is not None
-        checksum = self._file.finish()
-        failpoint("shard.before_rename", self._temporary)
-        contents = {".idx": encode_index(np.concatenate(self._lengths), dtype)}
-        contents[".docs.npy"] = encode_array(np.concatenate(self._records))
-        for name, tables in self._rows.items():
-            contents[EXTRAS[name][0]] = encode_array(np.concatenate(tables))
-        files = {".bin": FileEntry(bytes=self.tokens * dtype.itemsize, sha256=checksum)}
-        for suffix, data in contents.items():
-            files[suffix] = FileEntry(bytes=len(data), sha256=fingerprint.of_bytes(data))
-        content = fingerprint.of_bytes("".join(entry.sha256 for entry in files.values()).encode())
-        name = f"{self.number:05d}-{fingerprint.short(content)}"
-        os.replace(self._temporary, self.directory / f"{name}.bin")
-        self._temporary = None
-        failpoint("shard.after_rename", self.directory)
-        for suffix, data in contents.items():
-            atomic.write_bytes(self.directory / f"{name}{suffix}", data)  # the last also syncs the name of the .bin
+        with ThreadPoolExecutor(1 + len(EXTRAS) + 2, "shard") as pool:  # each waits for the disk, the others go on
+            finishing = pool.submit(self._file.finish)
+            contents = {".idx": encode_index(np.concatenate(self._lengths), dtype)}
+            contents[".docs.npy"] = encode_array(np.concatenate(self._records))
+            for name, tables in self._rows.items():
+                contents[EXTRAS[name][0]] = encode_array(np.concatenate(tables))
+            sums = {suffix: fingerprint.of_bytes(data) for suffix, data in contents.items()}
+            files = {".bin": FileEntry(bytes=self.tokens * dtype.itemsize, sha256=finishing.result())}
+            files |= {suffix: FileEntry(bytes=len(data), sha256=sums[suffix]) for suffix, data in contents.items()}
+            content = fingerprint.of_bytes("".join(entry.sha256 for entry in files.values()).encode())
+            name = f"{self.number:05d}-{fingerprint.short(content)}"
+            failpoint("shard.before_rename", self._temporary)
+            os.replace(self._temporary, self.directory / f"{name}.bin")
+            self._temporary = None
+            failpoint("shard.after_rename", self.directory)
+            paths = [self.directory / f"{name}{suffix}" for suffix in contents]
+            list(pool.map(atomic.write_bytes, paths, contents.values()))  # each also syncs the name of the .bin
         return ShardEntry(
             name=name, documents=self.documents, tokens=self.tokens, text_bytes=self._text_bytes, files=files
         )

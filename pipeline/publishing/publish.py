@@ -39,10 +39,11 @@ from shards.manifest import (
 )
 from shards.megatron import token_dtype
 from shards.writer import SplitWriter
-from tokenization.chat import CHATML
 from tokenization.tokenizer import Tokenizer
 
 SPANS_SUFFIX = EXTRAS["spans"][0]
+_INDEX_BYTES = RECORD.itemsize + 20
+"""Bytes of a document beside its tokens: its record, and length, pointer and number in the index."""
 
 
 def input_entries(inputs: list[InputFile], tasks: list[Task], digests: list[list[str]]) -> list[InputEntry]:
@@ -116,15 +117,19 @@ def _passes(decisions: Decisions, split: int) -> Iterator[list[npt.NDArray[np.bo
 
 
 def _check_space(output: Path, decisions: Decisions, dtype: np.dtype[np.generic]) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(output).free
+    if decisions.repeats is None and free > sum(
+        part.tokens * dtype.itemsize + part.documents * _INDEX_BYTES for part in decisions.summaries
+    ):
+        return  # there is room even for what is left out
     need = 0
     for place, splits in enumerate(decisions.splits):
         times = (
             (splits >= 0).astype(np.int64) if decisions.repeats is None else (splits >= 0) * decisions.repeats[place]
         )
         tokens = int(decisions.documents[place]["tokens"].astype(np.int64) @ times)
-        need += tokens * dtype.itemsize + int(times.sum()) * (RECORD.itemsize + 20)
-    output.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(output).free
+        need += tokens * dtype.itemsize + int(times.sum()) * _INDEX_BYTES
     if need > free:
         raise UserError(
             f"{output}: the shards need {need / 1e6:.1f} MB and the disk has {free / 1e6:.1f} MB free;"
@@ -162,6 +167,8 @@ def build_manifest(
 def commit(output: Path, manifest: Manifest, tokenizer: Tokenizer) -> None:
     """Put the tokenizer and the manifest in place; after this the new dataset is what readers see."""
     if any(SPANS_SUFFIX in shard.files for split in manifest.splits.values() for shard in split.shards):
+        from tokenization.chat import CHATML  # loads the language of templates, which other datasets need not wait for
+
         tokenizer = tokenizer.with_chat_template(CHATML)  # the form in which the conversations were encoded
     failpoint("publish.before_tokenizer", output)
     place = output / TOKENIZER_DIRECTORY
