@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 
 from foundation import fingerprint
+from pipeline.filters.base import places_of
 from pipeline.sources import files
 from pipeline.sources.base import KEPT_OF_OVERSIZE, InputChanged, Limits, Task
 from pipeline.sources.compression import CHUNK, Damaged, decompressed
@@ -38,17 +40,38 @@ class Line(NamedTuple):
     size: int
 
 
-class LineRun(NamedTuple):
+class LineRun:
     """Consecutive lines without their line ends. `offset` and `number` are the first one's; `sizes` are the true sizes
-    of those that were longer than the limit and were cut, by their place."""
+    of those that were longer than the limit and were cut, by their place. Whole lines may be given as a `block`, each
+    with its line end: they are then cut apart only if someone asks for them one by one."""
 
-    offset: int
-    number: int
-    lines: list[bytes]
-    sizes: dict[int, int]
+    def __init__(
+        self, offset: int, number: int, lines: list[bytes], sizes: dict[int, int], block: bytes | None = None
+    ) -> None:
+        self.offset, self.number, self.sizes, self._block = offset, number, sizes, block
+        if block is None:
+            self.lines = lines
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """The lines."""
+        assert self._block is not None
+        return self._block.split(b"\n")[:-1]
+
+    @property
+    def blank(self) -> bool:
+        """Whether no line holds anything."""
+        return not any(self.lines) if self._block is None else not self._block.strip(b"\n")
+
+    def joined(self, between: bytes) -> bytes:
+        """All lines with `between` each two of them."""
+        return between.join(self.lines) if self._block is None else self._block[:-1].replace(b"\n", between)
 
     def offsets(self) -> list[int]:
         """Where each line begins."""
+        if self._block is not None:
+            feeds = places_of(np.frombuffer(self._block, np.uint8) == _LINE_FEED)
+            return [self.offset, *(feeds[:-1] + (self.offset + 1)).tolist()]
         sizes = list(map(len, self.lines))
         for place, size in self.sizes.items():
             sizes[place] = size
@@ -206,6 +229,8 @@ class LineSplitter:
         if b"\n" not in chunk:
             self._keep(chunk)
             return LineRun(self._offset, self._number, [], {})
+        if not self._skipping and self._pending_size + len(chunk) <= self._limit:
+            return self._whole(chunk, chunk.rfind(b"\n") + 1)
         lines = chunk.split(b"\n")
         rest, first = lines.pop(), lines.pop(0)
         behind = len(chunk) - len(first) - 1 - len(rest)  # bytes of the lines between, with their ends
@@ -221,6 +246,15 @@ class LineSplitter:
         self._offset += behind
         self._number += len(lines)
         self._keep(rest)
+        return run
+
+    def _whole(self, chunk: bytes, end: int) -> LineRun:
+        """The pending line and the rest of those in chunk[:end], none of which can be too long."""
+        block = b"".join([*self._pending, chunk[:end]])
+        run = LineRun(self._offset, self._number, [], {}, block)
+        self._offset += len(block)
+        self._number += line_feeds(block)
+        self._pending, self._pending_size = [chunk[end:]], len(chunk) - end
         return run
 
     def end(self) -> LineRun:

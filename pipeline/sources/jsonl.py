@@ -67,25 +67,26 @@ def _whole(run: LineRun, options: InputOptions, extractor: Extractor) -> Batch |
     That every second element is the mark, and none is missing, says that each line is one JSON value: a line that
     opens what another one closes would take a mark into it, and no line can make up for that without knowing the mark.
     """
-    if not any(run.lines):  # an archive of a megabyte can hold a billion of empty ones
+    if run.blank:  # an archive of a megabyte can hold a billion of empty ones
         return Batch()
     if not extractor.plain or run.sizes:
         return None
     try:
-        values = orjson.loads(b"[" + _BETWEEN.join(run.lines) + b"]")
+        values = orjson.loads(b"[" + run.joined(_BETWEEN) + b"]")
         texts = [record[options.text_field] for record in values[::2]]
         labels = [record.get(options.label_field, options.label) for record in values[::2]]
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
     marks = values[1::2]
-    if len(values) != 2 * len(run.lines) - 1 or marks.count(_MARK) != len(marks) or set(map(type, texts)) != {str}:
+    offsets = run.offsets()
+    if len(values) != 2 * len(offsets) - 1 or marks.count(_MARK) != len(marks) or set(map(type, texts)) != {str}:
         return None
     if set(map(type, labels)) != {int} or max(labels) >= _label_end(options):
         return None
     if min(labels) < 0 and any(label < 0 and label != options.label for label in labels):
         return None
     numbers = list(range(run.number, run.number + len(texts)))
-    return Batch(list(map(str.encode, texts)), run.offsets(), numbers, labels)
+    return Batch(list(map(str.encode, texts)), offsets, numbers, labels)
 
 
 def _thorough(line: Line, extractor: Extractor, collector: Collector) -> None:

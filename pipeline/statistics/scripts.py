@@ -25,6 +25,7 @@ _NAMES = {
 _KINDS = {"N": "digits", "P": "punctuation", "S": "symbols", "Z": "white_space"}
 _BLOCK = 256
 _UNKNOWN = 255
+_ASCII = bytes(range(0x80))
 _classes = np.full(0x110000, _UNKNOWN, np.uint8)  # class of each code point, filled a block at a time when first seen
 _classes[0x3400:0x4DC0] = _classes[0x4E00:0xA000] = SCRIPTS.index("han")  # large and uniform: no need to look them up
 _classes[0xAC00:0xD7A4] = SCRIPTS.index("hangul")
@@ -44,14 +45,25 @@ def script_of(character: str) -> str:
 
 
 def script_counts(texts: list[bytes]) -> npt.NDArray[np.int64]:
-    """Characters of UTF-8 `texts` by script, shape (len(SCRIPTS),). O(bytes), about 5 ns a character."""
-    points = np.frombuffer(b"".join(texts).decode().encode("utf-32-le"), "<u4")
+    """Characters of UTF-8 `texts` by script, shape (len(SCRIPTS),). O(bytes), about 2 ns for an ASCII character, 5 for
+    another."""
+    joined = b"".join(texts)
+    counts = np.zeros(len(SCRIPTS), np.int64)
+    np.add.at(
+        counts, _classes_of(np.arange(0x80)), np.bincount(np.frombuffer(joined, np.uint8), minlength=0x100)[:0x80]
+    )
+    others = np.frombuffer(joined.translate(None, _ASCII).decode().encode("utf-32-le"), "<u4")
+    return counts + np.bincount(_classes_of(others), minlength=len(SCRIPTS))
+
+
+def _classes_of(points: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+    """The place in SCRIPTS of each code point, (n,)."""
     classes = _classes[points]
     unknown = classes == _UNKNOWN
     if unknown.any():
         _fill(np.unique(points[unknown] // _BLOCK))
         classes = _classes[points]
-    return np.bincount(classes, minlength=len(SCRIPTS)).astype(np.int64)
+    return classes
 
 
 def _fill(blocks: npt.NDArray[np.integer]) -> None:
