@@ -58,7 +58,7 @@ def script_counts(texts: list[bytes]) -> npt.NDArray[np.int64]:
 
 def _classes_of(points: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     """The place in SCRIPTS of each code point, (n,)."""
-    classes = _classes[points]
+    classes: npt.NDArray[np.uint8] = _classes[points]
     unknown = classes == _UNKNOWN
     if unknown.any():
         _fill(np.unique(points[unknown] // _BLOCK))
