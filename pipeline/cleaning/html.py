@@ -9,9 +9,8 @@ from html.entities import html5
 import numpy as np
 
 from pipeline.cleaning.base import BufferStep, Texts, TextStep
-from pipeline.filters.base import places_of
 
-_BR = re.compile(rb"<br[ \t]*/?>", re.IGNORECASE)
+_BR = re.compile(rb"<[bB][rR][ \t]*/?>")  # IGNORECASE would hide from the search that it begins with <
 
 
 class ReplaceBrTags(BufferStep):
@@ -24,27 +23,13 @@ class ReplaceBrTags(BufferStep):
         return _BR.sub(b"\n", text) if b"<" in text else text
 
     def clean_batch(self, batch: Texts) -> Texts:
-        """See `Step.clean_batch`. The eight bytes from each `<` on are looked at as one number."""
-        if b"<" not in batch.joined:
+        """See `Step.clean_batch`. A text is changed where it is shorter now."""
+        joined = self.clean(batch.joined)
+        if len(joined) == len(batch.joined):
             return batch
-        begins = places_of(batch.array == ord("<"))
-        inside = np.searchsorted(begins, len(batch.joined) - 7)
-        words = np.ndarray((max(0, len(batch.joined) - 7),), "<u8", batch.joined, 0, (1,))[begins[:inside]]
-        words |= np.uint64(0x202000)  # lower case, where `br` stands
-        sizes = np.zeros(len(begins), np.int64)
-        for tag in (b"<br />", b"<br/>", b"<br>"):
-            sizes[:inside][words & _first(len(tag)) == int.from_bytes(tag, "little")] = len(tag)
-        odd = np.flatnonzero((sizes[:inside] == 0) & (words & _first(3) == int.from_bytes(b"<br", "little")))
-        for place in [*odd.tolist(), *range(inside, len(begins))]:
-            if found := _BR.match(batch.joined, begins[place]):
-                sizes[place] = len(found[0])
-        whole = np.flatnonzero(sizes)
-        return batch.without(begins[whole], begins[whole] + sizes[whole], b"\n")
-
-
-def _first(size: int) -> np.uint64:
-    """A mask of the first `size` bytes of a little-endian number."""
-    return np.uint64((1 << 8 * size) - 1)
+        after = Texts(joined=joined)
+        after.changed = np.flatnonzero(np.diff(after.ends - batch.ends, prepend=0)).tolist()
+        return after
 
 
 _AMPERSAND = re.compile(rb"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+")
