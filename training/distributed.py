@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,9 @@ class World:
     def close(self) -> None:
         """Leave the process group."""
         if self.size > 1 and dist.is_initialized():
+            # The wrapped model is a cycle that holds the group. Were it freed while the interpreter shuts down, the
+            # threads of gloo would ask for a GIL that is gone, and abort a process that has done its work.
+            gc.collect()
             dist.destroy_process_group()
 
 
