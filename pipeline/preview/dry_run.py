@@ -121,7 +121,7 @@ class _Sampling:
     """Maps one sample and adds up what it stands for."""
 
     def __init__(self, config: PipelineConfig, tasks: list[Task], tokenizer: Path, scratch: Path) -> None:
-        self._config, self._tasks, self._scratch = config, tasks, scratch
+        self._config, self._tasks = config, tasks
         loaded = Tokenizer.load(tokenizer)
         self._tokenizer, self._dtype = loaded, token_dtype(loaded.vocab_size)
         self._store = PartStore(scratch / "parts", scratch / "staging")

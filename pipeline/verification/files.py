@@ -19,8 +19,6 @@ from shards.megatron import token_dtype
 from tokenization.files import TOKENIZER_JSON
 from tokenization.tokenizer import Tokenizer
 
-MANIFEST_PATH = MANIFEST
-
 
 def check_listed(dataset: Path, problems: Problems) -> None:
     """Compare the listed files with SHA256SUMS, the report's with its own; name what is on neither list."""
