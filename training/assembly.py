@@ -7,24 +7,24 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from foundation.logs import get_logger
 from shards.packing import PackedSamples
-from training.batches import BatchPlan, BatchStream
-from training.compilation import compiled
+from training.batching.batches import BatchPlan, BatchStream
+from training.batching.datasets import TrainingData
 from training.config import DataConfig, LoggingConfig, TrainingConfig
-from training.datasets import TrainingData
-from training.distributed import World
-from training.evaluation import Evaluator
+from training.devices.compilation import compiled
+from training.devices.distributed import World
+from training.evaluation.evaluator import Evaluator
+from training.evaluation.validation import Validation
 from training.loggers import Logger
 from training.loggers.history_plot import HistoryPlot
 from training.loggers.metrics_jsonl import MetricsFile
 from training.loggers.progress import Progress
 from training.loggers.wandb_logger import WandbLogger
 from training.parts import Parts
-from training.run_directory import RunDirectory
-from training.snapshot import Snapshot
+from training.saving.run_directory import RunDirectory
+from training.saving.snapshot import Snapshot
 from training.state import RunState
 from training.step import LossModule, Stepper
 
@@ -89,10 +89,10 @@ class Assembly:
         """Everything the loop uses, from `state` on. Rank 0 gets loggers."""
         module = compiled(LossModule(self.snapshot.model), self.training.compile, self.device)
         stepper = Stepper(
-            self._spread(module),
-            self.snapshot.optimizer,
+            self.snapshot.strategy.spread(module),
+            self.snapshot.optimizers,
             self.snapshot.precision,
-            self.world,
+            self.snapshot.strategy,
             self.training.grad_clip,
         )
         progress = Progress(state.step, self.total_steps) if self.world.is_main else None
@@ -106,19 +106,10 @@ class Assembly:
             stepper=stepper,
             plan=self.plan,
             stream=self._stream(state),
-            validated=module,
-            evaluator=self._evaluator(),
+            validation=self._validation(module),
             loggers=self._loggers(progress, state, settings) if progress else [],
             progress=progress,
             total_steps=self.total_steps,
-        )
-
-    def _spread(self, module: nn.Module) -> nn.Module:
-        if self.world.size == 1:
-            return module
-        devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(
-            module, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
         )
 
     def _stream(self, state: RunState) -> BatchStream:
@@ -133,10 +124,10 @@ class Assembly:
             pin=self.device.type == "cuda",
         )
 
-    def _evaluator(self) -> Evaluator | None:
+    def _validation(self, module: nn.Module) -> Validation | None:
         if self.data.validation is None:
             return None
-        return Evaluator(
+        evaluator = Evaluator(
             self.data.validation,
             self.data_config.max_seq_len,
             self.training.batch_size,
@@ -144,6 +135,7 @@ class Assembly:
             self.world,
             self.snapshot.precision,
         )
+        return Validation(evaluator, module)
 
     def _loggers(self, progress: Progress, state: RunState, settings: dict[str, Any]) -> list[Logger]:
         loggers: list[Logger] = [MetricsFile(self.directory.metrics), progress]

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
-from training.batches import BatchPlan, BatchStream
+from training.batching.batches import BatchPlan, BatchStream
+from training.batching.datasets import TrainingData
 from training.config import LoggingConfig, TrainingConfig
-from training.datasets import TrainingData
-from training.distributed import World
-from training.evaluation import Evaluator
+from training.devices.distributed import World
+from training.evaluation.validation import Validation
 from training.loggers import Logger
 from training.loggers.progress import Progress
-from training.run_directory import RunDirectory
-from training.snapshot import Snapshot
+from training.saving.run_directory import RunDirectory
+from training.saving.snapshot import Snapshot
 from training.step import Stepper
 
 
@@ -33,8 +31,7 @@ class Parts:
     stepper: Stepper
     plan: BatchPlan
     stream: BatchStream
-    validated: nn.Module  # the LossModule, outside DDP
-    evaluator: Evaluator | None
+    validation: Validation | None
     loggers: Sequence[Logger]
     progress: Progress | None
     total_steps: int

@@ -18,18 +18,19 @@ from model.config import ModelConfig
 from model.decoder import Decoder
 from shards.packing import PackedSamples
 from training.assembly import Assembly
-from training.batches import BatchPlan
+from training.batching.batches import BatchPlan
+from training.batching.datasets import open_data
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
-from training.datasets import open_data
-from training.distributed import World, join_world
-from training.model_output import saved_step
-from training.optimizer import build_optimizer
-from training.precision import Precision
-from training.resume import Identity, check_resume
-from training.run_directory import RunDirectory
-from training.run_length import longer, total_steps
-from training.snapshot import Snapshot
-from training.start import Start, find_start
+from training.devices.distributed import World, join_world
+from training.devices.precision import Precision
+from training.devices.strategy import choose_strategy
+from training.optimization.optimizer import build_optimizers
+from training.optimization.run_length import longer, total_steps
+from training.saving.model_output import saved_step
+from training.saving.resume import Identity, check_resume
+from training.saving.run_directory import RunDirectory
+from training.saving.snapshot import Snapshot
+from training.saving.start import Start, find_start
 from training.state import RunState
 from training.trainer import Trainer
 
@@ -59,7 +60,9 @@ class RunConfig:
 
 def run_training(config: RunConfig) -> int:
     """Train as `config` says; gives the exit code (see `Trainer.run`). `UserError` before any work."""
-    problems = combination_problems(config.data, config.training, config.flags, config.model.max_position_embeddings)
+    problems = combination_problems(
+        config.data, config.training, config.logging, config.flags, config.model.max_position_embeddings
+    )
     if problems:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
     world, device = join_world(config.flags.ddp, config.flags.local_rank, config.training.device)
@@ -88,8 +91,10 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     torch.manual_seed(derive_seed(training.seed, "weights"))
     model = Decoder(config.model, data.vocab_size).to(device)
     precision = Precision(device, pick_dtype(training.dtype, device))
-    optimizer = build_optimizer(model, training, device)
-    snapshot = Snapshot(model, optimizer, precision, identity, data)
+    strategy = choose_strategy(world, device)
+    strategy.prepare(model)
+    optimizers = build_optimizers(model, training, device)
+    snapshot = Snapshot(model, optimizers, strategy, precision, identity, data)
     state = _state(start, snapshot, training)
     steps = total_steps(training, state, samples.samples_per_epoch, plan.global_batch)
     if state.step >= steps and state.pending_row is None and saved_step(directory.final) == state.step:

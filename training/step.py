@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from training.batches import Microbatch
-from training.distributed import World
-from training.optimizer import set_learning_rate
-from training.precision import Precision
+from training.batching.batches import Microbatch
+from training.devices.precision import Precision
+from training.devices.strategy import Strategy
+from training.optimization.optimizers import Optimizers
 
 
 class LossModule(nn.Module):
@@ -55,15 +53,15 @@ class Stepper:
     def __init__(
         self,
         module: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizers: Optimizers,
         precision: Precision,
-        world: World,
+        strategy: Strategy,
         grad_clip: float | None,
     ) -> None:
         self.module = module
-        self.optimizer = optimizer
+        self.optimizers = optimizers
         self.precision = precision
-        self._world = world
+        self._strategy, self._world = strategy, strategy.world
         self._limit = grad_clip if grad_clip is not None else math.inf
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
 
@@ -79,20 +77,20 @@ class Stepper:
             raise AssertionError("a training step without a single predicted token")
         summed = self._accumulate(batches, predicted, interrupted)
         if summed is None:
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizers.zero_grad()
             return None
         scaler = self.precision.scaler
-        scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._limit, error_if_nonfinite=False)
+        self.optimizers.unscale(scaler)
+        norm = self._strategy.clip(self._parameters, self._limit)
         loss, grad_norm = torch.stack([self._world.add_up(summed) / predicted, norm]).tolist()  # one wait a step
         overflow = math.isfinite(loss) and not math.isfinite(grad_norm) and self.precision.overflow_is_normal()
         result = StepResult(loss, grad_norm, predicted, overflow)
         if not result.skipped:
-            set_learning_rate(self.optimizer, rate)
-            scaler.step(self.optimizer)
+            self.optimizers.set_learning_rate(rate)
+            self.optimizers.step(scaler)
         if scaler.is_enabled():
             scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizers.zero_grad()
         return result
 
     def _accumulate(
@@ -107,8 +105,7 @@ class Stepper:
             if interrupted():
                 return None
             last = number == len(batches) - 1
-            quiet = isinstance(self.module, DistributedDataParallel) and not last
-            with self.module.no_sync() if quiet else nullcontext():  # type: ignore[operator]
+            with self._strategy.microstep(self.module, last):
                 with self.precision.autocast():
                     loss, _ = self.module(*batch.to(self.precision.device))
                 self.precision.scaler.scale(loss * factor).backward()

@@ -10,12 +10,12 @@ import torch
 
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
-from training import checkpoint
-from training.batches import BatchStream, Microbatch
+from training.batching.batches import BatchStream, Microbatch
 from training.loggers import Row
-from training.model_output import save_model
+from training.optimization.schedule import learning_rate
 from training.parts import Parts
-from training.schedule import learning_rate
+from training.saving import checkpoint
+from training.saving.model_output import save_model
 from training.signals import StopRequest
 from training.state import RunState
 from training.step import StepResult
@@ -112,7 +112,7 @@ class Trainer:
         """Log, validate and save where due. False when interrupted."""
         step, config = self._state.step, self._parts.training
         last = step == self._parts.total_steps
-        validate = self._parts.evaluator is not None and (last or step % config.eval_interval == 0)
+        validate = self._parts.validation is not None and (last or step % config.eval_interval == 0)
         if validate or last or result.skipped or step % self._parts.logging.log_interval == 0:
             row = self._row(result)
             if not validate:
@@ -142,19 +142,19 @@ class Trainer:
 
     def _complete(self, row: Row) -> bool:
         """Validate, log `row` with the result, keep the model when it is the best. False when interrupted."""
-        evaluator = self._parts.evaluator
-        if evaluator is not None:
-            value = evaluator.run(self._parts.validated, self._interrupted)
-            if value is None:
+        validation = self._parts.validation
+        if validation is not None:
+            values = validation.run(self._interrupted)
+            if values is None:
                 return False
-            row = {**row, "val_loss": value}
+            row = {**row, **values}
         self._state.pending_row = None
         self._log(row)
-        if evaluator is not None and self._is_best(row["val_loss"], evaluator.identity):
+        if validation is not None and self._is_best(row[validation.deciding], validation.identity):
             self._state.best = {
-                "val_loss": row["val_loss"],
+                "val_loss": row[validation.deciding],
                 "step": self._state.step,
-                "validation": evaluator.identity,
+                "validation": validation.identity,
             }
             self._save_model(best=True)
         return True
@@ -180,7 +180,7 @@ class Trainer:
         for logger in parts.loggers:
             logger.save()
         checkpoint.save(parts.directory.path, parts.snapshot.take(self._state), parts.training.keep_last)
-        if parts.evaluator is None:
+        if parts.validation is None:
             self._save_model(best=True)
 
     def _leave(self) -> int:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from foundation.errors import UserError
 from shards.dataset import Dataset
 from shards.packing import PackedSamples
-from training.batches import IGNORED, BatchPlan, BatchStream
-from training.distributed import World
-from training.evaluation import Evaluator
-from training.precision import Precision
+from training.batching.batches import IGNORED, BatchPlan, BatchStream
+from training.devices.distributed import World
+from training.devices.precision import Precision
+from training.evaluation.evaluator import Evaluator
 from training.step import LossModule
 
 LENGTH = 17

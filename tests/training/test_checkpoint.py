@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from foundation.errors import UserError
-from training import checkpoint
-from training.resume import find_checkpoint
+from training.saving import checkpoint
+from training.saving.resume import find_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = ["checkpoint.write", "checkpoint.written", "checkpoint.renamed", "checkpoint.published"]
@@ -63,7 +63,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_checkpoint import content
-from training import checkpoint
+from training.saving import checkpoint
 checkpoint.save(Path({run!r}), content(int(sys.argv[1])), keep_last=1)
 """
 

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from training.config import TrainingConfig
-from training.schedule import learning_rate
+from training.optimization.schedule import learning_rate
 
 
 def config(**values: object) -> TrainingConfig:

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.batches import IGNORED, Microbatch
+from training.batching.batches import IGNORED, Microbatch
 from training.config import TrainingConfig
-from training.distributed import World
-from training.optimizer import build_optimizer
-from training.precision import Precision
+from training.devices.distributed import World
+from training.devices.precision import Precision
+from training.devices.strategy import Strategy
+from training.optimization.optimizer import build_optimizers
+from training.optimization.optimizers import Optimizers
 from training.step import LossModule, Stepper
 
 VOCABULARY, WIDTH = 13, 5
@@ -50,7 +52,9 @@ def microbatch(seed: int, rows: int, columns: int, predicted: int) -> Microbatch
 def stepper(
     model: nn.Module, optimizer: torch.optim.Optimizer, dtype: torch.dtype = torch.float32, clip: float | None = None
 ) -> Stepper:
-    return Stepper(LossModule(model), optimizer, Precision(torch.device("cpu"), dtype), World(), clip)
+    cpu = torch.device("cpu")
+    strategy = Strategy(World(), cpu)
+    return Stepper(LossModule(model), Optimizers({"only": optimizer}), Precision(cpu, dtype), strategy, clip)
 
 
 def test_accumulation_equals_one_big_batch_when_token_counts_differ() -> None:
@@ -144,6 +148,6 @@ def test_float16_overflow_lowers_the_scale_and_is_not_a_bad_step() -> None:
 
 def test_only_matrices_decay() -> None:
     model = TinyModel()
-    optimizer = build_optimizer(model, TrainingConfig(weight_decay=0.3), torch.device("cpu"))
-    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    optimizer = build_optimizers(model, TrainingConfig(weight_decay=0.3), torch.device("cpu"))
+    decay = {id(p): group["weight_decay"] for group in optimizer.groups() for p in group["params"]}
     assert decay == {id(p): (0.3 if p.ndim == 2 else 0.0) for p in model.parameters()}

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from training.config import TrainingConfig
+from training.optimization.optimizers import Optimizers
 
 FUSED_DEVICES = ("cuda", "cpu", "mps")
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
+def build_optimizers(model: nn.Module, config: TrainingConfig, device: torch.device) -> Optimizers:
     """AdamW (Loshchilov & Hutter 2019) or Adam over `model`'s parameters, which already lie on `device`.
 
     Weight decay holds for matrices (embeddings included), never for vectors: norms and biases have no scale
@@ -23,17 +24,12 @@ def build_optimizer(model: nn.Module, config: TrainingConfig, device: torch.devi
     ]
     groups = [group for group in groups if group["params"]]
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.learning_rate, betas=config.betas, fused=device.type in FUSED_DEVICES)
+    fused = device.type in FUSED_DEVICES
+    return Optimizers({config.optimizer: kind(groups, lr=config.learning_rate, betas=config.betas, fused=fused)})
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every parameter group the learning rate `rate`."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def set_hyperparameters(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> None:
+def set_hyperparameters(optimizers: Optimizers, config: TrainingConfig) -> None:
     """Put the config's betas and decay into groups that a loaded state has just overwritten with its own."""
-    for group in optimizer.param_groups:
+    for group in optimizers.groups():
         group["betas"] = config.betas
         group["weight_decay"] = config.weight_decay if group["params"][0].ndim >= 2 else 0.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from model.decoder import Decoder
 from model.directory import CONFIG, save_model_directory
-from training.datasets import TrainingData
+from training.batching.datasets import TrainingData
 from training.state import RunState
 
 

@@ -9,9 +9,9 @@ from torch import nn
 
 from shards.dataset import Dataset
 from shards.packing import SequentialSamples
-from training.batches import to_microbatch
-from training.distributed import World
-from training.precision import Precision
+from training.batching.batches import to_microbatch
+from training.devices.distributed import World
+from training.devices.precision import Precision
 
 
 class Evaluator:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from foundation.errors import UserError
 from model.decoder import Decoder
+from training.batching.datasets import TrainingData
 from training.config import TrainingConfig
-from training.datasets import TrainingData
-from training.model_output import provenance
-from training.optimizer import set_hyperparameters
-from training.precision import Precision
-from training.resume import Identity
+from training.devices.precision import Precision
+from training.devices.strategy import Strategy
+from training.optimization.optimizer import set_hyperparameters
+from training.optimization.optimizers import Optimizers
+from training.saving.model_output import provenance
+from training.saving.resume import Identity
 from training.state import RunState
 
 
@@ -25,7 +25,8 @@ class Snapshot:
     """The parts of a run whose state a checkpoint holds."""
 
     model: Decoder
-    optimizer: torch.optim.Optimizer
+    optimizers: Optimizers
+    strategy: Strategy
     precision: Precision
     identity: Identity
     data: TrainingData
@@ -42,8 +43,8 @@ class Snapshot:
             "sample": state.sample,
             "best": state.best,
             "state": state.to_dict(),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": self.strategy.model_state(self.model),
+            "optimizer": self.strategy.optimizer_state(self.model, self.optimizers),
             "scaler": self.precision.scaler.state_dict(),
             "rng": {"seed": self.identity.config["training"]["seed"]},
             "config": {name: dict(section) for name, section in self.identity.config.items()},
@@ -62,18 +63,15 @@ class Snapshot:
         `UserError` when the weights do not fit: an architecture that was allowed to change but cannot.
         """
         try:
-            self.model.load_state_dict(saved["model"])
+            self.strategy.load_model_state(self.model, saved["model"])
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise UserError(
                 f"{path}: its weights do not fit the model settings ({reason}); use the saved ones"
             ) from None
         if saved["config"]["training"]["optimizer"] == config.optimizer:
-            fused = [group["fused"] for group in self.optimizer.param_groups]
-            self.optimizer.load_state_dict(saved["optimizer"])
-            for group, value in zip(self.optimizer.param_groups, fused, strict=True):
-                group["fused"] = value  # a property of this device, not of the run
-            set_hyperparameters(self.optimizer, config)
+            self.strategy.load_optimizer_state(self.model, self.optimizers, saved["optimizer"])
+            set_hyperparameters(self.optimizers, config)
         if saved["scaler"] and self.precision.scaler.is_enabled():
             self.precision.scaler.load_state_dict(saved["scaler"])
         return RunState(**saved["state"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from foundation import atomic
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
-from training import checkpoint
+from training.saving import checkpoint
 
 METRICS = "metrics.jsonl"
 LOG = "train.log"

@@ -11,28 +11,12 @@ from foundation.errors import UserError, did_you_mean
 from foundation.fingerprint import short
 from foundation.logs import get_logger
 from model.checkpoint_file import DamagedCheckpoint
-from training import checkpoint
+from training.config import DataConfig, LoggingConfig, TrainingConfig
+from training.saving import checkpoint
 
 log = get_logger("training")
 
-FREE = {
-    "data": {"train_data_path", "val_data_path", "tokenizer_path", "prefetch_steps"},
-    "training": {
-        "out_dir",
-        "max_steps",
-        "epochs",
-        "eval_interval",
-        "save_interval",
-        "keep_last",
-        "max_bad_steps",
-        "device",
-        "dtype",
-        "compile",
-        "batch_size",
-        "accumulation_steps",
-    },
-    "logging": {"log_interval", "use_wandb", "wandb_project", "wandb_mode"},
-}
+FREE = {"data": DataConfig.free(), "training": TrainingConfig.free(), "logging": LoggingConfig.free()}
 """Settings that any resume may change. batch_size and accumulation_steps are judged by their product with the
 number of ranks, the paths by the identity of what lies there; the rest needs --allow_change."""
 
@@ -82,7 +66,7 @@ def differences(saved: Mapping[str, Any], now: Identity) -> dict[str, tuple[Any,
     for section, settings in now.config.items():
         old = saved["config"].get(section, {})
         for key, value in settings.items():
-            if key not in FREE.get(section, set()) and key in old and _plain(old[key]) != _plain(value):
+            if key not in FREE.get(section, frozenset()) and key in old and _plain(old[key]) != _plain(value):
                 found[key] = (_plain(old[key]), _plain(value))
     for key, value in (("dataset", now.dataset), ("tokenizer", now.tokenizer)):
         if saved[key] != value:

@@ -9,11 +9,11 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.logs import get_logger
-from training import checkpoint
 from training.config import TrainFlags
-from training.distributed import World
-from training.resume import find_checkpoint
-from training.run_directory import RunDirectory
+from training.devices.distributed import World
+from training.saving import checkpoint
+from training.saving.resume import find_checkpoint
+from training.saving.run_directory import RunDirectory
 
 log = get_logger("training")
 

@@ -1,0 +1,1 @@
+"""Where the numbers are computed: devices, formats, compilation, several processes."""

@@ -1,0 +1,76 @@
+"""How one model is trained by one process or several: what wraps it, what is summed when, who holds which weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from training.devices.distributed import World
+from training.optimization.optimizers import Optimizers
+
+
+class Strategy:
+    """One process: everything is here. Other strategies replace what differs.
+
+    Order of use: `prepare` the model, build the optimizers from it, `spread` the module around it, then steps.
+    """
+
+    def __init__(self, world: World, device: torch.device) -> None:
+        self.world, self.device = world, device
+
+    def prepare(self, model: nn.Module) -> None:
+        """Change the model in place before its optimizers are made."""
+
+    def spread(self, module: nn.Module) -> nn.Module:
+        """The module whose forward and backward the step runs; `module` is a LossModule, perhaps compiled."""
+        return module
+
+    def microstep(self, module: nn.Module, last: bool) -> AbstractContextManager[object]:
+        """Around the forward and backward of one microstep; gradients are summed over ranks in the `last` alone."""
+        return nullcontext()
+
+    def clip(self, parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
+        """Scale the gradients to a norm of at most `limit`; gives the norm before, a scalar over all ranks."""
+        return nn.utils.clip_grad_norm_(parameters, limit, error_if_nonfinite=False)
+
+    def model_state(self, model: nn.Module) -> dict[str, Tensor]:
+        """The whole weights by name, for rank 0; every rank calls it."""
+        return dict(model.state_dict())
+
+    def load_model_state(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Put whole weights into the model; every rank has read them. RuntimeError when they do not fit."""
+        model.load_state_dict(state)
+
+    def optimizer_state(self, model: nn.Module, optimizers: Optimizers) -> dict[str, Any]:
+        """The whole state of the optimizers, for rank 0; every rank calls it."""
+        return optimizers.state_dict()
+
+    def load_optimizer_state(self, model: nn.Module, optimizers: Optimizers, state: Mapping[str, Any]) -> None:
+        """Put a whole state, as `optimizer_state` gave it, into the optimizers."""
+        optimizers.load_state_dict(state)
+
+
+class Replicated(Strategy):
+    """DDP: every rank has the whole model, gradients are averaged over ranks once a step."""
+
+    def spread(self, module: nn.Module) -> nn.Module:
+        """DDP around the module."""
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(
+            module, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+    def microstep(self, module: nn.Module, last: bool) -> AbstractContextManager[object]:
+        """No sum over ranks but in the last microstep."""
+        quiet: AbstractContextManager[object] = nullcontext() if last else module.no_sync()  # type: ignore[operator]
+        return quiet
+
+
+def choose_strategy(world: World, device: torch.device) -> Strategy:
+    """The strategy for this world."""
+    return Strategy(world, device) if world.size == 1 else Replicated(world, device)

@@ -1,0 +1,1 @@
+"""Validation, and what is decided by it."""

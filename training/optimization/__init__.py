@@ -1,0 +1,1 @@
+"""What moves the weights: optimizers, schedules, averages, and how long a run is."""

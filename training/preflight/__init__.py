@@ -1,0 +1,1 @@
+"""What is checked and predicted before the first step."""

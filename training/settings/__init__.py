@@ -1,0 +1,1 @@
+"""The settings of training, a file for each concern; `training.config` puts them together."""

@@ -1,0 +1,37 @@
+"""Options of the command line only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from training.settings.base import Settings
+
+
+class TrainFlags(Settings):
+    """Options that exist only on the command line."""
+
+    aliases: ClassVar[Mapping[str, Sequence[str]]] = {"local_rank": ["--local-rank"]}
+
+    resume: bool = Field(False, description="continue the run in out_dir; a fresh run when there is none yet")
+    resume_from: Path | None = Field(None, description="continue from this checkpoint file")
+    overwrite: bool = Field(False, description="remove the run in out_dir and start afresh")
+    allow_change: tuple[str, ...] = Field(
+        (), description="settings that a resumed run may change although they change what it computes"
+    )
+    ddp: bool = Field(False, description="one process a device, started by torchrun; alone: a single process")
+    local_rank: int | None = Field(None, description="given by `python -m torch.distributed.launch`")
+
+    def problems(self) -> Sequence[str]:
+        """Flags that exclude each other."""
+        problems = []
+        if self.overwrite and (self.resume or self.resume_from):
+            problems.append("--overwrite starts afresh and --resume continues; give one of them")
+        if self.resume and self.resume_from:
+            problems.append("--resume takes out_dir's checkpoint and --resume_from a file; give one of them")
+        if self.allow_change and not (self.resume or self.resume_from):
+            problems.append("--allow_change only means something with --resume or --resume_from")
+        return problems

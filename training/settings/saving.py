@@ -1,0 +1,21 @@
+"""Where a run lies and when it is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from foundation.quantities import Count
+from training.settings.base import Settings
+
+
+class SavingSettings(Settings):
+    """Run directory and checkpoints."""
+
+    FREE: ClassVar[frozenset[str]] = frozenset({"out_dir", "save_interval", "keep_last"})
+
+    out_dir: Path = Field(Path("out"), description="run directory: checkpoints, metrics, log, models")
+    save_interval: Count = Field(100, ge=1, description="steps between checkpoints; the last step always saves")
+    keep_last: int = Field(3, ge=1, description="checkpoints kept under checkpoints/; older ones are removed")
