@@ -9,11 +9,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 TEMPORARY_PREFIX = ".tmp-"
+_SYNCED_AT_ONCE = 8
 
 
 def fsync_file(path: Path) -> None:
@@ -33,11 +35,17 @@ def fsync_directory(path: Path) -> None:
 
 
 def fsync_tree(path: Path) -> None:
-    """Force every file below `path`, then every directory, to the disk."""
+    """Force every file below `path`, then every directory, to the disk. Files that wait for the disk together share
+    one commit of its file system."""
+    files: list[Path] = []
+    folders: list[Path] = []
     for folder, _, names in os.walk(path, topdown=False):
-        for name in sorted(names):
-            fsync_file(Path(folder, name))
-        fsync_directory(Path(folder))
+        files += [Path(folder, name) for name in sorted(names)]
+        folders.append(Path(folder))
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE, "sync") as pool:
+        list(pool.map(fsync_file, files))
+    for each in folders:
+        fsync_directory(each)
 
 
 def temporary_beside(path: Path) -> Path:

@@ -99,7 +99,7 @@ class InputSettings(Settings):
         None, description="where downloaded hub files are kept; null: Hugging Face's own cache (HF_HOME)"
     )
     max_samples: Count | None = Field(None, ge=1, description="read only the first so many records; null reads all")
-    block_bytes: Size = Field(8 * 2**20, ge=64, description="bytes of input one task reads; plain files are cut so")
+    block_bytes: Size = Field(12 * 2**20, ge=64, description="bytes of input one task reads; plain files are cut so")
     max_record_bytes: Size = Field(
         16 * 2**20, ge=1, le=2**30, description="larger records are quarantined; bounds the memory of a worker"
     )
