@@ -6,7 +6,7 @@ Axes: B batch, T tokens read now, S tokens attended to, C width, H query heads, 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from model.config import ModelConfig
 from model.kv_cache import KVCache
@@ -19,7 +19,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.dropout = layer, config.dropout
         self.heads, self.groups, self.size = (
             config.num_attention_heads,
             config.num_key_value_heads,
@@ -52,7 +52,7 @@ class Attention(nn.Module):
             keys, values = cache.update(self.layer, keys, values)  # (B, G, S, D)
         mixed = self._attend(queries, keys, values, visible)  # (B, H, T, D)
         out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(B, T, self.heads * self.size))
-        return out
+        return dropout(out, self.dropout, self.training)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
         B, H, T, D = queries.shape
@@ -62,5 +62,11 @@ class Attention(nn.Module):
             grouped = queries.view(B, self.groups, H // self.groups, D)
             return scaled_dot_product_attention(grouped, keys, values, attn_mask=visible).view(B, H, 1, D)
         return scaled_dot_product_attention(
-            queries, keys, values, attn_mask=visible, is_causal=visible is None, enable_gqa=self.groups != H
+            queries,
+            keys,
+            values,
+            attn_mask=visible,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=visible is None,
+            enable_gqa=self.groups != H,
         )

@@ -36,6 +36,12 @@ class ModelConfig(Section):
     initializer_range: float = Field(
         default=0.02, gt=0, allow_inf_nan=False, description="standard deviation of initial weights"
     )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the embeddings, attention weights and block outputs that training sets to zero",
+    )
 
     @property
     def head_size(self) -> int:

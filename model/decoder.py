@@ -45,6 +45,7 @@ class Trunk(nn.Module):
 
     def __init__(self, config: ModelConfig, padded_vocab_size: int) -> None:
         super().__init__()
+        self.dropout = config.dropout
         self.embed_tokens = nn.Embedding(padded_vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -59,7 +60,7 @@ class Trunk(nn.Module):
         elif positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)
         rotation = self.rotary(positions)
-        x = self.embed_tokens(tokens)  # (B, T, C)
+        x = nn.functional.dropout(self.embed_tokens(tokens), self.dropout, self.training)  # (B, T, C)
         for block in self.layers:
             x = block(x, rotation, visible, cache)
         if cache is not None:

@@ -12,7 +12,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        inner = config.feed_forward_size
+        inner, self.dropout = config.feed_forward_size, config.dropout
         self.gate_proj = nn.Linear(config.hidden_size, inner, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, inner, bias=False)
         self.down_proj = nn.Linear(inner, config.hidden_size, bias=False)
@@ -21,4 +21,4 @@ class FeedForward(nn.Module):
         """(B, T, C) -> (B, T, C)."""
         gated: Tensor = nn.functional.silu(self.gate_proj(x)) * self.up_proj(x)
         out: Tensor = self.down_proj(gated)
-        return out
+        return nn.functional.dropout(out, self.dropout, self.training)
