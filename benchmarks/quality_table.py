@@ -1,0 +1,77 @@
+"""The table and the curves of `benchmarks.quality`: mean and spread over the seeds of its finished runs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foundation.errors import UserError
+
+COLUMNS = ("mean", "deviation", "lowest", "highest")
+Groups = dict[tuple[str, str, float], list[dict[str, Any]]]
+
+
+def read_groups(directory: Path) -> Groups:
+    """The finished runs by model, optimizer and learning rate."""
+    groups: Groups = {}
+    for path in sorted(directory.glob("*.json")):
+        result = json.loads(path.read_text())
+        if result["finished"]:
+            settings = result["settings"]
+            groups.setdefault((settings["model"], settings["optimizer"], settings["learning_rate"]), []).append(result)
+    if not groups:
+        raise UserError(f"{directory}: no finished runs there")
+    return groups
+
+
+def final_losses(results: list[dict[str, Any]]) -> list[float]:
+    """The last validation loss of each run."""
+    return [result["curve"][-1]["validation"] for result in results]
+
+
+def print_table(groups: Groups) -> None:
+    """Mean and spread over the seeds, a row for each model, optimizer and learning rate."""
+    print(f"{'model':8} {'optimizer':9} {'rate':>7} {'seeds':>5}" + "".join(f" {name:>9}" for name in COLUMNS))
+    for (model, optimizer, rate), results in sorted(groups.items()):
+        losses = final_losses(results)
+        deviation = statistics.stdev(losses) if len(losses) > 1 else float("nan")
+        row = "".join(f" {value:9.4f}" for value in (statistics.mean(losses), deviation, min(losses), max(losses)))
+        print(f"{model:8} {optimizer:9} {rate:7g} {len(losses):5}{row}")
+
+
+def draw(groups: Groups, path: Path) -> None:
+    """Validation loss over tokens: for each model and optimizer its best learning rate, the mean over the seeds that
+    all have every point, with the range between the lowest and the highest."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    best: dict[tuple[str, str], float] = {}
+    for model, optimizer, rate in sorted(groups, key=lambda group: min(final_losses(groups[group]))):
+        best.setdefault((model, optimizer), rate)
+    lowest = min(min(final_losses(results)) for results in groups.values())
+    for (model, optimizer), rate in sorted(best.items()):
+        results = groups[model, optimizer, rate]
+        tokens = [point["tokens"] / 1e6 for point in results[0]["curve"]]
+        losses = np.array([[point["validation"] for point in result["curve"]] for result in results])
+        label = f"{model}, {optimizer} at {rate:g}: {losses[:, -1].mean():.3f}"
+        (line,) = axes.plot(tokens, losses.mean(axis=0), label=label)
+        axes.fill_between(tokens, losses.min(axis=0), losses.max(axis=0), color=line.get_color(), alpha=0.25)
+    axes.set(xlabel="million tokens", ylabel="validation loss (nats per token)", ylim=(lowest - 0.1, lowest + 2))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+    print(path)
+
+
+def show(directory: Path) -> None:
+    """Print the table, draw `curves.svg` beside the results."""
+    groups = read_groups(directory)
+    print_table(groups)
+    draw(groups, directory / "curves.svg")
