@@ -33,6 +33,8 @@ class Loaded:
     flags: Section
     given: frozenset[str]
     """Leaf names that the YAML file or the command line set, as opposed to defaults."""
+    by_flag: frozenset[str] = frozenset()
+    """Leaf names that the command line set."""
 
     def get(self, kind: type[S]) -> S:
         """The section (or the flags) of the given model class."""
@@ -126,13 +128,13 @@ def load_config(
         origin[(section or "", leaf)] = f"--{leaf}"
     built: dict[str, Section] = {}
     for name, kind in sections.items():
-        section_lines = {key[1]: line for key, line in lines.items() if len(key) > 1 and key[0] == name}
+        section_lines = {kind.key_of(key[1]): line for key, line in lines.items() if len(key) > 1 and key[0] == name}
         built[name] = _build(kind, name, merged[name], path, section_lines, origin, problems)
     built_flags = _build(flags, "", own, None, {}, origin, problems)
     if problems:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
     given = frozenset(parsed.values) | {key for values in merged.values() for key in values}
-    loaded = Loaded(built, built_flags, given)
+    loaded = Loaded(built, built_flags, given, frozenset(parsed.values))
     if parsed.print_config:
         print(loaded.text(), end="")
         raise SystemExit(0)
@@ -152,10 +154,21 @@ def _yaml_sections(
         if name not in SECTIONS:
             problems.append(f"{where}: unknown section {name!r}{did_you_mean(str(name), SECTIONS)}")
         elif name in sections and isinstance(value, dict):
-            merged[name] = {str(key): item for key, item in value.items()}
+            merged[name] = _by_field(value, sections[name], where, problems)
         elif value is not None and not isinstance(value, dict):
             problems.append(f"{where}: section {name!r} must hold keys, found {value!r}")
     return merged
+
+
+def _by_field(value: dict[Any, Any], kind: type[Section], where: str, problems: list[str]) -> dict[str, Any]:
+    """A section's values under the names of its fields, whichever name the file uses."""
+    values: dict[str, Any] = {}
+    for key, item in value.items():
+        leaf = kind.key_of(str(key))
+        if leaf in values:
+            problems.append(f"{where}: {str(key)!r} is another name of {leaf!r}; keep one of them")
+        values[leaf] = item
+    return values
 
 
 def _build(

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from pydantic.fields import FieldInfo
 
 from foundation.errors import UserError, did_you_mean
-from foundation.section import Section
+from foundation.section import Section, bare_name
 
 RESERVED = ("config", "print_config", "help")
 
@@ -30,6 +30,12 @@ class FlagSet:
             for leaf in kind.model_fields:
                 assert leaf not in self.owner and leaf not in RESERVED, f"flag --{leaf} is declared twice"
                 self.owner[leaf] = name or None
+        for _, kind in self.groups:
+            for leaf in kind.model_fields:
+                for alias in map(bare_name, kind.other_names(leaf)):
+                    assert alias == leaf or (alias not in self.owner and alias not in RESERVED), (
+                        f"alias {alias} is taken"
+                    )
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,10 @@ def _accepts_none(field: FieldInfo) -> bool:
 
 
 def _spellings(leaf: str, aliases: Sequence[str]) -> list[str]:
-    names = [f"--{leaf}"]
-    if "_" in leaf:
-        names.append(f"--{leaf.replace('_', '-')}")
-    return [*names, *(alias for alias in aliases if alias not in names)]
+    """Every way to write a flag: underscores and hyphens alike, in its own name and in its aliases."""
+    bare = dict.fromkeys(bare_name(name) for name in (leaf, *aliases))
+    names = [f"--{spelling}" for name in bare for spelling in (name, name.replace("_", "-"))]
+    return list(dict.fromkeys(names))
 
 
 def _help(field: FieldInfo) -> str:
@@ -92,7 +98,7 @@ def _add(group: Any, leaf: str, field: FieldInfo, kind: type[Section]) -> None:
     if leaf in kind.positional:
         group.add_argument(leaf, nargs="?", metavar=leaf.upper(), default=argparse.SUPPRESS, help=_help(field))
         return
-    names = _spellings(leaf, kind.aliases.get(leaf, ()))
+    names = _spellings(leaf, kind.other_names(leaf))
     options: dict[str, Any] = {"dest": leaf, "default": argparse.SUPPRESS, "help": _help(field)}
     if _bare(field.annotation) is bool:
         group.add_argument(*names, nargs="?", const=True, metavar="BOOL", **options)

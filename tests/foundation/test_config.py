@@ -117,9 +117,37 @@ def test_a_flag_without_value_may_precede_another_flag():
     assert loaded.get(Flags).resume is True and loaded.get(Training).batch_size == 2
 
 
-@pytest.mark.parametrize("spelling", ["--local_rank", "--local-rank", "--rank-here"])
+@pytest.mark.parametrize("spelling", ["--local_rank", "--local-rank", "--rank_here", "--rank-here"])
 def test_aliases(spelling: str):
     assert load(f"{spelling}=3").get(Flags).local_rank == 3
+
+
+class _Length(Section):
+    aliases: ClassVar[dict[str, list[str]]] = {"max_steps": ["--max_iters"]}
+    max_steps: int = Field(1, description="steps")
+
+
+class _Parts(_Length):
+    aliases: ClassVar[dict[str, list[str]]] = {"note": ["--remark"]}
+    note: str = Field("", description="note")
+
+
+def test_aliases_of_every_part_hold_in_the_file_too():
+    def parts(*argv: str) -> _Parts:
+        return load_config("prog", "A command.", {"training": _Parts}, Section, argv).get(_Parts)
+
+    given = parts("--config", yaml_file("training: {max_iters: 7, remark: x}"))
+    assert (given.max_steps, given.note) == (7, "x")
+    assert parts("--max-iters", "3", "--remark", "y").max_steps == 3
+    with pytest.raises(UserError, match="'max_iters' is another name of 'max_steps'"):
+        parts("--config", yaml_file("training: {max_steps: 7, max_iters: 7}"))
+    with pytest.raises(UserError, match=r"c.yaml:2: max_steps.*valid integer"):
+        parts("--config", yaml_file("training:\n  max_iters: many"))
+
+
+def test_it_knows_what_the_command_line_gave():
+    loaded = load("--config", yaml_file("training: {note: x}"), "--batch-size", "2")
+    assert loaded.by_flag == {"batch_size"} and loaded.given == {"batch_size", "note"}
 
 
 def test_null_unsets_only_what_may_be_null():
