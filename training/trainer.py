@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 
@@ -14,11 +13,12 @@ from training.batching.batches import BatchStream, Microbatch
 from training.loggers import Row
 from training.optimization.schedule import learning_rate
 from training.parts import Parts
-from training.saving import checkpoint
-from training.saving.model_output import save_model
+from training.rows import RowMaker
+from training.saving.saver import Saver
 from training.signals import StopRequest
 from training.state import RunState
 from training.step import StepResult
+from training.watching.faults import FaultWatch
 
 log = get_logger("training")
 
@@ -32,9 +32,9 @@ class Trainer:
         self._parts = parts
         self._state = state
         self._stop = StopRequest()
-        self._row_seconds = 0.0  # spent on steps since the last row
-        self._row_tokens = state.tokens  # at the last row
-        self._busy = 0.0  # spent on steps by this process
+        self._rows = RowMaker(state)
+        self._saver = Saver(parts, state)
+        self._faults = FaultWatch(parts.training, state)
 
     def run(self) -> int:
         """Train to the end; gives the process's exit code.
@@ -60,15 +60,14 @@ class Trainer:
         if self._state.pending_row is not None:
             if not self._complete(self._state.pending_row):
                 return self._leave()
-            self._save()
+            self._saver.write(checkpoint_is_due=True)
         began = time.perf_counter()
         for batches in stream:
             result = self._step(batches)
             if result is None:
                 return self._leave()
-            seconds = time.perf_counter() - began
-            self._account(result, seconds)
-            if self._state.bad_steps >= self._parts.training.max_bad_steps:
+            self._account(result, time.perf_counter() - began)
+            if self._faults.hopeless:
                 return self._give_up(result)
             if not self._after_step(result):
                 return self._leave()
@@ -87,24 +86,13 @@ class Trainer:
         return self._parts.world.total([int(self._stop.requested)])[0] > 0
 
     def _account(self, result: StepResult, seconds: float) -> None:
+        """Count the step: what it used, how it went."""
         state, first = self._state, self._state.sample
         state.step += 1
         state.sample += self._parts.plan.global_batch
         state.tokens += result.predicted
-        self._busy += seconds
-        self._row_seconds += seconds
-        if result.skipped:
-            state.skipped += 1
-            log.warning(
-                "step %d skipped: loss %s, gradient norm %s (samples %d to %d)%s",
-                state.step,
-                result.loss,
-                result.grad_norm,
-                first,
-                state.sample - 1,
-                "; lowered float16's loss scale" if result.overflow else "",
-            )
-        state.bad_steps = state.bad_steps + 1 if result.skipped and not result.overflow else 0
+        self._rows.count(seconds)
+        self._faults.account(result, first)
         if self._parts.progress:
             self._parts.progress.advance()
 
@@ -114,78 +102,35 @@ class Trainer:
         last = step == self._parts.total_steps
         validate = self._parts.validation is not None and (last or step % config.eval_interval == 0)
         if validate or last or result.skipped or step % self._parts.logging.log_interval == 0:
-            row = self._row(result)
+            row = self._rows.make(result, self._rate)
             if not validate:
                 self._log(row)
             elif not self._complete(row):
                 self._state.pending_row = row
                 return False
-        if last or step % config.save_interval == 0:
-            self._save()
+        self._saver.write(checkpoint_is_due=last or step % config.save_interval == 0)
         return True
 
-    def _row(self, result: StepResult) -> Row:
-        state = self._state
-        speed = (state.tokens - self._row_tokens) / max(self._row_seconds, 1e-9)
-        self._row_tokens, self._row_seconds = state.tokens, 0.0
-        row: Row = {
-            "step": state.step,
-            "tokens": state.tokens,
-            "loss": result.loss,
-            "lr": self._rate,
-            "grad_norm": result.grad_norm,
-            "tokens_per_second": round(speed, 1),
-        }
-        if result.skipped:
-            row["skipped"] = True
-        return row
-
     def _complete(self, row: Row) -> bool:
-        """Validate, log `row` with the result, keep the model when it is the best. False when interrupted."""
+        """Validate and log `row` with the result; the model is kept when it is the best. False when interrupted."""
         validation = self._parts.validation
         if validation is not None:
             values = validation.run(self._interrupted)
             if values is None:
                 return False
             row = {**row, **values}
+            self._saver.judge(row[validation.deciding], validation.identity)
         self._state.pending_row = None
         self._log(row)
-        if validation is not None and self._is_best(row[validation.deciding], validation.identity):
-            self._state.best = {
-                "val_loss": row[validation.deciding],
-                "step": self._state.step,
-                "validation": validation.identity,
-            }
-            self._save_model(best=True)
         return True
-
-    def _is_best(self, value: float, identity: str) -> bool:
-        best = self._state.best
-        return math.isfinite(value) and (best is None or best["validation"] != identity or value < best["val_loss"])
 
     def _log(self, row: Row) -> None:
         for logger in self._parts.loggers:
             logger.log(row)
 
-    def _save_model(self, best: bool) -> None:
-        parts = self._parts
-        if parts.world.is_main:
-            path = parts.directory.best if best else parts.directory.final
-            save_model(path, parts.snapshot.model, parts.data, self._state)
-
-    def _save(self) -> None:
-        parts = self._parts
-        if not parts.world.is_main:
-            return
-        for logger in parts.loggers:
-            logger.save()
-        checkpoint.save(parts.directory.path, parts.snapshot.take(self._state), parts.training.keep_last)
-        if parts.validation is None:
-            self._save_model(best=True)
-
     def _leave(self) -> int:
         """Save where we are after a signal."""
-        self._save()
+        self._saver.write(checkpoint_is_due=True)
         log.warning(
             "stopped at step %d of %d and saved %s; continue with: python train.py --resume --out_dir %s",
             self._state.step,
@@ -196,26 +141,20 @@ class Trainer:
         return self._stop.exit_code
 
     def _give_up(self, result: StepResult) -> int:
-        self._log(self._row(result))
-        log.error(
-            "stopped at step %d: %d steps in a row had a loss or gradient that is not finite. The checkpoints "
-            "before them are intact. Look at the samples named above, or resume with a lower rate "
-            "(--resume --allow_change learning_rate --learning_rate …)",
-            self._state.step,
-            self._state.bad_steps,
-        )
+        self._log(self._rows.make(result, self._rate))
+        self._faults.explain()
         return EXIT_DIVERGED
 
     def _finish(self) -> None:
         """The last model, and the account of the time."""
-        self._save_model(best=False)
+        self._saver.write_final()
         stream, best = self._parts.stream, self._state.best
-        if self._busy:
+        if self._rows.busy:
             log.info(
                 "%.0f s of steps; preparing batches took %.2f%% of it, waiting for them %.2f%%",
-                self._busy,
-                100 * stream.built / self._busy,
-                100 * stream.waited / self._busy,
+                self._rows.busy,
+                100 * stream.built / self._rows.busy,
+                100 * stream.waited / self._rows.busy,
             )
         if self._state.skipped:
             log.warning("%d steps were skipped because a loss or gradient was not finite", self._state.skipped)

@@ -1,0 +1,40 @@
+"""The row of a logged step: what loggers get, with the speed since the row before."""
+
+from __future__ import annotations
+
+from training.loggers import Row
+from training.state import RunState
+from training.step import StepResult
+
+
+class RowMaker:
+    """Makes the rows of this process's steps. The clock counts steps only: no validation, no saving."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._seconds = 0.0  # of steps since the last row
+        self._tokens = state.tokens  # at the last row
+        self.busy = 0.0
+        """Seconds of all steps of this process."""
+
+    def count(self, seconds: float) -> None:
+        """A step took `seconds`."""
+        self._seconds += seconds
+        self.busy += seconds
+
+    def make(self, result: StepResult, rate: float) -> Row:
+        """The row of the step that has just been counted, which ran with learning rate `rate`."""
+        state = self._state
+        speed = (state.tokens - self._tokens) / max(self._seconds, 1e-9)
+        self._tokens, self._seconds = state.tokens, 0.0
+        row: Row = {
+            "step": state.step,
+            "tokens": state.tokens,
+            "loss": result.loss,
+            "lr": rate,
+            "grad_norm": result.grad_norm,
+            "tokens_per_second": round(speed, 1),
+        }
+        if result.skipped:
+            row["skipped"] = True
+        return row
