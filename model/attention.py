@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from model.config import ModelConfig
+from model.documents import attend_varlen
 from model.kv_cache import KVCache
 from model.norm import RMSNorm
 from model.rotary import rotate
@@ -33,12 +34,18 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(self.size, config.rms_norm_eps) if config.qk_norm else None
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, cache: KVCache | None
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        visible: Tensor | None,
+        cache: KVCache | None,
+        segments: Tensor | None = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C).
 
         `rotation` holds cosines and sines of the positions; `visible` is a bool mask over (T, S) as
-        `KVCache.begin` gives it, None meaning causal (or everything, for one token over a cache).
+        `KVCache.begin` or `visible_within` gives it, None meaning causal (or everything, for one token over a
+        cache). `segments` (see `model.documents`) take the place of a mask where `has_varlen`.
         """
         B, T, _ = x.shape
         queries = self.q_proj(x).view(B, T, self.heads, self.size)
@@ -50,7 +57,10 @@ class Attention(nn.Module):
         keys = rotate(keys.transpose(1, 2), *rotation)  # (B, G, T, D)
         if cache is not None:
             keys, values = cache.update(self.layer, keys, values)  # (B, G, S, D)
-        mixed = self._attend(queries, keys, values, visible)  # (B, H, T, D)
+        if segments is not None:
+            mixed = attend_varlen(queries, keys, values, segments)  # (B, H, T, D)
+        else:
+            mixed = self._attend(queries, keys, values, visible)  # (B, H, T, D)
         out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(B, T, self.heads * self.size))
         return dropout(out, self.dropout, self.training)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from model.attention import Attention
 from model.config import ModelConfig
+from model.documents import has_varlen, positions_within, visible_within
 from model.head import logits_of, summed_cross_entropy
 from model.kv_cache import KVCache
 from model.mlp import FeedForward
@@ -32,10 +33,15 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, cache: KVCache | None
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        visible: Tensor | None,
+        cache: KVCache | None,
+        segments: Tensor | None = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        x = x + self.self_attn(self.input_layernorm(x), rotation, visible, cache)
+        x = x + self.self_attn(self.input_layernorm(x), rotation, visible, cache, segments)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -51,22 +57,35 @@ class Trunk(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = Rotary(config.head_size, config.max_position_embeddings, config.rope_theta)
 
-    def forward(self, tokens: Tensor, cache: KVCache | None, positions: Tensor | None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, cache: KVCache | None, positions: Tensor | None, segments: Tensor | None = None
+    ) -> Tensor:
         """(B, T) int64 -> normalised hidden states (B, T, C)."""
+        assert segments is None or (cache is None and positions is None)
         visible = None
         if cache is not None:
             start, visible = cache.begin(tokens.shape[1])
             positions = start if positions is None else positions
+        elif segments is not None:
+            positions = positions_within(segments, *tokens.shape)
+            if not has_varlen(tokens.device, self._compute_dtype(tokens.device)):
+                visible, segments = visible_within(positions), None
         elif positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)
         rotation = self.rotary(positions)
         x = nn.functional.dropout(self.embed_tokens(tokens), self.dropout, self.training)  # (B, T, C)
         for block in self.layers:
-            x = block(x, rotation, visible, cache)
+            x = block(x, rotation, visible, cache, segments)
         if cache is not None:
             cache.finish()
         out: Tensor = self.norm(x)
         return out
+
+    def _compute_dtype(self, device: torch.device) -> torch.dtype:
+        """The number format that queries will have."""
+        if torch.is_autocast_enabled(device.type):
+            return torch.get_autocast_dtype(device.type)
+        return self.embed_tokens.weight.dtype
 
 
 class Decoder(nn.Module):
@@ -108,32 +127,41 @@ class Decoder(nn.Module):
         targets: Tensor | None = None,
         cache: KVCache | None = None,
         positions: Tensor | None = None,
+        segments: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (B, T, V) for tokens (B, T) int64; with `targets` (B, T), what `loss` returns.
 
-        `positions` (T,) or (B, T) replaces the count from zero, or from what the cache holds. The loss is
+        `positions` (T,) or (B, T) replaces the count from zero, or from what the cache holds. With `segments`, the
+        borders of documents (see `model.documents`), each document is read as if it stood alone. The loss is
         reachable through `forward` because wrappers (DDP, torch.compile) intercept nothing else.
         """
-        hidden = self.hidden(tokens, cache=cache, positions=positions)
+        hidden = self.hidden(tokens, cache=cache, positions=positions, segments=segments)
         if targets is None:
             return self.head(hidden)
         return summed_cross_entropy(hidden, self.head_weight, targets, self.vocab_size)
 
-    def hidden(self, tokens: Tensor, *, cache: KVCache | None = None, positions: Tensor | None = None) -> Tensor:
-        """The hidden states (B, T, C) that the head reads, for tokens (B, T) int64."""
-        out: Tensor = self.model(tokens, cache, positions)
+    def hidden(
+        self,
+        tokens: Tensor,
+        *,
+        cache: KVCache | None = None,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """The hidden states (B, T, C) that the head reads, for tokens (B, T) int64; arguments as in `forward`."""
+        out: Tensor = self.model(tokens, cache, positions, segments)
         return out
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) for hidden states (..., C): give it only the positions you need."""
         return logits_of(hidden, self.head_weight, self.vocab_size)
 
-    def loss(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, tokens: Tensor, targets: Tensor, segments: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sum of cross entropies in nats (float32 scalar) and the number of predicted tokens (int64 scalar).
 
-        `tokens` and `targets` are (B, T) int64; a target of -100 is not predicted.
+        `tokens` and `targets` are (B, T) int64; a target of -100 is not predicted. `segments` as in `forward`.
         """
-        out: tuple[Tensor, Tensor] = self(tokens, targets=targets)
+        out: tuple[Tensor, Tensor] = self(tokens, targets=targets, segments=segments)
         return out
 
     def num_parameters(self) -> int:

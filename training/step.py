@@ -16,7 +16,7 @@ from training.optimization.optimizers import Optimizers
 
 
 class LossModule(nn.Module):
-    """The model seen as a loss: `forward(inputs, targets)` gives (summed nats, predicted count).
+    """The model seen as a loss: `forward(inputs, targets, segments)` gives (summed nats, predicted count).
 
     DDP and torch.compile wrap a module's forward, and the model's own forward gives logits.
     """
@@ -25,9 +25,9 @@ class LossModule(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """inputs, targets (B, T) int64."""
-        loss, count = self.model.loss(inputs, targets)  # type: ignore[operator]
+    def forward(self, inputs: Tensor, targets: Tensor, segments: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """inputs, targets (B, T) int64; `segments`, the borders of documents, where attention stops at them."""
+        loss, count = self.model.loss(inputs, targets, segments)  # type: ignore[operator]
         return loss, count
 
 
