@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from foundation.page.wording import percent
 from pipeline.publishing.layout import CLUSTERS, DUPLICATES, PAGE, QUARANTINE, REJECTED, REPORT, ROWS, STATS
-from pipeline.report.wording import percent
 from shards.manifest import SPLITS, Manifest
 
 _DETAILS = {

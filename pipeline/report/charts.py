@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from pipeline.report.svg import Drawing, powers_of_ten, round_steps
-from pipeline.report.wording import integer, short, text_width, tick
+from foundation.page.svg import Drawing, powers_of_ten, round_steps
+from foundation.page.wording import integer, short, text_width, tick
 
 WIDTH, HEIGHT = 470, 290
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 44, 44

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.report import html
+from foundation.page import html
+from foundation.page.wording import escape, integer, percent, plural, short, size, token_text, words
 from pipeline.report.charts import length_histogram, rank_plot
-from pipeline.report.wording import escape, integer, percent, plural, short, size, token_text, words
 from pipeline.statistics.vocabulary import RARE
 
 TOKENS_SHOWN = 60

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from pipeline.report import html
-from pipeline.report.wording import escape, integer, plural, words
+from foundation.page import html
+from foundation.page.wording import escape, integer, plural, words
 from shards.dataset import Dataset
 from shards.manifest import SPLITS, Manifest
 from tokenization.tokenizer import Tokenizer

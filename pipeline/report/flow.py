@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.report.svg import Drawing
-from pipeline.report.wording import clip, integer, percent
+from foundation.page.svg import Drawing
+from foundation.page.wording import clip, integer, percent
 
 WIDTH = 960
 NODE = 12

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
-import re
-import shlex
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.report import html
-from pipeline.report.wording import escape, plural, seconds, size, words
+from foundation.circumstances import machine, now, typed
+from foundation.page import html
+from foundation.page.wording import escape, plural, seconds, size, words
 
 _STEPS = {
     "plan": "list and fingerprint the input",
@@ -27,8 +22,6 @@ _STEPS = {
     "statistics": "statistics and examples",
     "upload": "upload",
 }
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-_SECRET = re.compile(r"(?i)((?:key|token|secret|password)[^=\s]*=)[^\s&]+")
 
 
 @dataclass(frozen=True)
@@ -47,27 +40,7 @@ class Facts:
     @classmethod
     def gather(cls, seconds: dict[str, float], workers: int, mapped_bytes: int, all_bytes: int) -> Facts:
         """The facts of the run in this process, now."""
-        now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-        return cls(seconds, workers, mapped_bytes, all_bytes, command(sys.orig_argv), now, machine())
-
-
-def command(arguments: list[str]) -> str:
-    """A command line to type again, without credentials that a URL may carry."""
-    typed = [Path(arguments[0]).name, *arguments[1:]] if arguments else []
-    return _SECRET.sub(r"\1…", _CREDENTIALS.sub("…@", shlex.join(typed)))
-
-
-def machine() -> str:
-    """The machine in words, without its name."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    words_ = [plural(cpus, "CPU"), platform.machine(), platform.system(), f"Python {platform.python_version()}"]
-    try:
-        names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        words_.insert(1, names[0].strip() if names else "")
-        words_.insert(2, size(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) + " memory")
-    except (OSError, ValueError):
-        pass
-    return ", ".join(word for word in words_ if word)
+        return cls(seconds, workers, mapped_bytes, all_bytes, typed(sys.orig_argv), now(), machine())
 
 
 def facts_line(facts: Facts) -> str:

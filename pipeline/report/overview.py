@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.report import html
+from foundation.page import html
+from foundation.page.wording import escape, integer, percent, plural, short, size, words
 from pipeline.report.flow import Branch, draw_flow, largest
-from pipeline.report.wording import escape, integer, percent, plural, short, size, words
 from shards.manifest import SPLITS
 
 OUTCOMES = {"kept": "Kept", "duplicate": "Duplicates", "rejected": "Rejected", "quarantined": "Unreadable"}

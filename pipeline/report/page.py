@@ -9,18 +9,16 @@ from pathlib import Path
 from foundation import atomic
 from foundation.failpoints import failpoint
 from foundation.logs import get_logger
+from foundation.page import html
+from foundation.page.document import document
 from pipeline.publishing.layout import CLUSTERS, DUPLICATES, PAGE, QUARANTINE, REJECTED, REPORT, ROWS, STATS
-from pipeline.report import contents, examples, html, making, overview
+from pipeline.report import contents, examples, making, overview
 from pipeline.report.making import Facts
 from pipeline.report.style import STYLE
-from pipeline.report.wording import escape
 from shards.manifest import TOKENIZER_DIRECTORY, Manifest
 from tokenization.tokenizer import Tokenizer
 
 log = get_logger("pipeline.report")
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""Nothing may be fetched, even if a text of the dataset got into the markup."""
 
 
 def write_report(output: Path, name: str, facts: Facts) -> Path | None:
@@ -69,10 +67,4 @@ def render(output: Path, name: str, facts: Facts) -> str:
         examples.quarantined(output / QUARANTINE / ROWS, accounts["quarantined"]["reasons"], units),
         making.making(facts, manifest.settings, manifest.versions),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{escape(name)} · MateConv dataset</title><style>{STYLE}</style></head><body><main>"
-        f"{''.join(body)}</main></body></html>\n"
-    )
+    return document(f"{name} · MateConv dataset", body, STYLE)

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import socket
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.image
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from pipeline.config import PipelineConfig
 from pipeline.process import process
+from tests.foundation.page.browser import BROWSER, BROWSERS_OWN, browse, near, refusing_proxy
 
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 ENGLISH = [
     "the",
@@ -41,47 +33,13 @@ ENGLISH = [
     "seas",
 ]
 CHINESE = list("春眠不覺曉處處聞啼鳥夜來風雨聲花落知多少白日依山盡黃河入海流")
-BROWSERS_OWN = re.compile(
-    rb"^\w+ (http://)?(clients\d*|update|accounts|www|[a-z-]+-pa|edgedl[.\w]*)\.(google|googleapis|gvt1)\.com"
-)
-"""What Chromium asks its maker for, whatever page it shows: the time, updates, its own services."""
 
 
 @pytest.fixture
 def proxy() -> Iterator[tuple[int, list[bytes]]]:
-    """A proxy that refuses everything and remembers what was asked: its port, and the first lines of the requests."""
-    asked: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.settimeout(5)
-                    asked.append(connection.recv(4096).split(b"\r\n")[0])
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield server.getsockname()[1], asked
-        server.shutdown(socket.SHUT_RDWR)
-
-
-def browse(url: str, port: int, profile: Path, *options: str) -> bytes:
-    """What Chromium prints for `url`, with a new profile and only the proxy as network."""
-    assert BROWSER is not None
-    done = subprocess.run(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-            "--disable-domain-reliability", "--disable-features=OptimizationHints,MediaRouter", "--hide-scrollbars",
-            f"--proxy-server=127.0.0.1:{port}", "--proxy-bypass-list=<-loopback>", f"--user-data-dir={profile}",
-            *options, url,
-        ],
-        capture_output=True, timeout=120, check=True,
-    )  # fmt: skip
-    return done.stdout
+    """A proxy that refuses everything: its port, and the first lines of what was asked."""
+    with refusing_proxy() as found:
+        yield found
 
 
 def make(directory: Path, words: list[str], joiner: str) -> Path:
@@ -98,12 +56,6 @@ def make(directory: Path, words: list[str], joiner: str) -> Path:
     )  # fmt: skip
     process(config)
     return config.output / "report" / "index.html"
-
-
-def near(image: npt.NDArray[np.floating], colour: str) -> int:
-    """Pixels of about that colour, given as #rrggbb."""
-    wanted = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
-    return int((np.abs(image[..., :3] - wanted).max(axis=-1) < 0.04).sum())
 
 
 @pytest.mark.parametrize(("words", "joiner"), [(ENGLISH, " "), (CHINESE, "")])

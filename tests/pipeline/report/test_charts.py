@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation.page.svg import powers_of_ten, round_steps
+from foundation.page.wording import text_width
 from pipeline.report import charts
 from pipeline.report.charts import length_histogram, rank_plot
 from pipeline.report.flow import WIDTH, Branch, draw_flow, largest
-from pipeline.report.svg import powers_of_ten, round_steps
-from pipeline.report.wording import text_width
 from pipeline.statistics.lengths import EDGES
 
 TEXT = re.compile(r'<text class="([^"]*)" x="([\d.-]+)" y="([\d.-]+)" text-anchor="(\w+)">([^<]*)</text>')

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation.page.wording import escape
 from pipeline.config import PipelineConfig
 from pipeline.process import process
 from pipeline.report import examples
-from pipeline.report.wording import escape
 
 
 def cluster(path: Path, *texts: str, kind: str = "near") -> str:

@@ -14,10 +14,10 @@ from foundation import atomic
 from pipeline.config import PipelineConfig
 from pipeline.process import process
 from pipeline.report import page
-from pipeline.report.making import Facts, command
+from pipeline.report.making import Facts
+from tests.foundation.page.reader import TAGS, Page
 
 from ..conftest import Run, arguments, digests
-from .helpers import TAGS, Page
 
 HOSTILE = [
     "<script>alert(1)</script> is a text",
@@ -139,20 +139,6 @@ def test_nothing_rejected_nothing_drawn(hostile: Path, tmp_path: Path) -> None:
     assert "all kept" in found.shown and "nan" not in found.shown
     assert "Labels" not in found.shown and "Cleaning" not in found.shown
     assert found.tags["section"] < Page((hostile / "report" / "index.html").read_text()).tags["section"]
-
-
-def test_the_command_hides_credentials() -> None:
-    typed = [
-        "/usr/bin/python3.11",
-        "-m",
-        "pipeline.process",
-        "--input",
-        "s3://me:secret@bucket/a b",
-        "?api_key=geheim&x=1",
-    ]
-    shown = command(typed)
-    assert shown.startswith("python3.11 -m pipeline.process --input 's3://…@bucket/a b'")
-    assert "secret" not in shown and "geheim" not in shown
 
 
 def test_an_unwritable_place_is_a_warning(hostile: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

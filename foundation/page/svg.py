@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.report.wording import escape
+from foundation.page.wording import escape
 
 
 class Drawing:

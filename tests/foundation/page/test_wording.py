@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report import wording
+from foundation.page import wording
 
 
 @pytest.mark.parametrize(

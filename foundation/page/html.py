@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pipeline.report.wording import escape
+from foundation.page.wording import escape
 
 
 def section(title: str, body: str, note: str = "") -> str:
