@@ -22,6 +22,7 @@ from training.loggers.history_plot import HistoryPlot
 from training.loggers.metrics_jsonl import MetricsFile
 from training.loggers.progress import Progress
 from training.loggers.wandb_logger import WandbLogger
+from training.optimization.run_length import RunLength
 from training.parts import Parts
 from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
@@ -29,6 +30,9 @@ from training.state import RunState
 from training.step import LossModule, Stepper
 
 log = get_logger("training")
+
+ENDLESS = 2**40
+"""Steps of a run that ends by something else."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Assembly:
     samples: PackedSamples
     plan: BatchPlan
     snapshot: Snapshot
-    total_steps: int
+    length: RunLength
 
     @property
     def device(self) -> torch.device:
@@ -69,20 +73,27 @@ class Assembly:
             str(self.snapshot.precision.dtype).removeprefix("torch."),
             self.world.size,
         )
-        passes = self.total_steps * self.plan.global_batch / self.samples.samples_per_epoch
+        total = self.length.steps(state)
+        if total is None:
+            left = max(0.0, self.length.end - state.elapsed)
+            log.info(
+                "run: %s, from step %d of %s tokens, %.0f s", self.directory.path, state.step + 1, f"{tokens:,}", left
+            )
+            return
+        passes = total * self.plan.global_batch / self.samples.samples_per_epoch
         log.info(
             "run: %s, steps %d to %d of %s tokens, %.2f passes over the data",
             self.directory.path,
             state.step + 1,
-            self.total_steps,
+            total,
             f"{tokens:,}",
             passes,
         )
-        if training.warmup_steps >= self.total_steps:
+        if training.warmup_steps >= total:
             log.warning(
                 "warmup_steps %d is not below the run's %d steps: the learning rate never reaches its peak",
                 training.warmup_steps,
-                self.total_steps,
+                total,
             )
 
     def parts(self, state: RunState, settings: dict[str, Any]) -> Parts:
@@ -95,7 +106,8 @@ class Assembly:
             self.snapshot.strategy,
             self.training.grad_clip,
         )
-        progress = Progress(state.step, self.total_steps) if self.world.is_main else None
+        total = self.length.steps(state)
+        progress = Progress(state.step, total) if self.world.is_main else None
         return Parts(
             training=self.training,
             logging=self.logging,
@@ -109,7 +121,8 @@ class Assembly:
             validation=self._validation(module),
             loggers=self._loggers(progress, state, settings) if progress else [],
             progress=progress,
-            total_steps=self.total_steps,
+            length=self.length,
+            total_steps=total,
         )
 
     def _stream(self, state: RunState) -> BatchStream:
@@ -117,12 +130,18 @@ class Assembly:
             self.samples,
             self.plan,
             state.sample,
-            max(0, self.total_steps - state.step),
+            self._steps_left(state),
             vocab_size=self.data.vocab_size,
             where=str(self.data.train.path),
             ahead=self.data_config.prefetch_steps,
             pin=self.device.type == "cuda",
         )
+
+    def _steps_left(self, state: RunState) -> int:
+        """As many steps as there may be; the loop ends where the run does."""
+        if self.length.unit == "steps":
+            return max(0, int(self.length.end) - state.step)
+        return 0 if self.length.finished(state) else ENDLESS
 
     def _validation(self, module: nn.Module) -> Validation | None:
         if self.data.validation is None:

@@ -12,6 +12,7 @@ from training.devices.distributed import World
 from training.evaluation.validation import Validation
 from training.loggers import Logger
 from training.loggers.progress import Progress
+from training.optimization.run_length import RunLength
 from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
 from training.step import Stepper
@@ -34,4 +35,6 @@ class Parts:
     validation: Validation | None
     loggers: Sequence[Logger]
     progress: Progress | None
-    total_steps: int
+    length: RunLength
+    total_steps: int | None
+    """Steps of the whole run, where they are known in advance."""

@@ -22,8 +22,8 @@ class RowMaker:
         self._seconds += seconds
         self.busy += seconds
 
-    def make(self, result: StepResult, rate: float) -> Row:
-        """The row of the step that has just been counted, which ran with learning rate `rate`."""
+    def make(self, result: StepResult, rate: float, progress: float) -> Row:
+        """The row of the step that has just been counted, which ran with learning rate `rate` at `progress`."""
         state = self._state
         speed = (state.tokens - self._tokens) / max(self._seconds, 1e-9)
         self._tokens, self._seconds = state.tokens, 0.0
@@ -32,6 +32,7 @@ class RowMaker:
             "tokens": state.tokens,
             "loss": result.loss,
             "lr": rate,
+            "progress": progress,
             "grad_norm": result.grad_norm,
             "tokens_per_second": round(speed, 1),
         }

@@ -25,7 +25,7 @@ from training.devices.distributed import World, join_world
 from training.devices.precision import Precision
 from training.devices.strategy import choose_strategy
 from training.optimization.optimizer import build_optimizers
-from training.optimization.run_length import longer, total_steps
+from training.optimization.run_length import longer, run_length
 from training.saving.model_output import saved_step
 from training.saving.resume import Identity, check_resume
 from training.saving.run_directory import RunDirectory
@@ -96,13 +96,13 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     optimizers = build_optimizers(model, training, device)
     snapshot = Snapshot(model, optimizers, strategy, precision, identity, data)
     state = _state(start, snapshot, training)
-    steps = total_steps(training, state, samples.samples_per_epoch, plan.global_batch)
-    if state.step >= steps and state.pending_row is None and saved_step(directory.final) == state.step:
+    length = run_length(training, state, samples.samples_per_epoch, plan.global_batch, config.data.max_seq_len)
+    if length.finished(state) and state.pending_row is None and saved_step(directory.final) == state.step:
         log.info("%s", longer(directory.path, training, state))
         return 0
     if world.is_main:
         _open_directory(directory, config, start, state)
-    assembly = Assembly(config.data, training, config.logging, world, directory, data, samples, plan, snapshot, steps)
+    assembly = Assembly(config.data, training, config.logging, world, directory, data, samples, plan, snapshot, length)
     assembly.announce(state)
     code = Trainer(assembly.parts(state, config.plain()), state).run()
     if code == 0:

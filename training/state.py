@@ -16,6 +16,8 @@ class RunState:
     """Predicted tokens seen so far, over all ranks."""
     sample: int = 0
     """Number of the next global sample."""
+    elapsed: float = 0.0
+    """Seconds of training, validations and saves included, over all stretches of the run."""
     best: dict[str, Any] | None = None
     """`val_loss`, `step` and `validation` (identity of its data) of the best validation."""
     bad_steps: int = 0
@@ -24,6 +26,8 @@ class RunState:
     """Steps skipped so far because a loss or gradient was not finite."""
     pending_row: dict[str, Any] | None = None
     """The metrics of a step whose validation was interrupted: a resume validates first and then logs it."""
+    microbatch: int | None = None
+    """Sequences in one microstep, where the run chose it itself: `--batch_size auto`, or memory that ran out."""
     wandb_id: str | None = None
     """The Weights & Biases run to continue."""
 

@@ -12,6 +12,7 @@ from foundation.streams import derive_seed
 from training.batching.batches import BatchStream, Microbatch
 from training.loggers import Row
 from training.optimization.schedule import learning_rate
+from training.optimization.stopwatch import Stopwatch
 from training.parts import Parts
 from training.rows import RowMaker
 from training.saving.saver import Saver
@@ -32,6 +33,7 @@ class Trainer:
         self._parts = parts
         self._state = state
         self._stop = StopRequest()
+        self._watch = Stopwatch(state, parts.world, agree=parts.length.unit == "seconds")
         self._rows = RowMaker(state)
         self._saver = Saver(parts, state)
         self._faults = FaultWatch(parts.training, state)
@@ -50,6 +52,9 @@ class Trainer:
                     self._finish()
         except KeyboardInterrupt:  # the second Ctrl-C; every row is in its file already
             hurried = True
+            raise
+        except BaseException:
+            self._saver.abandon()
             raise
         finally:
             for logger in self._parts.loggers if not hurried else ():
@@ -71,6 +76,8 @@ class Trainer:
                 return self._give_up(result)
             if not self._after_step(result):
                 return self._leave()
+            if self._parts.length.finished(self._state):
+                break
             began = time.perf_counter()
         return 0
 
@@ -78,7 +85,8 @@ class Trainer:
         """One step; its randomness is a function of seed, step and rank. None when interrupted."""
         parts, step = self._parts, self._state.step
         torch.manual_seed(derive_seed(parts.training.seed, "step", step, parts.world.rank))
-        self._rate = learning_rate(step, parts.total_steps, parts.training)
+        self._progress = parts.length.progress(self._state)
+        self._rate = learning_rate(step, self._progress, parts.training)
         return parts.stepper.run(batches, self._rate, self._interrupted)
 
     def _interrupted(self) -> bool:
@@ -91,6 +99,7 @@ class Trainer:
         state.step += 1
         state.sample += self._parts.plan.global_batch
         state.tokens += result.predicted
+        self._watch.tick()
         self._rows.count(seconds)
         self._faults.account(result, first)
         if self._parts.progress:
@@ -99,10 +108,10 @@ class Trainer:
     def _after_step(self, result: StepResult) -> bool:
         """Log, validate and save where due. False when interrupted."""
         step, config = self._state.step, self._parts.training
-        last = step == self._parts.total_steps
+        last = self._parts.length.finished(self._state)
         validate = self._parts.validation is not None and (last or step % config.eval_interval == 0)
         if validate or last or result.skipped or step % self._parts.logging.log_interval == 0:
-            row = self._rows.make(result, self._rate)
+            row = self._rows.make(result, self._rate, self._progress)
             if not validate:
                 self._log(row)
             elif not self._complete(row):
@@ -131,17 +140,19 @@ class Trainer:
     def _leave(self) -> int:
         """Save where we are after a signal."""
         self._saver.write(checkpoint_is_due=True)
+        self._saver.wait()
         log.warning(
-            "stopped at step %d of %d and saved %s; continue with: python train.py --resume --out_dir %s",
+            "stopped at step %d of %s and saved %s; continue with: python train.py --resume --out_dir %s",
             self._state.step,
-            self._parts.total_steps,
+            self._parts.total_steps or "as many as the time allows",
             self._parts.directory.newest,
             self._parts.directory.path,
         )
         return self._stop.exit_code
 
     def _give_up(self, result: StepResult) -> int:
-        self._log(self._rows.make(result, self._rate))
+        self._log(self._rows.make(result, self._rate, self._progress))
+        self._saver.wait()
         self._faults.explain()
         return EXIT_DIVERGED
 

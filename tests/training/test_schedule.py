@@ -1,51 +1,156 @@
-"""The learning rate against formulas written from their definitions alone."""
+"""The learning rate of every schedule, at every step, against formulas written from their definitions alone."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from training.config import TrainingConfig
+from training.optimization.run_length import RunLength, run_length
 from training.optimization.schedule import learning_rate
+from training.state import RunState
+
+PEAK, LOW, WARMUP, TOTAL = 0.02, 0.003, 7, 101
+LAST = TOTAL - 1
 
 
 def config(**values: object) -> TrainingConfig:
-    return TrainingConfig(**{"learning_rate": 0.02, "warmup_steps": 7, **values})
+    return TrainingConfig(**{"learning_rate": PEAK, "warmup_steps": WARMUP, "min_learning_rate": LOW, **values})
 
 
-def test_warmup_rises_in_equal_parts_and_reaches_the_peak() -> None:
-    rates = [learning_rate(step, 101, config()) for step in range(8)]
-    assert rates[6] == pytest.approx(0.02)
-    assert [later - earlier for earlier, later in itertools.pairwise(rates[:7])] == pytest.approx([0.02 / 7] * 6)
-    assert rates[0] == pytest.approx(0.02 / 7)
+def rates(total: int, settings: TrainingConfig) -> list[float]:
+    """What a run of `total` steps is given, step by step."""
+    length = RunLength("steps", total, 1, settings.warmup_steps)
+    return [learning_rate(step, length.progress(RunState(step=step)), settings) for step in range(total)]
 
 
-@pytest.mark.parametrize("step", [7, 8, 53, 99, 100])
-def test_cosine_is_half_a_period_of_a_cosine(step: int) -> None:
-    # From the peak at step 7 to the low at step 100: mean plus amplitude times the cosine of the angle.
-    angle = 180.0 * (step - 7) / 93
-    expected = (0.02 + 0.003) / 2 + (0.02 - 0.003) / 2 * math.cos(math.radians(angle))
-    assert learning_rate(step, 101, config(min_learning_rate=0.003)) == pytest.approx(expected, rel=1e-12)
+def cosine(step: int) -> float:
+    """Half a period of a cosine: mean plus amplitude times the cosine of the angle in degrees."""
+    angle = 180.0 * (step - WARMUP) / (LAST - WARMUP)
+    return (PEAK + LOW) / 2 + (PEAK - LOW) / 2 * math.cos(math.radians(angle))
 
 
-def test_ends() -> None:
-    assert learning_rate(100, 101, config()) == pytest.approx(0.002)  # a tenth of the peak
-    assert learning_rate(100, 101, config(lr_scheduler="linear", min_learning_rate=0.0)) == pytest.approx(
-        0.0, abs=1e-15
-    )
-    assert learning_rate(100, 101, config(lr_scheduler="constant")) == 0.02
+def linear(step: int) -> float:
+    """The line through (end of warmup, peak) and (last step, low)."""
+    return PEAK + (step - WARMUP) * (LOW - PEAK) / (LAST - WARMUP)
 
 
-def test_linear_falls_in_equal_parts() -> None:
-    rates = [learning_rate(step, 101, config(lr_scheduler="linear")) for step in range(7, 101)]
-    falls = [earlier - later for earlier, later in itertools.pairwise(rates)]
-    assert falls == pytest.approx([0.018 / 93] * 93)
+def cubic(step: int) -> float:
+    return LOW + (PEAK - LOW) * ((LAST - step) / (LAST - WARMUP)) ** 3
+
+
+def stable_then_line(step: int) -> float:
+    """wsd: the fall takes the last 30 % of the 93 steps after the warmup."""
+    start = LAST - 0.3 * (LAST - WARMUP)
+    return PEAK if step <= start else PEAK + (step - start) * (LOW - PEAK) / (LAST - start)
+
+
+def stable_then_root(step: int) -> float:
+    start = LAST - 0.3 * (LAST - WARMUP)
+    return PEAK if step <= start else LOW + (PEAK - LOW) * (1 - ((step - start) / (LAST - start)) ** 0.5)
+
+
+FORMULAS: list[tuple[dict[str, Any], Callable[[int], float]]] = [
+    ({"lr_scheduler": "cosine"}, cosine),
+    ({"lr_scheduler": "linear"}, linear),
+    ({"lr_scheduler": "polynomial", "lr_power": 3}, cubic),
+    ({"lr_scheduler": "polynomial", "lr_power": 1}, linear),
+    ({"lr_scheduler": "wsd", "decay_fraction": 0.3, "decay_shape": "linear"}, stable_then_line),
+    ({"lr_scheduler": "wsd", "decay_fraction": 0.3}, stable_then_root),
+    ({"lr_scheduler": "wsd", "decay_fraction": 1, "decay_shape": "linear"}, linear),
+    ({"lr_scheduler": "constant"}, lambda step: PEAK),
+]
+
+
+@pytest.mark.parametrize(("settings", "formula"), FORMULAS, ids=lambda value: "-".join(map(str, value.values()))
+                         if isinstance(value, dict) else "")  # fmt: skip
+def test_every_step_of_every_schedule(settings: dict[str, Any], formula: Callable[[int], float]) -> None:
+    expected = [PEAK * (step + 1) / WARMUP for step in range(WARMUP)] + [formula(s) for s in range(WARMUP, TOTAL)]
+    assert rates(TOTAL, config(**settings)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_same_rates_as_transformers() -> None:
+    """Its warmup starts at zero, ours at the first part, and its fall ends after the last step, ours with it:
+    step k of ours is step k + 1 of its warmup, and step k of its fall in a run one step shorter."""
+    torch = pytest.importorskip("torch")
+    optimization = pytest.importorskip("transformers.optimization")
+
+    def theirs(kind: str, total: int, **more: Any) -> list[float]:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
+        schedule = getattr(optimization, f"get_{kind}_schedule_with_warmup")(optimizer, WARMUP, total, **more)
+        found = []
+        for _ in range(total + 1):
+            found.append(float(optimizer.param_groups[0]["lr"]))
+            optimizer.step()
+            schedule.step()
+        return found
+
+    none = {"min_learning_rate": 0.0}
+    for kind, more, ours in (
+        ("cosine", {}, config(lr_scheduler="cosine", **none)),
+        ("linear", {}, config(lr_scheduler="linear", **none)),
+        ("polynomial_decay", {"power": 2.0, "lr_end": LOW}, config(lr_scheduler="polynomial", lr_power=2)),
+    ):
+        expected, found = theirs(kind, LAST, **more), rates(TOTAL, ours)
+        assert found[WARMUP:] == pytest.approx(expected[WARMUP:], rel=1e-9, abs=1e-12), kind
+        assert found[: WARMUP - 1] == pytest.approx(expected[1:WARMUP], rel=1e-9), kind
+
+
+def test_the_lowest_rate_is_a_tenth_of_the_peak_unless_told() -> None:
+    assert rates(TOTAL, config(min_learning_rate=None))[-1] == pytest.approx(PEAK / 10)
+
+
+def test_ends_are_exact_and_the_fall_never_rises() -> None:
+    for settings, _ in FORMULAS[:-1]:
+        found = rates(TOTAL, config(**settings))
+        assert found[-1] == LOW and found[WARMUP - 1] == PEAK
+        assert all(later <= earlier for earlier, later in itertools.pairwise(found[WARMUP - 1 :]))
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 8])
 def test_a_run_shorter_than_its_warmup_has_rates(total: int) -> None:
-    rates = [learning_rate(step, total, config()) for step in range(total)]
-    assert all(0 < rate <= 0.02 for rate in rates)
-    assert learning_rate(0, 1, config(warmup_steps=0)) == 0.02
+    assert all(0 < rate <= PEAK for rate in rates(total, config()))
+    assert rates(1, config(warmup_steps=0)) == [PEAK]
+
+
+def test_a_run_measured_in_tokens_has_the_rates_of_the_same_run_in_steps() -> None:
+    """33 predicted tokens a step: 3,300 and one more take 101 steps."""
+    settings = config(max_tokens=3301)
+    length = run_length(settings, RunState(), 10**6, global_batch=3, sequence_length=11)
+    assert length.steps(RunState()) == TOTAL
+    found, state = [], RunState()
+    while not length.finished(state):
+        found.append(learning_rate(state.step, length.progress(state), settings))
+        state.step, state.tokens = state.step + 1, state.tokens + 33
+    assert found == pytest.approx(rates(TOTAL, config()), rel=1e-12)
+    assert length.steps(RunState(step=101, tokens=2970)) == 112, "fewer tokens a step: 331 are left, 11 more steps"
+
+
+def test_a_time_budget_falls_with_the_clock_and_only_what_is_left_counts() -> None:
+    settings = config(time_budget="2m", lr_scheduler="linear", warmup_steps=2)
+    length = run_length(settings, RunState(), 10**6, 3, 11)
+    assert length.steps(RunState()) is None
+    for seconds, share in ((0.0, 0.0), (30.0, 0.25), (90.0, 0.75), (119.0, 119 / 120), (500.0, 1.0)):
+        state = RunState(step=40, elapsed=seconds)
+        assert length.progress(state) == pytest.approx(share)
+        expected = PEAK + share * (LOW - PEAK)
+        assert learning_rate(40, length.progress(state), settings) == pytest.approx(expected)
+        assert length.finished(state) == (seconds >= 120)
+    assert learning_rate(0, 0.9, settings) == PEAK / 2, "the warmup counts steps"
+
+
+def test_epochs_end_with_the_step_that_completes_them() -> None:
+    length = run_length(config(epochs=1.5), RunState(), samples_per_epoch=100, global_batch=7, sequence_length=11)
+    assert length.steps(RunState()) == 22 and length.end == 22  # 150 samples, 7 a step
+    resumed = run_length(config(epochs=2), RunState(step=22, sample=154), 100, 7, 11)
+    assert resumed.end == 22 + 7  # 46 samples are left
+
+
+def test_lengths_that_contradict_each_other_are_named() -> None:
+    problems = config(max_steps=5, time_budget="1h").problems()
+    assert len(problems) == 1 and "max_steps" in problems[0] and "--time_budget null" in problems[0]
+    assert not config(max_steps=5, epochs=3).problems()

@@ -1,35 +1,92 @@
-"""How long a run is, and how to make it longer."""
+"""How long a run is, in steps, tokens or time; how far it is; and how to make it longer."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from training.config import TrainingConfig
 from training.state import RunState
 
 
-def total_steps(config: TrainingConfig, state: RunState, samples_per_epoch: int, global_batch: int) -> int:
-    """The step at which the run ends: `max_steps`, or the first by which `epochs` passes are complete.
+@dataclass(frozen=True)
+class RunLength:
+    """The end of a run, and the way there as a pure function of its state.
 
-    The last step of an epoch run may take its remaining samples from the pass after.
+    `per_step` is how much of `unit` a step takes: 1 step, at most this many tokens, for seconds 0 (nobody knows).
     """
+
+    unit: Literal["steps", "tokens", "seconds"]
+    end: float
+    per_step: float
+    warmup_steps: int
+
+    def finished(self, state: RunState) -> bool:
+        """Whether the last step is done."""
+        return self._position(state) >= self.end
+
+    def progress(self, state: RunState) -> float:
+        """Where the next step lies between the end of the warmup (0) and the last step (1), for the learning rate.
+
+        With a time budget, whose warmup and last step nobody knows in advance: the elapsed share of the budget.
+        """
+        warmup = self.warmup_steps * self.per_step
+        last = self.end if not self.per_step else (math.ceil(self.end / self.per_step) - 1) * self.per_step
+        if last <= warmup:
+            return float(self._position(state) > warmup)
+        return min(1.0, max(0.0, (self._position(state) - warmup) / (last - warmup)))
+
+    def steps(self, state: RunState) -> int | None:
+        """All steps of the run, those of `state` included; fewer tokens a step than `per_step` make them more.
+
+        None for a time budget.
+        """
+        if not self.per_step:
+            return None
+        return state.step + max(0, math.ceil((self.end - self._position(state)) / self.per_step))
+
+    def _position(self, state: RunState) -> float:
+        return {"steps": state.step, "tokens": state.tokens, "seconds": state.elapsed}[self.unit]
+
+
+def run_length(
+    config: TrainingConfig, state: RunState, samples_per_epoch: int, global_batch: int, sequence_length: int
+) -> RunLength:
+    """The length that `config` asks for: `max_steps`, `max_tokens`, `time_budget`, or else `epochs`.
+
+    An epoch run ends with the first step by which its passes are complete; that step may take its remaining samples
+    from the pass after. A token run ends with the step that reaches its tokens.
+    """
+    warmup = config.warmup_steps
+    if config.time_budget is not None:
+        return RunLength("seconds", config.time_budget, 0, warmup)
+    if config.max_tokens is not None:
+        return RunLength("tokens", config.max_tokens, global_batch * sequence_length, warmup)
     if config.max_steps is not None:
-        return config.max_steps
+        return RunLength("steps", config.max_steps, 1, warmup)
     left = math.ceil(config.epochs * samples_per_epoch) - state.sample
-    return state.step + max(0, math.ceil(left / global_batch))
+    return RunLength("steps", state.step + max(0, math.ceil(left / global_batch)), 1, warmup)
 
 
 def longer(directory: Path, config: TrainingConfig, state: RunState) -> str:
     """What a finished run tells its owner."""
-    if config.max_steps is not None:
-        more = f"--max_steps {2 * max(state.step, config.max_steps)}"
-    else:
-        more = f"--epochs {2 * config.epochs:g}"
     best = ""
     if state.best:
         best = f", best validation loss {state.best['val_loss']:.4f} at step {state.best['step']}"
     return (
         f"{directory}: this run is finished ({state.step} steps, {state.tokens:,} tokens{best}). "
-        f"To train longer: python train.py --resume --out_dir {directory} {more}"
+        f"To train longer: python train.py --resume --out_dir {directory} {_more(config, state)}"
     )
+
+
+def _more(config: TrainingConfig, state: RunState) -> str:
+    """The flag that doubles the run."""
+    if config.time_budget is not None:
+        return f"--time_budget {2 * max(state.elapsed, config.time_budget):.0f}s"
+    if config.max_tokens is not None:
+        return f"--max_tokens {2 * max(state.tokens, config.max_tokens)}"
+    if config.max_steps is not None:
+        return f"--max_steps {2 * max(state.step, config.max_steps)}"
+    return f"--epochs {2 * config.epochs:g}"

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step."""
+"""The learning rate as a pure function of the step and of how far the run is."""
 
 from __future__ import annotations
 
@@ -7,20 +7,37 @@ import math
 from training.config import TrainingConfig
 
 
-def learning_rate(step: int, total_steps: int, config: TrainingConfig) -> float:
-    """Learning rate of optimizer step `step` (0-based) in a run of `total_steps`.
+def learning_rate(step: int, progress: float, config: TrainingConfig) -> float:
+    """Learning rate of optimizer step `step` (0-based).
 
-    Linear rise over `warmup_steps` (the first step already moves), then the chosen fall, which reaches
-    `min_learning_rate` exactly at the last step. Cosine: Loshchilov & Hutter 2017 (arXiv 1608.03983), no
-    restarts.
+    `progress` says where the step lies between the end of the warmup (0) and the run's last step (1); see
+    `RunLength.progress`. Linear rise over `warmup_steps` (the first step already moves), then the chosen fall, which
+    reaches `min_learning_rate` with the last step.
     """
     peak = config.learning_rate
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
-    if config.lr_scheduler == "constant":
-        return peak
     low = config.min_learning_rate if config.min_learning_rate is not None else peak / 10
-    last = total_steps - 1
-    done = min(1.0, (step - config.warmup_steps) / max(1, last - config.warmup_steps))
-    left = 1 - done if config.lr_scheduler == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-    return peak * left + low * (1 - left)
+    height = height_left(progress, config)
+    return peak * height + low * (1 - height)
+
+
+def height_left(progress: float, config: TrainingConfig) -> float:
+    """Share of the way from the lowest to the peak rate that is left at `progress` (0 to 1).
+
+    Cosine: Loshchilov & Hutter 2017 (arXiv 1608.03983), no restarts. Polynomial: (1 - progress)^power. Constant: the
+    peak to the end. Warmup-stable-decay: Hu et al. 2024 (arXiv 2404.06395); the fall of shape 1 - sqrt: Hägele et al.
+    2024 (arXiv 2405.18392).
+    """
+    match config.lr_scheduler:
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * progress))
+        case "linear":
+            return 1 - progress
+        case "polynomial":
+            return float((1 - progress) ** config.lr_power)
+        case "wsd":
+            fallen = max(0.0, 1 - (1 - progress) / config.decay_fraction)
+            return 1 - (math.sqrt(fallen) if config.decay_shape == "sqrt" else fallen)
+        case "constant":
+            return 1.0

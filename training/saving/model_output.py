@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from model.config import ModelConfig
 from model.decoder import Decoder
 from model.directory import CONFIG, save_model_directory
 from training.batching.datasets import TrainingData
@@ -27,11 +31,20 @@ def provenance(data: TrainingData, state: RunState) -> dict[str, Any]:
     }
 
 
-def save_model(path: Path, model: Decoder, data: TrainingData, state: RunState) -> None:
-    """Write `model` as it is after `state.step` to the directory `path`, whole or not at all."""
+def save_model(path: Path, content: Mapping[str, Any], data: TrainingData) -> None:
+    """Write the model of a checkpoint's `content` to the directory `path`, whole or not at all.
+
+    Where an average of the weights is kept, it is the model.
+    """
+    weights, kind = content["model"], "raw"
+    if "ema" in content:
+        weights, kind = {**weights, **content["ema"]["weights"]}, "ema"
+    with torch.device("meta"):
+        model = Decoder(ModelConfig(**content["model_config"]), content["vocab_size"])
+    model.load_state_dict(weights, assign=True)  # the tensors themselves, no copy
     roles = data.tokenizer.roles
-    mateconv = provenance(data, state)
     generation = {"eos_token_id": roles.end_of_text, "pad_token_id": roles.pad}
+    mateconv = {**content["mateconv"], "weights": kind}
     save_model_directory(path, model, tokenizer_files=data.tokenizer.files(), generation=generation, mateconv=mateconv)
 
 

@@ -1,21 +1,33 @@
-"""What a run writes and when: its checkpoints, the best model, the final one."""
+"""What a run writes and when: its checkpoints, the best model, the final one. Written while the run goes on."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
+from foundation.cli import describe_os_error
+from foundation.logs import get_logger
 from training.parts import Parts
 from training.saving import checkpoint
+from training.saving.background import BackgroundWriter
+from training.saving.host_copy import HostCopy
 from training.saving.model_output import save_model
 from training.state import RunState
 
+log = get_logger("training")
+
 
 class Saver:
-    """Writes what belongs to `state`. Every rank calls the same methods; rank 0 writes."""
+    """Writes what belongs to `state`. Every rank calls the same methods; rank 0 writes.
+
+    With `async_save`, the loop waits for a copy in memory only; a thread writes it. A write that fails (disk full) is
+    raised by the next call of any method, with what was written before it intact.
+    """
 
     def __init__(self, parts: Parts, state: RunState) -> None:
         self._parts, self._state = parts, state
         self._best_is_due = False
+        self._writer, self._copy = BackgroundWriter(), HostCopy()
 
     def judge(self, value: float, identity: str) -> None:
         """A validation of the data `identity` gave `value`: when it is the best one, best/ is due."""
@@ -25,21 +37,48 @@ class Saver:
             self._best_is_due = True
 
     def write(self, checkpoint_is_due: bool) -> None:
-        """Write the best model if it is due, and a checkpoint if it is."""
+        """Write the best model if it is due, and a checkpoint if it is. Returns as soon as the run may go on."""
         parts = self._parts
         best = self._best_is_due or (checkpoint_is_due and parts.validation is None)
         self._best_is_due = False
+        self._writer.check()
+        if not best and not checkpoint_is_due:
+            return
+        content = parts.snapshot.take(self._state) if checkpoint_is_due else parts.snapshot.take_model(self._state)
         if not parts.world.is_main:
             return
-        if best:
-            save_model(parts.directory.best, parts.snapshot.model, parts.data, self._state)
         if checkpoint_is_due:
             for logger in parts.loggers:
                 logger.save()
-            checkpoint.save(parts.directory.path, parts.snapshot.take(self._state), parts.training.keep_last)
+        if not parts.training.async_save:
+            self._write(content, best, checkpoint_is_due)
+            return
+        self._writer.wait()  # the copy's memory is in use until then
+        copied = self._copy.take(content)
+        self._writer.start(lambda: self._write(copied, best, checkpoint_is_due))
 
     def write_final(self) -> None:
-        """Write the last model."""
+        """Write the last model, and wait until it lies there."""
         parts = self._parts
+        content = parts.snapshot.take_model(self._state)
+        self._writer.wait()
         if parts.world.is_main:
-            save_model(parts.directory.final, parts.snapshot.model, parts.data, self._state)
+            save_model(parts.directory.final, content, parts.data)
+
+    def wait(self) -> None:
+        """Wait until everything lies on the disk."""
+        self._writer.wait()
+
+    def abandon(self) -> None:
+        """The run ends by an error: let the running write finish; its own error is told, not raised."""
+        try:
+            self._writer.wait()
+        except OSError as error:
+            log.error("the last save failed as well: %s", describe_os_error(error))
+
+    def _write(self, content: dict[str, Any], best: bool, checkpoint_is_due: bool) -> None:
+        directory = self._parts.directory
+        if best:
+            save_model(directory.best, content, self._parts.data)
+        if checkpoint_is_due:
+            checkpoint.save(directory.path, content, self._parts.training.keep_last)

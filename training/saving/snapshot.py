@@ -31,30 +31,38 @@ class Snapshot:
     identity: Identity
     data: TrainingData
 
+    def take_model(self, state: RunState) -> dict[str, Any]:
+        """The part of a checkpoint that a model directory is made from. Every rank calls it.
+
+        The tensors are the live ones: copy or write them before the next step.
+        """
+        return {
+            "model": self.strategy.model_state(self.model),
+            "model_config": self.model.config.model_dump(mode="json"),
+            "vocab_size": self.identity.vocab_size,
+            "mateconv": provenance(self.data, state),
+        }
+
     def take(self, state: RunState) -> dict[str, Any]:
-        """Plain values and float32 tensors. The tensors are the live ones: write them before the next step.
+        """Plain values and float32 tensors, live as those of `take_model`. Every rank calls it.
 
         No generator state is needed: every draw is a function of the seed and the step.
         """
-        model_config = self.model.config.model_dump(mode="json")
         return {
+            **self.take_model(state),
             "step": state.step,
             "tokens": state.tokens,
             "sample": state.sample,
             "best": state.best,
             "state": state.to_dict(),
-            "model": self.strategy.model_state(self.model),
             "optimizer": self.strategy.optimizer_state(self.model, self.optimizers),
             "scaler": self.precision.scaler.state_dict(),
             "rng": {"seed": self.identity.config["training"]["seed"]},
             "config": {name: dict(section) for name, section in self.identity.config.items()},
-            "model_config": model_config,
-            "vocab_size": self.identity.vocab_size,
             "dataset": self.identity.dataset,
             "tokenizer": self.identity.tokenizer,
             "global_batch": self.identity.global_batch,
             "tokenizer_files": self.data.tokenizer.files(),
-            "mateconv": provenance(self.data, state),
         }
 
     def restore(self, saved: Mapping[str, Any], path: Path, config: TrainingConfig) -> RunState:

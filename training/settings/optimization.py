@@ -1,9 +1,9 @@
-"""What moves the weights."""
+"""What moves the weights: optimizer, schedule of the learning rate, average of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,10 +12,18 @@ from training.settings.base import Settings
 
 
 class OptimizationSettings(Settings):
-    """Optimizer and schedule."""
+    """Optimizer, schedule and average."""
 
-    optimizer: Literal["adamw", "adam"] = Field(
-        "adamw", description="adamw (decoupled weight decay) or adam (weight decay as an L2 penalty)"
+    aliases: ClassVar[Mapping[str, Sequence[str]]] = {
+        "learning_rate": ["--lr"],
+        "min_learning_rate": ["--min_lr", "--min-lr"],
+        "warmup_steps": ["--warmup_iters", "--warmup-iters"],
+    }
+
+    optimizer: Literal["adamw", "adam", "muon"] = Field(
+        "adamw",
+        description="adamw (decoupled weight decay), adam (weight decay as an L2 penalty) or muon (for the matrices of "
+        "the blocks; embeddings, head and vectors get adamw)",
     )
     learning_rate: float = Field(3e-3, gt=0, allow_inf_nan=False, description="peak learning rate")
     min_learning_rate: float | None = Field(
@@ -25,15 +33,35 @@ class OptimizationSettings(Settings):
         description="learning rate of the last step; null: a tenth of learning_rate",
     )
     warmup_steps: Count = Field(30, ge=0, description="steps over which the learning rate rises linearly")
-    lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="how the learning rate falls after the warmup: cosine, linear or constant"
+    lr_scheduler: Literal["cosine", "linear", "polynomial", "wsd", "constant"] = Field(
+        "cosine",
+        description="how the learning rate falls after the warmup: cosine, linear, polynomial, wsd (constant, then a "
+        "fall at the end) or constant",
+    )
+    lr_power: float = Field(
+        2.0, gt=0, allow_inf_nan=False, description="power of the polynomial schedule; 1 is the linear one"
+    )
+    decay_fraction: float = Field(
+        0.2, gt=0, le=1, description="share of the steps after the warmup in which the wsd schedule falls"
+    )
+    decay_shape: Literal["sqrt", "linear"] = Field(
+        "sqrt", description="how the wsd schedule falls: sqrt (1 - sqrt of the share done, steep at first) or linear"
     )
     betas: tuple[float, float] = Field((0.9, 0.95), description="decay rates of the optimizer's two moments")
+    muon_momentum: float = Field(0.95, ge=0, lt=1, description="decay rate of muon's one moment")
     weight_decay: float = Field(
         0.1, ge=0, allow_inf_nan=False, description="weight decay of matrices; vectors and norms have none"
     )
     grad_clip: float | None = Field(
         1.0, gt=0, allow_inf_nan=False, description="largest norm of the gradient; null: no clipping"
+    )
+    use_ema: bool = Field(
+        False,
+        description="keep an exponential moving average of the weights; it is validated beside them, and best/ and "
+        "final/ hold it",
+    )
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="what a step keeps of the average, less in the first steps: (1 + t) / (10 + t)"
     )
 
     def problems(self) -> Sequence[str]:

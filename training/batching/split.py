@@ -1,0 +1,86 @@
+"""How a step's samples are split: global batch = microbatch x accumulation x processes, kept on any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.logs import get_logger
+from training.batching.batches import BatchPlan
+from training.config import TrainingConfig
+from training.devices.distributed import World
+
+log = get_logger("training")
+
+DEFAULT_BATCH: int = TrainingConfig.model_fields["batch_size"].default
+
+
+class Split:
+    """The samples of an optimizer step in a world of processes, and the microbatch they are cut into.
+
+    `global_batch` is the step's samples over all processes. `microbatch` is one process's share of one forward pass;
+    None while it is still to be chosen (`batch_size` auto in a fresh run).
+    """
+
+    def __init__(self, training: TrainingConfig, world: World, saved: Mapping[str, Any] | None) -> None:
+        """`saved` is the checkpoint that is resumed. `UserError` when the numbers do not divide each other."""
+        self._world = world
+        size = training.batch_size or DEFAULT_BATCH
+        self.global_batch = training.global_batch_size or size * training.accumulation_steps * world.size
+        self.microbatch = training.batch_size
+        if saved is not None:
+            self._continue(training, saved)
+        if self.global_batch % world.size:
+            raise UserError(
+                f"global_batch_size {self.global_batch} cannot be shared by {world.size} processes; "
+                f"take a multiple of {world.size}"
+            )
+        if self.microbatch is not None and self._share % self.microbatch:
+            raise UserError(
+                f"global_batch_size {self.global_batch} on {world.size} process(es) is {self._share} sequences each, "
+                f"which batch_size {self.microbatch} does not divide; take one of {self.divisors()}, or auto"
+            )
+
+    @property
+    def _share(self) -> int:
+        """Samples of one process in one step."""
+        return self.global_batch // self._world.size
+
+    def divisors(self) -> list[int]:
+        """The possible microbatches, ascending."""
+        return [size for size in range(1, self._share + 1) if self._share % size == 0]
+
+    def plan(self, microbatch: int) -> BatchPlan:
+        """The plan with this microbatch, one of `divisors()`."""
+        assert self._share % microbatch == 0
+        return BatchPlan(microbatch, self._share // microbatch, self._world.size, self._world.rank)
+
+    def _continue(self, training: TrainingConfig, saved: Mapping[str, Any]) -> None:
+        """Keep the saved run's global batch where only the number of processes or the microbatch changed.
+
+        A change that was asked for (accumulation_steps, global_batch_size) is left for `check_resume` to judge.
+        """
+        old, wanted = saved["config"]["training"], saved["global_batch"]
+        recorded = saved["state"].get("microbatch")
+        asked = any(
+            old.get(key, default) != getattr(training, key)
+            for key, default in (("accumulation_steps", 1), ("global_batch_size", None))
+        )
+        if asked or wanted % self._world.size:
+            return
+        share = wanted // self._world.size
+        if recorded is not None and old["batch_size"] == training.batch_size:
+            self.microbatch = max(size for size in range(1, recorded + 1) if share % size == 0)
+        if self.microbatch is not None and share % self.microbatch:
+            return
+        if wanted != self.global_batch:
+            log.info(
+                "the run's steps have %d samples: on %d process(es) that is %s",
+                wanted,
+                self._world.size,
+                f"batch_size {self.microbatch} x accumulation {share // self.microbatch}"
+                if self.microbatch
+                else f"{share} each",
+            )
+        self.global_batch = wanted
