@@ -88,7 +88,8 @@ def process(
             return Result(existing, target.directory, changed=False)
         setup(work.log)
         starting.prepare()
-        from pipeline.run import Run, Setup  # loads everything, which a finished dataset need not wait for
+        from pipeline.run import Run  # what a finished dataset need not wait for
+        from pipeline.setup import Setup
 
         run = Run(
             Setup(

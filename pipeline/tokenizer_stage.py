@@ -11,17 +11,14 @@ from tqdm import tqdm
 from foundation import atomic
 from foundation.errors import UserError
 from foundation.logs import get_logger
-from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.filters.base import DocumentError
-from pipeline.filters.chain import FilterChain
 from pipeline.mapping.encode import FAST_ENGINE, WRONG_ON_PROBE, fast_engine
 from pipeline.plan import limits
 from pipeline.sources.base import Task
 from pipeline.sources.registry import source_for
 from tokenization.engines import audit
 from tokenization.tokenizer import Tokenizer
-from tokenization.train import train_tokenizer
 
 log = get_logger("pipeline.tokenizer")
 
@@ -62,6 +59,8 @@ def _train(config: PipelineConfig, tasks: list[Task]) -> Tokenizer:
         texts = list(_sample(config, tasks, bar.update))
     if not texts:
         raise UserError("no text left to train a tokenizer on: every record was empty, rejected or unreadable")
+    from tokenization.train import train_tokenizer  # as in `_sample`: not loaded where a tokenizer is given
+
     size = sum(len(text.encode()) for text in texts)
     kind = config.tokenizer_kind
     log.info("training a %s tokenizer of %d tokens on %.1f MB of text", kind, config.vocab_size, size / 1e6)
@@ -73,6 +72,9 @@ def _train(config: PipelineConfig, tasks: list[Task]) -> Tokenizer:
 
 def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int], object]) -> Iterator[str]:
     """Cleaned documents from the start of every task, each task in proportion to its size: the same for every run."""
+    from pipeline.cleaning.cleaner import Cleaner
+    from pipeline.filters.chain import FilterChain
+
     cleaner, filters = Cleaner(config), FilterChain(config)
     total = sum(task.bytes for task in tasks)
     for task in tasks:

@@ -6,14 +6,17 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from foundation.errors import UserError
 from foundation.failpoints import failpoint
 from foundation.logs import get_logger
 from pipeline.mapping.encode import AuditMismatch
-from pipeline.mapping.map_task import Mapped, Mapper, MapSetup
+from pipeline.mapping.setup import Mapped
 from pipeline.sources.base import InputChanged, Task
+
+if TYPE_CHECKING:
+    from pipeline.mapping.map_task import Mapper  # loads all that workers need, and the parent does not
 
 ATTEMPTS = 3
 """How often a task is tried before it is reported."""
@@ -34,14 +37,14 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs map tasks. A context manager: leaving it ends what it started."""
+    """Runs map tasks in workers of one `MapSetup`. A context manager: leaving it ends what it started."""
 
     def __enter__(self) -> Executor: ...
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(self, setup: MapSetup, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
-        """Map all `tasks`, once. The fast engine of `setup` is tried on the probe set first; where it is wrong, a
+    def run(self, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
+        """Map all `tasks`, once. The fast engine is tried on the probe set first; where it is wrong, a
         warning says so and the reference takes its place. `done(task, mapped)` is called in this process for every
         part that was made, `progress(bytes)` as input is read. Stops early only at an audit mismatch or an error of
         the operating system (raised)."""

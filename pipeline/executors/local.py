@@ -24,7 +24,7 @@ from foundation.logs import get_logger
 from pipeline.executors import starting
 from pipeline.executors.base import ATTEMPTS, Answer, Done, Ledger, Outcome, answer
 from pipeline.mapping.encode import WRONG_ON_PROBE
-from pipeline.mapping.map_task import Mapper, MapSetup
+from pipeline.mapping.setup import MapSetup
 from pipeline.sources.base import Task
 
 PROGRESS_INTERVAL = 0.1
@@ -40,12 +40,14 @@ class _Worker:
 
 
 class WorkerPool:
-    """Maps tasks with `count` processes. They start at once, so that they load their libraries while the caller still
+    """Maps tasks with `count` processes. They start at once, and load what `setup` needs while the caller still
     prepares what `run` needs. A context manager: leaving it ends them."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, setup: MapSetup, count: int) -> None:
         self._context = starting.context()
+        self._setup = setup
         self._workers: list[_Worker] = []
+        self._retired: list[_Worker] = []  # their pipes are closed, and they end
         for _ in range(count):
             self._workers.append(self._start())
 
@@ -55,12 +57,10 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def run(self, setup: MapSetup, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
+    def run(self, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
         """See `Executor.run`."""
-        self._setup, self._progress, self._warned = setup, progress, False
+        self._progress, self._warned = progress, False
         self._ledger = ledger = Ledger(tasks, done)
-        for worker in self._workers:
-            self._send(worker, setup)
         while self._workers and ledger.outcome.mismatch is None:
             self._turn()
         return ledger.outcome
@@ -77,7 +77,9 @@ class WorkerPool:
                     raise
                 time.sleep(0.1)
             else:
-                return _Worker(process, ours)
+                worker = _Worker(process, ours)
+                self._send(worker, self._setup)
+                return worker
             finally:
                 theirs.close()
         raise AssertionError
@@ -130,22 +132,23 @@ class WorkerPool:
             self._ledger.lose(worker.task, f"its worker died ({cause}; out of memory?)")
         if self._ledger.waiting:
             self._workers.append(self._start())
-            self._send(self._workers[-1], self._setup)
 
     def _retire(self, worker: _Worker) -> None:
         """Nothing is left for this worker now. While others may still lose a task, it waits; else it ends."""
         if any(other.task is not None for other in self._workers):
             return
         self._workers.remove(worker)
-        self._end(worker)
+        worker.pipe.close()
+        self._retired.append(worker)
 
     def stop(self) -> None:
         """End all processes, whatever they are doing."""
         for worker in self._workers:
             worker.process.terminate()
-        for worker in self._workers:
+        for worker in [*self._workers, *self._retired]:
             self._end(worker)
         self._workers.clear()
+        self._retired.clear()
 
     @staticmethod
     def _end(worker: _Worker) -> None:
@@ -163,6 +166,8 @@ def _serve(pipe: Connection, environment: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    from pipeline.mapping.map_task import Mapper  # the server has loaded it, the parent has no use for it
+
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         mapper = Mapper(pipe.recv())
         wrong = mapper.encoder.probe()
@@ -175,6 +180,7 @@ def _serve(pipe: Connection, environment: dict[str, str]) -> None:
             result = answer(mapper, task, report)
             report.flush()
             pipe.send(result)
+    os._exit(0)  # nobody waits for the engine's tables to be taken apart
 
 
 class _Reporter:

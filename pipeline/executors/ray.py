@@ -20,7 +20,8 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.failpoints import ENVIRONMENT_VARIABLE
 from pipeline.executors.base import Answer, Done, Ledger, Outcome, answer
-from pipeline.mapping.map_task import Mapper, MapSetup
+from pipeline.mapping.map_task import Mapper
+from pipeline.mapping.setup import MapSetup
 from pipeline.sources.base import Task
 from pipeline.tokenizer_stage import choose_engine
 from tokenization.tokenizer import Tokenizer
@@ -51,7 +52,8 @@ class _Worker:
 class RayExecutor:
     """A context manager: leaving it ends the actors, and Ray where it was started here."""
 
-    def __init__(self, address: str | None, workers: int | None, tasks: int) -> None:
+    def __init__(self, setup: MapSetup, address: str | None, workers: int | None, tasks: int) -> None:
+        self._setup = setup
         self._ray = _import_ray()
         self._started = not self._ray.is_initialized()
         if self._started:
@@ -68,9 +70,9 @@ class RayExecutor:
         if self._started:
             self._ray.shutdown()
 
-    def run(self, setup: MapSetup, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
+    def run(self, tasks: list[Task], done: Done, progress: Callable[[int], object]) -> Outcome:
         """See `Executor.run`. Progress is told task by task."""
-        ray = self._ray
+        ray, setup = self._ray, self._setup
         if setup.engine_factory is not None:  # checked here, where it can be told
             factory = choose_engine(setup.config, Tokenizer.load(setup.tokenizer), setup.engine_factory)
             setup = replace(setup, engine_factory=factory)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from multiprocessing.context import BaseContext
 
-_LOADED = ["pipeline.executors.local", "pipeline.process"]
+_LOADED = ["pipeline.executors.local", "pipeline.mapping.map_task", "pipeline.process"]
 """What workers run, and what the command imports: they import its module again, as `multiprocessing` has it."""
 
 

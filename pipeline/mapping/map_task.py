@@ -6,14 +6,12 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import UserError
 from pipeline.cleaning.cleaner import Cleaner
-from pipeline.config import PipelineConfig
 from pipeline.dedup.minhash import ARRAY as SIGNATURES
 from pipeline.dedup.minhash import signatures
 from pipeline.dedup.normalized import ARRAY as NORMALIZED
@@ -22,33 +20,15 @@ from pipeline.filters.base import DocumentError
 from pipeline.filters.chain import FilterChain
 from pipeline.mapping.encode import Encoder
 from pipeline.mapping.rejects import RejectedDocuments
+from pipeline.mapping.setup import Mapped, MapSetup
 from pipeline.mapping.structured import Encoded, StructuredEncoder
 from pipeline.mapping.token_lengths import TokenLengths, select
 from pipeline.plan import limits
 from pipeline.sources.base import Batch, Conversation, Reading, Task
 from pipeline.sources.registry import source_for
 from pipeline.statistics.token_counts import ContentCounter
-from pipeline.workspace.part_store import PartStore
 from pipeline.workspace.parts import DOCUMENT, PartWriter, Summary, count
 from tokenization.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class MapSetup:
-    """What a worker needs to know, sent to it once."""
-
-    config: PipelineConfig
-    tokenizer: Path
-    store: PartStore
-    engine_factory: str | None
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """A part that was made: fingerprint of its counters, and the engine that encoded it."""
-
-    checksum: str
-    engine: str
 
 
 class Mapper:

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.mapping.map_task import Mapper, MapSetup
+from pipeline.mapping.map_task import Mapper
 from pipeline.mapping.rejects import REJECTED_ROWS
+from pipeline.mapping.setup import MapSetup
 from pipeline.plan import limits, make_plan
 from pipeline.preview.sampling import PICK_BYTES, Pick, SampledReading, pick, readings
 from pipeline.sources.base import Task

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.mapping.encode import AuditMismatch
-from pipeline.mapping.map_task import Mapper, MapSetup
+from pipeline.mapping.map_task import Mapper
+from pipeline.mapping.setup import MapSetup
 from pipeline.plan import make_plan
 from pipeline.publishing.pieces import cut
 from pipeline.publishing.runs import Run, read_runs

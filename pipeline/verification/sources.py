@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from pipeline.config import PipelineConfig
 from pipeline.inspection.tracing import FoundInputs, Record, SourceReader
-from pipeline.mapping.map_task import Mapper, MapSetup
+from pipeline.mapping.map_task import Mapper
+from pipeline.mapping.setup import MapSetup
 from pipeline.plan import make_plan
 from pipeline.sources.base import Batch, InputFile
 from pipeline.verification.problems import Problems

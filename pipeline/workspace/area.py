@@ -18,7 +18,7 @@ from pipeline.workspace.parts import Part
 from pipeline.workspace.place import Place
 
 if TYPE_CHECKING:
-    from pipeline.mapping.map_task import Mapped
+    from pipeline.mapping.setup import Mapped
 
 WHOLE = "all"
 """Name of the run that is no slice."""

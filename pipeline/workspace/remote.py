@@ -28,7 +28,7 @@ from pipeline.workspace.place import Place
 from pipeline.workspace.storage import Storage
 
 if TYPE_CHECKING:
-    from pipeline.mapping.map_task import Mapped
+    from pipeline.mapping.setup import Mapped
 
 READY, ENGINE, PUBLISHED, IDENTITY = "tokenizer/ready.json", "engine.json", "published.json", "work.json"
 

@@ -19,7 +19,8 @@ import pytest
 
 from pipeline.config import PipelineConfig
 from pipeline.executors.base import Ledger, Outcome, answer
-from pipeline.mapping.map_task import Mapper, MapSetup
+from pipeline.mapping.map_task import Mapper
+from pipeline.mapping.setup import MapSetup
 from tokenization.engines import audit
 from tokenization.train import train_byte_bpe
 
@@ -108,8 +109,8 @@ def run(tmp_path: Path) -> Run:
 class InProcess:
     """An executor in this process, which spares the start of workers; `order` puts the tasks into another order."""
 
-    def __init__(self, order: Callable[[list[Any]], list[Any]] = list) -> None:
-        self._order = order
+    def __init__(self, setup: MapSetup, order: Callable[[list[Any]], list[Any]] = list) -> None:
+        self._setup, self._order = setup, order
 
     def __enter__(self) -> InProcess:
         return self
@@ -118,8 +119,8 @@ class InProcess:
 
     def stop(self) -> None: ...
 
-    def run(self, setup: MapSetup, tasks: list[Any], done: Any, progress: Callable[[int], object]) -> Outcome:
-        ledger, mapper = Ledger(self._order(tasks), done), Mapper(setup)
+    def run(self, tasks: list[Any], done: Any, progress: Callable[[int], object]) -> Outcome:
+        ledger, mapper = Ledger(self._order(tasks), done), Mapper(self._setup)
         while ledger.outcome.mismatch is None and (task := ledger.take()) is not None:
             ledger.settle(task, answer(mapper, task, lambda size: None))
         return ledger.outcome

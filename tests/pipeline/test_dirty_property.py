@@ -115,7 +115,7 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(autouse=True)
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.run.make_executor", lambda config, tasks: InProcess())
+    monkeypatch.setattr("pipeline.run.make_executor", lambda config, setup, tasks: InProcess(setup))
 
 
 def run(directory: Path, tokenizer: Path, files: dict[str, bytes], **changes: Any) -> dict[str, Any]:

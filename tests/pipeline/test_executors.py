@@ -34,7 +34,7 @@ def test_any_order_of_completion(
         assert order != tasks
         return order
 
-    monkeypatch.setattr("pipeline.run.make_executor", lambda config, tasks: InProcess(shuffled))
+    monkeypatch.setattr("pipeline.run.make_executor", lambda config, setup, tasks: InProcess(setup, shuffled))
     process(small)
     assert digests(small.output) == expected
 
@@ -43,10 +43,12 @@ def test_any_order_of_completion(
 def ray() -> Iterator[Any]:
     """A Ray of two workers on this machine, for all tests of this file."""
     pytest.importorskip("ray", reason="Ray is an optional extra")
-    from pipeline.executors.ray import RayExecutor
+    from pipeline.executors.ray import _connect, _import_ray
 
-    with RayExecutor(None, 2, 2):
-        yield sys.modules["ray"]
+    started = _import_ray()
+    _connect(started, None, 2)
+    yield started
+    started.shutdown()
 
 
 def test_ray_gives_the_same_bytes(small: PipelineConfig, expected: dict[str, str], ray: Any) -> None:

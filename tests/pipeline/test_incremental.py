@@ -57,7 +57,7 @@ def mapped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return task
 
     monkeypatch.setattr(Ledger, "take", counted)
-    monkeypatch.setattr("pipeline.run.make_executor", lambda config, tasks: InProcess())
+    monkeypatch.setattr("pipeline.run.make_executor", lambda config, setup, tasks: InProcess(setup))
     return taken
 
 

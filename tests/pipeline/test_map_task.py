@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from foundation.errors import UserError
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
-from pipeline.mapping.map_task import Mapper, MapSetup, clean_conversations
+from pipeline.mapping.map_task import Mapper, clean_conversations
+from pipeline.mapping.setup import MapSetup
 from pipeline.mapping.structured import Encoded
 from pipeline.mapping.token_lengths import TokenLengths, select
 from pipeline.plan import make_plan
