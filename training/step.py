@@ -13,6 +13,7 @@ from training.batching.batches import Microbatch
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy
 from training.optimization.optimizers import Optimizers
+from training.watching.moments import Moments
 
 
 class LossModule(nn.Module):
@@ -40,11 +41,15 @@ class StepResult:
     predicted: int
     overflow: bool = False
     """The gradient was not finite because of float16's loss scale, which is now lower."""
+    broken_moments: int = 0
+    """Tensors of the optimizer's state that held a number that is not finite, over all ranks."""
+    microsteps: tuple[float, ...] = ()
+    """The loss of each microstep, over all ranks, in nats a predicted token."""
 
     @property
     def skipped(self) -> bool:
         """Whether the weights and moments were left as they were."""
-        return not (math.isfinite(self.loss) and math.isfinite(self.grad_norm))
+        return self.broken_moments > 0 or not (math.isfinite(self.loss) and math.isfinite(self.grad_norm))
 
 
 class Stepper:
@@ -61,6 +66,7 @@ class Stepper:
         self.module = module
         self.optimizers = optimizers
         self.precision = precision
+        self.moments = Moments(module, optimizers)
         self._strategy, self._world = strategy, strategy.world
         self._limit = grad_clip if grad_clip is not None else math.inf
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -72,19 +78,17 @@ class Stepper:
         Every microstep's summed loss is divided by the number of predicted tokens of the *whole* step, over
         all microsteps and ranks, so that the gradient is the mean over tokens however they are split.
         """
-        predicted = self._world.total([sum(batch.predicted for batch in batches)])[0]
-        if predicted == 0:
+        counts = self._world.total([batch.predicted for batch in batches])
+        if sum(counts) == 0:
             raise AssertionError("a training step without a single predicted token")
-        summed = self._accumulate(batches, predicted, interrupted)
-        if summed is None:
+        losses = self._accumulate(batches, sum(counts), interrupted)
+        if losses is None:
             self.optimizers.zero_grad()
             return None
         scaler = self.precision.scaler
         self.optimizers.unscale(scaler)
         norm = self._strategy.clip(self._parameters, self._limit)
-        loss, grad_norm = torch.stack([self._world.add_up(summed) / predicted, norm]).tolist()  # one wait a step
-        overflow = math.isfinite(loss) and not math.isfinite(grad_norm) and self.precision.overflow_is_normal()
-        result = StepResult(loss, grad_norm, predicted, overflow)
+        result = self._judge(losses, counts, norm)
         if not result.skipped:
             self.optimizers.set_learning_rate(rate)
             self.optimizers.step(scaler)
@@ -93,11 +97,15 @@ class Stepper:
         self.optimizers.zero_grad()
         return result
 
+    def forget(self) -> None:
+        """Drop what an unfinished step left behind."""
+        self.optimizers.zero_grad()
+
     def _accumulate(
         self, batches: Sequence[Microbatch], predicted: int, interrupted: Callable[[], bool]
-    ) -> Tensor | None:
-        """Add up gradients; gives the summed loss of this rank (a scalar on the device)."""
-        summed = torch.zeros((), device=self.precision.device)
+    ) -> list[Tensor] | None:
+        """Add up gradients; gives the summed loss of each microstep of this rank (scalars on the device)."""
+        losses = []
         # DDP averages over ranks where the sum is wanted; float16 scales to keep small gradients
         # from vanishing.
         factor = self._world.size / predicted
@@ -109,5 +117,16 @@ class Stepper:
                 with self.precision.autocast():
                     loss, _ = self.module(*batch.to(self.precision.device))
                 self.precision.scaler.scale(loss * factor).backward()
-            summed += loss.detach().float()
-        return summed
+            losses.append(loss.detach().to(torch.promote_types(loss.dtype, torch.float32)))
+        return losses
+
+    def _judge(self, losses: Sequence[Tensor], counts: Sequence[int], norm: Tensor) -> StepResult:
+        """What all ranks know of the step before it moves a weight: one sum over ranks and one wait for the device."""
+        broken = self.moments.broken()
+        zero = torch.zeros((), device=losses[0].device)
+        local = torch.stack([*losses, zero if broken is None else broken.to(losses[0].dtype)])
+        *summed, faults, grad_norm = torch.cat([self._world.add_up(local), norm.reshape(1)]).tolist()
+        loss = sum(summed) / sum(counts)
+        overflow = math.isfinite(loss) and not math.isfinite(grad_norm) and self.precision.overflow_is_normal()
+        each = tuple(value / max(1, count) for value, count in zip(summed, counts, strict=True))
+        return StepResult(loss, grad_norm, sum(counts), overflow, int(faults), each)

@@ -30,7 +30,7 @@ class TinyModel(nn.Module):
         self.embedding = nn.Embedding(VOCABULARY, WIDTH)
         self.head = nn.Linear(WIDTH, VOCABULARY)
 
-    def loss(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, tokens: Tensor, targets: Tensor, segments: Tensor | None = None) -> tuple[Tensor, Tensor]:
         logits = self.head(self.embedding(tokens)).flatten(0, 1)
         total = nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         return total, (targets != IGNORED).sum()
@@ -103,7 +103,7 @@ def poison_weights(model: TinyModel) -> None:
 
 def poison_loss(model: TinyModel) -> None:
     plain = model.loss
-    model.loss = lambda tokens, targets: (plain(tokens, targets)[0] + math.inf, targets.sum())  # type: ignore[method-assign]
+    model.loss = lambda tokens, targets, segments: (plain(tokens, targets)[0] + math.inf, targets.sum())  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("poison", [poison_weights, poison_loss])
