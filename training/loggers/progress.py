@@ -15,13 +15,13 @@ _LINE_SECONDS = 10.0
 
 
 class Progress:
-    """Shows loss, learning rate, tokens/s and time left of a run from step `done` to `total`.
+    """Shows loss, learning rate, tokens/s and time left of a run from step `done` to `total` (None: nobody knows).
 
     Every validation gets a line. Other rows get one only in the log file, or every ten seconds without a
     terminal.
     """
 
-    def __init__(self, done: int, total: int) -> None:
+    def __init__(self, done: int, total: int | None) -> None:
         self._done, self._total = done, total
         self._log = get_logger("progress")
         self._terminal = sys.stderr.isatty()
@@ -59,12 +59,13 @@ class Progress:
         self._bar.close()
 
     def _text(self, row: Row) -> str:
-        text = f"step {row['step']}/{self._total}  loss {row['loss']:.4f}"
+        of = f"/{self._total}" if self._total else ""
+        text = f"step {row['step']}{of}  loss {row['loss']:.4f}"
         if "val_loss" in row:
             text += f"  val {row['val_loss']:.4f}"
         text += f"  lr {row['lr']:.2e}  grad {row['grad_norm']:.2f}  {row['tokens_per_second']:,.0f} tok/s"
         steps = row["step"] - self._done
-        if steps > 0 and row["step"] < self._total:
+        if self._total and steps > 0 and row["step"] < self._total:
             left = (time.monotonic() - self._began) / steps * (self._total - row["step"])
             text += f"  {tqdm.format_interval(left)} left"
         return text
