@@ -29,7 +29,8 @@ def main(argv: list[str]) -> int:
             return cli.EXIT_USER_ERROR  # the machine's first process says what is wrong
         raise
     logs.setup()
-    from training.run import RunConfig, run_training  # torch takes seconds to import; --help does not need it
+    from generation.samples import write_samples  # torch takes seconds to import; --help does not need it
+    from training.run import RunConfig, run_training
 
     return run_training(
         RunConfig(
@@ -38,6 +39,7 @@ def main(argv: list[str]) -> int:
             loaded.get(TrainingConfig),
             loaded.get(LoggingConfig),
             loaded.get(TrainFlags),
+            write_samples,
         )
     )
 

@@ -17,13 +17,13 @@ from training.devices.compilation import compiled
 from training.devices.distributed import World
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.validation import Validation
-from training.loggers import Logger
-from training.loggers.history_plot import HistoryPlot
-from training.loggers.metrics_jsonl import MetricsFile
+from training.facts import circumstances
+from training.loggers.choose import choose_loggers
+from training.loggers.fan_out import Loggers
 from training.loggers.progress import Progress
-from training.loggers.wandb_logger import WandbLogger
 from training.optimization.run_length import RunLength
 from training.parts import Parts
+from training.sampling import Sampling, TextWriter
 from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
 from training.state import RunState
@@ -96,7 +96,7 @@ class Assembly:
                 total,
             )
 
-    def parts(self, state: RunState, settings: dict[str, Any]) -> Parts:
+    def parts(self, state: RunState, settings: dict[str, Any], write_texts: TextWriter | None) -> Parts:
         """Everything the loop uses, from `state` on. Rank 0 gets loggers."""
         module = compiled(LossModule(self.snapshot.model), self.training.compile, self.device)
         stepper = Stepper(
@@ -119,7 +119,8 @@ class Assembly:
             plan=self.plan,
             stream=self._stream(state),
             validation=self._validation(module),
-            loggers=self._loggers(progress, state, settings) if progress else [],
+            loggers=self._loggers(progress, state, settings),
+            sampling=self._sampling(write_texts),
             progress=progress,
             length=self.length,
             total_steps=total,
@@ -156,11 +157,33 @@ class Assembly:
         )
         return Validation(evaluator, module)
 
-    def _loggers(self, progress: Progress, state: RunState, settings: dict[str, Any]) -> list[Logger]:
-        loggers: list[Logger] = [MetricsFile(self.directory.metrics), progress]
-        loggers.append(HistoryPlot(self.directory.metrics, self.directory.plot))
-        if self.logging.use_wandb:
-            wandb = WandbLogger(self.logging, self.directory.path, state.wandb_id, settings)
-            state.wandb_id = wandb.run_id
-            loggers.append(wandb)
-        return loggers
+    def _loggers(self, progress: Progress | None, state: RunState, settings: dict[str, Any]) -> Loggers:
+        if progress is None:
+            return Loggers()
+        return Loggers(
+            choose_loggers(self.logging, self.directory, state, progress, {**self._facts(state), "config": settings})
+        )
+
+    def _sampling(self, write_texts: TextWriter | None) -> Sampling | None:
+        if write_texts is None or not self.world.is_main:
+            return None
+        return Sampling(write_texts, self.snapshot, self.logging, self.training.seed)
+
+    def _facts(self, state: RunState) -> dict[str, Any]:
+        """What history.jsonl says about this start."""
+        data, length = self.data, self.data_config.max_seq_len
+        return {
+            "step": state.step,
+            **circumstances(self.device),
+            "ranks": self.world.size,
+            "dtype": str(self.snapshot.precision.dtype).removeprefix("torch."),
+            "parameters": self.snapshot.model.num_parameters(),
+            "dataset": str(data.train.path),
+            "train_tokens": data.train.tokens,
+            "validation_tokens": data.validation.tokens if data.validation else None,
+            "vocab_size": data.vocab_size,
+            "global_batch": self.plan.global_batch,
+            "tokens_per_step": self.plan.global_batch * length,
+            "tokens_per_epoch": self.samples.samples_per_epoch * length,
+            "total_steps": self.length.steps(state),
+        }

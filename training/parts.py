@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.batching.batches import BatchPlan, BatchStream
@@ -10,9 +9,10 @@ from training.batching.datasets import TrainingData
 from training.config import LoggingConfig, TrainingConfig
 from training.devices.distributed import World
 from training.evaluation.validation import Validation
-from training.loggers import Logger
+from training.loggers.fan_out import Loggers
 from training.loggers.progress import Progress
 from training.optimization.run_length import RunLength
+from training.sampling import Sampling
 from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
 from training.step import Stepper
@@ -33,7 +33,8 @@ class Parts:
     plan: BatchPlan
     stream: BatchStream
     validation: Validation | None
-    loggers: Sequence[Logger]
+    loggers: Loggers
+    sampling: Sampling | None
     progress: Progress | None
     length: RunLength
     total_steps: int | None

@@ -26,6 +26,7 @@ from training.devices.precision import Precision
 from training.devices.strategy import choose_strategy
 from training.optimization.optimizer import build_optimizers
 from training.optimization.run_length import longer, run_length
+from training.sampling import TextWriter
 from training.saving.model_output import saved_step
 from training.saving.resume import Identity, check_resume
 from training.saving.run_directory import RunDirectory
@@ -46,6 +47,8 @@ class RunConfig:
     training: TrainingConfig
     logging: LoggingConfig
     flags: TrainFlags
+    write_texts: TextWriter | None = None
+    """What writes the samples at validations; None: there are none."""
 
     def plain(self) -> dict[str, dict[str, Any]]:
         """The sections as plain values, for checkpoints and loggers."""
@@ -104,7 +107,7 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
         _open_directory(directory, config, start, state)
     assembly = Assembly(config.data, training, config.logging, world, directory, data, samples, plan, snapshot, length)
     assembly.announce(state)
-    code = Trainer(assembly.parts(state, config.plain()), state).run()
+    code = Trainer(assembly.parts(state, config.plain(), config.write_texts), state).run()
     if code == 0:
         log.info("%s", longer(directory.path, training, state))
     return code
@@ -122,6 +125,5 @@ def _open_directory(directory: RunDirectory, config: RunConfig, start: Start, st
     """Make the run directory hold exactly the run up to `state`, and start the log."""
     if start.content is None:
         directory.clear()
-    # The row of an interrupted validation is written again, complete.
-    directory.cut_metrics(state.step - 1 if state.pending_row is not None else state.step)
+    directory.cut_back(state.step, pending=state.pending_row is not None)
     logs.setup(directory.log)

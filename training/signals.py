@@ -33,6 +33,11 @@ class StopRequest:
         return self.signal is not None
 
     @property
+    def name(self) -> str:
+        """Which signal it was, or that another rank has it."""
+        return "a signal to another rank" if self.signal is None else signal.Signals(self.signal).name
+
+    @property
     def exit_code(self) -> int:
         """Exit code of a run that was stopped, saved, and can be resumed."""
         return EXIT_INTERRUPTED if self.signal == signal.SIGINT else EXIT_RESUMABLE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -19,6 +20,7 @@ from training.saving.saver import Saver
 from training.signals import StopRequest
 from training.state import RunState
 from training.step import StepResult
+from training.times import Times
 from training.watching.faults import FaultWatch
 
 log = get_logger("training")
@@ -37,6 +39,7 @@ class Trainer:
         self._rows = RowMaker(state)
         self._saver = Saver(parts, state)
         self._faults = FaultWatch(parts.training, state)
+        self._times = Times()
 
     def run(self) -> int:
         """Train to the end; gives the process's exit code.
@@ -57,15 +60,15 @@ class Trainer:
             self._saver.abandon()
             raise
         finally:
-            for logger in self._parts.loggers if not hurried else ():
-                logger.close()
+            if not hurried:
+                self._parts.loggers.close()
         return code
 
     def _loop(self, stream: BatchStream) -> int:
         if self._state.pending_row is not None:
             if not self._complete(self._state.pending_row):
                 return self._leave()
-            self._saver.write(checkpoint_is_due=True)
+            self._save(due=True)
         began = time.perf_counter()
         for batches in stream:
             result = self._step(batches)
@@ -101,6 +104,7 @@ class Trainer:
         state.tokens += result.predicted
         self._watch.tick()
         self._rows.count(seconds)
+        self._times.add("first step" if self._rows.busy == seconds else "steps", seconds)
         self._faults.account(result, first)
         if self._parts.progress:
             self._parts.progress.advance()
@@ -109,38 +113,51 @@ class Trainer:
         """Log, validate and save where due. False when interrupted."""
         step, config = self._state.step, self._parts.training
         last = self._parts.length.finished(self._state)
-        validate = self._parts.validation is not None and (last or step % config.eval_interval == 0)
+        validate = last or step % config.eval_interval == 0
         if validate or last or result.skipped or step % self._parts.logging.log_interval == 0:
             row = self._rows.make(result, self._rate, self._progress)
             if not validate:
-                self._log(row)
+                self._parts.loggers.log(row)
             elif not self._complete(row):
                 self._state.pending_row = row
                 return False
-        self._saver.write(checkpoint_is_due=last or step % config.save_interval == 0)
+        self._save(due=last or step % config.save_interval == 0)
         return True
+
+    def _save(self, due: bool) -> None:
+        with self._times.part("waiting for saves"):
+            self._saver.write(checkpoint_is_due=due)
+        if due:
+            self._note("saved")
+
+    def _note(self, kind: str, **facts: Any) -> None:
+        """Tell the loggers that something happened, and where the time went so far."""
+        event = {"event": kind, "step": self._state.step, "seconds": self._times.rounded(), **facts}
+        self._parts.loggers.note(event)
 
     def _complete(self, row: Row) -> bool:
         """Validate and log `row` with the result; the model is kept when it is the best. False when interrupted."""
         validation = self._parts.validation
         if validation is not None:
-            values = validation.run(self._interrupted)
+            with self._times.part("validation"):
+                values = validation.run(self._interrupted)
             if values is None:
                 return False
             row = {**row, **values}
             self._saver.judge(row[validation.deciding], validation.identity)
         self._state.pending_row = None
-        self._log(row)
+        self._parts.loggers.log(row)
+        if self._parts.sampling:
+            with self._times.part("samples"):
+                samples = self._parts.sampling.make(validation, self._state)
+            self._parts.loggers.show(self._state.step, samples)
         return True
-
-    def _log(self, row: Row) -> None:
-        for logger in self._parts.loggers:
-            logger.log(row)
 
     def _leave(self) -> int:
         """Save where we are after a signal."""
-        self._saver.write(checkpoint_is_due=True)
+        self._save(due=True)
         self._saver.wait()
+        self._note("stopped", reason=self._stop.name)
         log.warning(
             "stopped at step %d of %s and saved %s; continue with: python train.py --resume --out_dir %s",
             self._state.step,
@@ -151,14 +168,17 @@ class Trainer:
         return self._stop.exit_code
 
     def _give_up(self, result: StepResult) -> int:
-        self._log(self._rows.make(result, self._rate, self._progress))
+        self._parts.loggers.log(self._rows.make(result, self._rate, self._progress))
         self._saver.wait()
+        self._note("diverged", reason=f"{self._state.bad_steps} steps in a row were not finite")
         self._faults.explain()
         return EXIT_DIVERGED
 
     def _finish(self) -> None:
         """The last model, and the account of the time."""
-        self._saver.write_final()
+        with self._times.part("waiting for saves"):
+            self._saver.write_final()
+        self._note("finished")
         stream, best = self._parts.stream, self._state.best
         if self._rows.busy:
             log.info(

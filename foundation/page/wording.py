@@ -13,7 +13,12 @@ _SHOWN_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\
 
 def escape(text: str) -> str:
     """Text as HTML: markup is inert, and what is invisible or would reorder the page is spelt out."""
-    return html.escape(_SHOWN_CONTROLS.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text))
+    return html.escape(printable(text))
+
+
+def printable(text: str) -> str:
+    """Text with its line ends, in which all else that is invisible or would reorder a line is spelt out."""
+    return _SHOWN_CONTROLS.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 
 def token_text(text: str) -> str:

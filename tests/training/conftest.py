@@ -62,6 +62,11 @@ TINY_RUN = [
     "float32",
     "--compile",
     "false",
+    # Pictures and samples take longer than twelve steps; the tests that look at them ask for them.
+    "--report",
+    "false",
+    "--sample_tokens",
+    "0",
 ]
 
 

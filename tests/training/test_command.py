@@ -15,7 +15,7 @@ import pytest
 def test_a_run_leaves_what_the_layout_promises(command: Any) -> None:
     (command.directory / "out").mkdir()
     (command.directory / "out" / ".gitkeep").touch()
-    done = command.call()
+    done = command.call("--report", "true")
     assert done.returncode == 0, done.stderr
     out = command.directory / "out"
     for name in (

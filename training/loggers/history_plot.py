@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foundation import atomic
-from foundation.logs import get_logger
 from training.loggers import Row
+from training.loggers.json_lines import read_lines
+from training.saving.run_directory import METRICS, PLOT, SPIKES
 
-log = get_logger("training")
-
-_REDRAW_SECONDS = 60.0
-_TRAIN, _VALIDATION, _RATE = "#4c78a8", "#e45756", "#7a7a7a"
-
-
-class HistoryPlot:
-    """Redraws `image` from `metrics` (metrics.jsonl, so that a resumed run shows its whole history).
-
-    Drawing takes about a second: it happens with checkpoints, at most once a minute, and at the end.
-    """
-
-    def __init__(self, metrics: Path, image: Path) -> None:
-        self._metrics, self._image = metrics, image
-        self._drawn = time.monotonic()
-
-    def log(self, row: Row) -> None:
-        """Rows are read from the file."""
-
-    def save(self) -> None:
-        """Redraw when the picture is old enough."""
-        if time.monotonic() - self._drawn > _REDRAW_SECONDS:
-            self._draw()
-
-    def close(self) -> None:
-        """The last picture."""
-        self._draw()
-
-    def _draw(self) -> None:
-        self._drawn = time.monotonic()
-        try:
-            rows = read_metrics(self._metrics)
-            if rows:
-                draw_history(rows, self._image)
-        except OSError as error:  # a full disk, say: no reason to lose the run, or to hide its own message
-            log.warning("%s: not drawn (%s)", self._image, error.strerror)
+_TRAIN, _VALIDATION, _EMA, _SPIKE, _OTHER = "#4c78a8", "#e45756", "#2a8c6a", "#d6942a", "#7a7a7a"
 
 
-def read_metrics(path: Path) -> list[Row]:
-    """The rows of a metrics.jsonl."""
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+def draw_run(directory: Path) -> None:
+    """Draw the picture of the run in `directory` from its files; nothing while it has no row."""
+    rows = read_lines(directory / METRICS)
+    if rows:
+        draw_history(rows, directory / PLOT, read_lines(directory / SPIKES))
 
 
-def _column(rows: list[Row], key: str) -> tuple[list[int], np.ndarray]:
+def column(rows: Sequence[Row], key: str) -> tuple[list[int], np.ndarray]:
     """Steps and values of the rows that have `key`; null becomes NaN, which leaves a gap in the line."""
     chosen = [row for row in rows if key in row]
     return [row["step"] for row in chosen], np.array([row[key] for row in chosen], dtype=float)
@@ -75,22 +41,29 @@ def smooth(values: np.ndarray, span: int) -> np.ndarray:
     return out
 
 
-def draw_history(rows: list[Row], path: Path) -> None:
-    """Training loss (each step pale, smoothed strong), validation loss, and the learning rate below."""
+def smoothing_span(count: int) -> int:
+    """Over how many of `count` logged steps the strong line of the training loss is smoothed."""
+    return max(1, min(50, count // 10))
+
+
+def draw_history(rows: Sequence[Row], path: Path, spikes: Sequence[Row] = ()) -> None:
+    """Training loss (each step pale, smoothed strong), validation losses and spikes; gradient norm and learning rate
+    below."""
     from matplotlib.backends.backend_agg import (
         FigureCanvasAgg,  # slow to import, and no window is ever opened
     )
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(9, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    _draw_losses(top, rows)
-    steps, rates = _column(rows, "lr")
-    bottom.plot(steps, rates, color=_RATE, linewidth=1.5)
-    bottom.set(ylabel="learning rate", xlabel="step", ylim=(0, None))
-    bottom.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    for axes in (top, bottom):
+    losses, norms, rates = figure.subplots(3, 1, sharex=True, height_ratios=[4, 1, 1])
+    _draw_losses(losses, rows, spikes)
+    _draw_norms(norms, rows)
+    steps, values = column(rows, "lr")
+    rates.plot(steps, values, color=_OTHER, linewidth=1.5)
+    rates.set(ylabel="learning rate", xlabel="step", ylim=(0, None))
+    rates.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    for axes in (losses, norms, rates):
         axes.grid(color="#e6e6e6", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.01)
@@ -98,22 +71,29 @@ def draw_history(rows: list[Row], path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=150)
 
 
-def _draw_losses(axes: Any, rows: list[Row]) -> None:
-    steps, losses = _column(rows, "loss")
+def _draw_losses(axes: Any, rows: Sequence[Row], spikes: Sequence[Row]) -> None:
+    steps, losses = column(rows, "loss")
     axes.plot(steps, losses, color=_TRAIN, alpha=0.25, linewidth=1, label="training, each logged step")
-    span = max(1, min(50, len(losses) // 10))
-    axes.plot(steps, smooth(losses, span), color=_TRAIN, linewidth=2, label="training, smoothed")
-    places, validations = _column(rows, "val_loss")
-    if np.isfinite(validations).any():
-        best = int(np.nanargmin(validations))
-        axes.plot(
-            places,
-            validations,
-            color=_VALIDATION,
-            linewidth=2,
-            marker="o",
-            markersize=4,
-            label=f"validation, best {validations[best]:.3f} at step {places[best]}",
-        )
+    smoothed = smooth(losses, smoothing_span(len(losses)))
+    axes.plot(steps, smoothed, color=_TRAIN, linewidth=2, label="training, smoothed")
+    for key, name, colour in (("val_loss", "validation", _VALIDATION), ("val_loss_ema", "of the EMA", _EMA)):
+        places, values = column(rows, key)
+        if np.isfinite(values).any():
+            best = int(np.nanargmin(values))
+            label = f"{name}, best {values[best]:.3f} at step {places[best]}"
+            axes.plot(places, values, color=colour, linewidth=2, marker="o", markersize=4, label=label)
+    if spikes:
+        places, values = column(spikes, "loss")
+        axes.plot(places, values, color=_SPIKE, linestyle="", marker="^", markersize=6, label="spikes")
     axes.set(ylabel="loss (nats per token)", title=f"Training history: {rows[-1]['tokens']:,} tokens")
     axes.legend(frameon=False)
+
+
+def _draw_norms(axes: Any, rows: Sequence[Row]) -> None:
+    """The gradient's norm over a logarithmic axis; skipped steps, whose norm may be none, are marked below."""
+    steps, norms = column(rows, "grad_norm")
+    axes.plot(steps, np.where(norms > 0, norms, np.nan), color=_OTHER, linewidth=1)
+    axes.set(ylabel="gradient norm", yscale="log")
+    skipped = [row["step"] for row in rows if row.get("skipped")]
+    if skipped:
+        axes.plot(skipped, [0.03] * len(skipped), "x", color=_SPIKE, transform=axes.get_xaxis_transform())

@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
 from foundation.logs import ROOT, get_logger
-from training.loggers import Row
+from foundation.page.wording import clip, printable
+from training.loggers import Logger, Row, Sample
 
 _LINE_SECONDS = 10.0
+_SAMPLE_COLUMNS = 160
 
 
-class Progress:
-    """Shows loss, learning rate, tokens/s and time left of a run from step `done` to `total` (None: nobody knows).
+class Progress(Logger):
+    """Shows loss, learning rate, speed and time left of a run from step `done` to `total` (None: nobody knows).
 
-    Every validation gets a line. Other rows get one only in the log file, or every ten seconds without a
-    terminal.
+    Every validation gets a line, with the samples below it. Other rows get one only in the log file, or every ten
+    seconds without a terminal.
     """
 
     def __init__(self, done: int, total: int | None) -> None:
@@ -34,6 +37,7 @@ class Progress:
             disable=not self._terminal,
         )
         self._began = time.monotonic()
+        self._first: tuple[float, float] | None = None  # time and progress of the first row
         self._last_line = 0.0
 
     def advance(self) -> None:
@@ -42,17 +46,22 @@ class Progress:
 
     def log(self, row: Row) -> None:
         """Update the bar; write a line where one is due."""
-        text = self._text(row)
-        self._bar.set_postfix_str(f"loss {row['loss']:.4f}, lr {row['lr']:.2e}, {row['tokens_per_second']:,.0f} tok/s")
         now = time.monotonic()
+        left = self._left(row, now)
+        text = self._text(row) + left
+        shown = f"loss {row['loss']:.4f}, lr {row['lr']:.2e}, {_speed(row)}"
+        self._bar.set_postfix_str(shown if self._total else f"{shown}{left.replace('  ', ', ')}")  # else tqdm knows
         if "val_loss" in row or (not self._terminal and now - self._last_line > _LINE_SECONDS):
             self._last_line = now
             self._log.info("%s", text)
         else:
             self._to_file_only(text)
 
-    def save(self) -> None:
-        """Nothing is pending."""
+    def show(self, step: int, samples: Sequence[Sample]) -> None:
+        """A line for each sample."""
+        for sample in samples:
+            prompt, text = (printable(" ".join(sample[key].split())) for key in ("prompt", "text"))
+            self._log.info("  sample: %s", clip(f"{prompt} → {text}" if prompt else text, _SAMPLE_COLUMNS))
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -63,15 +72,31 @@ class Progress:
         text = f"step {row['step']}{of}  loss {row['loss']:.4f}"
         if "val_loss" in row:
             text += f"  val {row['val_loss']:.4f}"
-        text += f"  lr {row['lr']:.2e}  grad {row['grad_norm']:.2f}  {row['tokens_per_second']:,.0f} tok/s"
-        steps = row["step"] - self._done
-        if self._total and steps > 0 and row["step"] < self._total:
-            left = (time.monotonic() - self._began) / steps * (self._total - row["step"])
-            text += f"  {tqdm.format_interval(left)} left"
-        return text
+        if "val_loss_ema" in row:
+            text += f" (EMA {row['val_loss_ema']:.4f})"
+        return f"{text}  lr {row['lr']:.2e}  grad {row['grad_norm']:.2f}  {_speed(row)}"
+
+    def _left(self, row: Row, now: float) -> str:
+        """The time left, at the pace so far: of the steps, or of a time budget."""
+        if self._total:
+            done, first, began = row["step"] / self._total, self._done / self._total, self._began
+        elif self._first is None:
+            self._first = (now, row.get("progress", 0.0))
+            return ""
+        else:
+            (began, first), done = self._first, row.get("progress", 0.0)
+        if not first < done < 1:
+            return ""
+        return f"  {tqdm.format_interval((now - began) / (done - first) * (1 - done))} left"
 
     def _to_file_only(self, text: str) -> None:
         record = self._log.makeRecord(self._log.name, logging.INFO, "", 0, text, (), None)
         for handler in logging.getLogger(ROOT).handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handle(record)
+
+
+def _speed(row: Row) -> str:
+    """Tokens a second, and the share of the device's peak where that is known."""
+    speed = f"{row['tokens_per_second']:,.0f} tok/s"
+    return f"{speed}, MFU {100 * row['mfu']:.1f}%" if row.get("mfu") is not None else speed

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
 from training.config import LoggingConfig
-from training.loggers import Row
+from training.loggers import Event, Logger, Row, Sample
 
 
-class WandbLogger:
+class WandbLogger(Logger):
     """Sends rows to a Weights & Biases run; `run_id` is the one to continue, or None for a new one.
 
     Offline, everything lies in `directory`/wandb for a later `wandb sync`.
@@ -21,6 +23,8 @@ class WandbLogger:
             import wandb
         except ImportError:
             raise UserError("use_wandb: the package is not installed; pip install wandb, or leave it out") from None
+        self._table = wandb.Table
+        self._failed = False
         try:
             self._run = wandb.init(
                 project=config.wandb_project,
@@ -45,9 +49,16 @@ class WandbLogger:
         """One step's numbers."""
         self._run.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
 
-    def save(self) -> None:
-        """The library writes as it goes."""
+    def note(self, event: Event) -> None:
+        """Remember that the run went wrong."""
+        self._failed = self._failed or event["event"] == "diverged"
+
+    def show(self, step: int, samples: Sequence[Sample]) -> None:
+        """The samples as a table."""
+        rows = [[sample["prompt"], sample["text"]] for sample in samples]
+        self._run.log({"samples": self._table(columns=["prompt", "text"], data=rows)}, step=step)
 
     def close(self) -> None:
-        """Upload or write what is left."""
-        self._run.finish()
+        """Upload or write what is left, and say whether all went well."""
+        failed = self._failed or sys.exc_info()[0] is not None
+        self._run.finish(exit_code=int(failed))

@@ -14,11 +14,16 @@ from training.saving import checkpoint
 METRICS = "metrics.jsonl"
 LOG = "train.log"
 PLOT = "training_history.png"
+REPORT = "report.html"
+SAMPLES = "samples.jsonl"
+HISTORY = "history.jsonl"
+SPIKES = "spikes.jsonl"
+TENSORBOARD = "tensorboard"
 LOCK = ".lock"
 BEST = "best"
 FINAL = "final"
-OWN_FILES = (checkpoint.NEWEST, METRICS, PLOT, LOG)
-OWN_DIRECTORIES = (checkpoint.DIRECTORY, BEST, FINAL)
+OWN_FILES = (checkpoint.NEWEST, METRICS, SAMPLES, SPIKES, HISTORY, PLOT, REPORT, LOG)
+OWN_DIRECTORIES = (checkpoint.DIRECTORY, BEST, FINAL, TENSORBOARD)
 
 
 class RunDirectory:
@@ -29,7 +34,12 @@ class RunDirectory:
         self.newest = path / checkpoint.NEWEST
         self.metrics = path / METRICS
         self.log = path / LOG
+        self.samples = path / SAMPLES
+        self.history = path / HISTORY
+        self.spikes = path / SPIKES
+        self.tensorboard = path / TENSORBOARD
         self.plot = path / PLOT
+        self.report = path / REPORT
         self.best = path / BEST
         self.final = path / FINAL
 
@@ -74,14 +84,18 @@ class RunDirectory:
             if (self.path / name).exists():
                 shutil.rmtree(self.path / name)
 
-    def cut_metrics(self, step: int) -> None:
-        """Keep the lines of metrics.jsonl up to `step`; a half-written last line goes too."""
-        if not self.metrics.exists():
-            return
-        lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        kept = [line for line in lines if _step_of(line) <= step]
-        if kept != lines:
-            atomic.write_text(self.metrics, "".join(kept))
+    def cut_back(self, step: int, pending: bool) -> None:
+        """Keep what the run wrote up to `step`; a half-written last line goes too.
+
+        With `pending`, the row and the samples of that step are made again: its validation was interrupted.
+        """
+        for file, last in ((self.metrics, step - pending), (self.samples, step - pending), (self.spikes, step)):
+            if not file.exists():
+                continue
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            kept = [line for line in lines if _step_of(line) <= last]
+            if kept != lines:
+                atomic.write_text(file, "".join(kept))
 
 
 def _step_of(line: str) -> float:

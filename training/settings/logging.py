@@ -13,9 +13,36 @@ from training.settings.base import Settings
 class LoggingConfig(Settings):
     """What a run tells people."""
 
-    FREE: ClassVar[frozenset[str]] = frozenset({"log_interval", "use_wandb", "wandb_project", "wandb_mode"})
+    FREE: ClassVar[frozenset[str]] = frozenset(
+        {
+            "log_interval",
+            "sample_prompts",
+            "sample_tokens",
+            "report",
+            "peak_tflops",
+            "use_tensorboard",
+            "use_wandb",
+            "wandb_project",
+            "wandb_mode",
+        }
+    )
 
     log_interval: Count = Field(10, ge=1, description="steps between the lines of metrics.jsonl")
+    sample_prompts: tuple[str, ...] = Field(
+        ("",), description="texts that the model continues at every validation; '' lets it begin a document"
+    )
+    sample_tokens: Count = Field(60, ge=0, description="tokens in each of these continuations; 0: none are made")
+    report: bool = Field(True, description="draw training_history.png and report.html in out_dir while training")
+    peak_tflops: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="a device's most TFLOP/s in the chosen dtype, which MFU is measured against; null: from the table "
+        "of known GPUs, no MFU on others",
+    )
+    use_tensorboard: bool = Field(
+        False, description="also log to out_dir/tensorboard (needs `pip install tensorboard`)"
+    )
     use_wandb: bool = Field(False, description="also log to Weights & Biases")
     wandb_project: str = Field("mateconv", min_length=1, description="Weights & Biases project")
     wandb_mode: Literal["online", "offline", "disabled"] = Field(

@@ -1,0 +1,45 @@
+"""Which loggers a run has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.config import LoggingConfig
+from training.loggers import Logger
+from training.loggers.history_plot import draw_run
+from training.loggers.metrics_jsonl import MetricsFile
+from training.loggers.progress import Progress
+from training.loggers.redrawn import Redrawn
+from training.loggers.run_history import RunHistory
+from training.loggers.samples_jsonl import SamplesFile
+from training.loggers.tensorboard_logger import TensorBoardLogger
+from training.loggers.wandb_logger import WandbLogger
+from training.report.page import write_report
+from training.saving.run_directory import RunDirectory
+from training.state import RunState
+
+
+def choose_loggers(
+    config: LoggingConfig, directory: RunDirectory, state: RunState, progress: Progress, facts: Mapping[str, Any]
+) -> list[Logger]:
+    """The loggers of a run that goes on from `state`; files first, then people, then pages that read the files.
+
+    `facts` is what history.jsonl says about this stretch (see `training/facts.py`).
+    """
+    loggers: list[Logger] = [
+        MetricsFile(directory.metrics),
+        SamplesFile(directory.samples),
+        RunHistory(directory.history, dict(facts)),
+        progress,
+    ]
+    if config.use_tensorboard:
+        loggers.append(TensorBoardLogger(directory.tensorboard, state.step))
+    if config.use_wandb:
+        wandb = WandbLogger(config, directory.path, state.wandb_id, facts["config"])
+        state.wandb_id = wandb.run_id
+        loggers.append(wandb)
+    if config.report:
+        loggers.append(Redrawn(directory.plot, lambda: draw_run(directory.path)))
+        loggers.append(Redrawn(directory.report, lambda: write_report(directory.path)))
+    return loggers

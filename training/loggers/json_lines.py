@@ -1,0 +1,55 @@
+"""Files with one JSON object a line: appended to, synced before checkpoints, read back by people's pages."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+class JsonLines:
+    """Appends objects to `path`. Each line goes to the system at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8", newline="\n")
+
+    def write(self, value: dict[str, Any]) -> None:
+        """One line; a number that is not finite, which JSON cannot hold, becomes null."""
+        self._file.write(json.dumps(finite(value), allow_nan=False, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Force the lines to the disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def finite(value: Any) -> Any:
+    """`value` with null in the place of every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file; a last line that is not whole is left out. A file that is not there has none."""
+    found = []
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    for line in text.splitlines(keepends=True):
+        try:
+            value = json.loads(line) if line.endswith("\n") else None
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            found.append(value)
+    return found

@@ -1,0 +1,1 @@
+"""The report of a run: one page, made from the files of its directory alone."""

@@ -1,0 +1,98 @@
+"""The top of the page: what was trained, how far it is, and the figures that matter."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from statistics import median
+from typing import Any
+
+from foundation.page import html
+from foundation.page.wording import escape, integer, plural, seconds, short
+from training.report.files import RunFiles
+
+_STATES = {
+    None: "running, or killed",
+    "finished": "finished",
+    "stopped": "stopped, resumable",
+    "diverged": "stopped: its numbers were not finite",
+    "failed": "failed",
+}
+
+
+def when(moment: float) -> str:
+    """Seconds since 1970 as local time."""
+    return datetime.datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def best_validation(run: RunFiles) -> tuple[float, int, bool] | None:
+    """The lowest validation loss, its step, and whether it is the EMA's; None without a validation."""
+    found = [
+        (row[key], row["step"], key == "val_loss_ema")
+        for row in run.rows
+        for key in ("val_loss", "val_loss_ema")
+        if isinstance(row.get(key), int | float)
+    ]
+    return min(found) if found else None
+
+
+def speed(run: RunFiles) -> float | None:
+    """The median tokens per second of the logged steps."""
+    known = [row["tokens_per_second"] for row in run.rows if isinstance(row.get("tokens_per_second"), int | float)]
+    return median(known) if known else None
+
+
+def headline(run: RunFiles) -> str:
+    """Title, one sentence, and the large figures."""
+    facts, last = run.facts, run.rows[-1] if run.rows else {}
+    best = best_validation(run)
+    sentence = _sentence(facts, last, best)
+    figures = [(integer(last["step"]), "steps"), (short(last["tokens"]), "tokens")] if last else []
+    if best:
+        figures.append((f"{best[0]:.3f}", f"best validation loss{' (EMA)' if best[2] else ''}, step {best[1]}"))
+        figures.append((_perplexity(best[0]), "its perplexity"))
+    elif isinstance(last.get("loss"), int | float):
+        figures.append((f"{last['loss']:.3f}", "loss of the last step"))
+    rate, shares = speed(run), [row["mfu"] for row in run.rows if isinstance(row.get("mfu"), int | float)]
+    if rate:
+        figures.append((short(rate), "tokens per second"))
+    if shares:
+        figures.append((f"{100 * median(shares):.1f}%", "of the peak FLOP/s (MFU)"))
+    spent = sum(stretch.seconds for stretch in run.stretches)
+    if spent:
+        figures.append((seconds(spent), f"in {plural(len(run.stretches), 'stretch')}".replace("stretchs", "stretches")))
+    tiles = "".join(html.tile(value, label) for value, label in figures)
+    return (
+        f'<p class="over">{escape(_state(run))}</p><h1>{escape(run.path.resolve().name)}</h1>'
+        f'<p class="lead">{escape(sentence)}</p><div class="tiles">{tiles}</div>'
+    )
+
+
+def _state(run: RunFiles) -> str:
+    if not run.stretches:
+        return "Training run"
+    last = run.stretches[-1]
+    ending = last.ending
+    heard = when(float(last.last.get("time", 0)))
+    return f"Training run · {_STATES.get(ending['event'] if ending else None, '')} · {heard}"
+
+
+def _sentence(facts: dict[str, Any], last: dict[str, Any], best: tuple[float, int, bool] | None) -> str:
+    parts = []
+    if facts.get("parameters"):
+        parts.append(f"A decoder of {short(facts['parameters'])} parameters")
+        if facts.get("dataset"):
+            parts.append(f" trained on {facts['dataset']}")
+    if last:
+        goal = facts.get("total_steps")
+        steps = integer(last["step"]) if not goal or goal == last["step"] else f"{last['step']:,} of {goal:,}"
+        parts.append(f"{':' if parts else ''} {steps} steps, {short(last['tokens'])} tokens")
+        if facts.get("tokens_per_epoch"):
+            parts.append(f" ({last['tokens'] / facts['tokens_per_epoch']:.2f} passes over the data)")
+    if best:
+        parts.append(f", validation loss down to {best[0]:.4f} nats a token")
+    return "".join(parts).strip() + "." if parts else "Nothing is logged yet."
+
+
+def _perplexity(loss: float) -> str:
+    return f"{math.exp(loss):,.1f}" if loss < 20 else "–"

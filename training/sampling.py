@@ -1,0 +1,70 @@
+"""Texts that the model writes at each validation, to see what it has learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+from foundation.logs import get_logger
+from foundation.streams import derive_seed
+from model.decoder import Decoder
+from tokenization.tokenizer import Tokenizer
+from training.config import LoggingConfig
+from training.evaluation.validation import Validation
+from training.loggers import Sample
+from training.saving.model_output import provenance
+from training.saving.snapshot import Snapshot
+from training.state import RunState
+
+log = get_logger("training")
+
+
+class TextWriter(Protocol):
+    """Continues each of `prompts` by up to `tokens` tokens, prompt n by the chance of `seeds[n]`.
+
+    `mateconv` says how the model was trained (see `training/saving/model_output.py`). Training may import nothing
+    that generates: train.py brings the function.
+    """
+
+    def __call__(
+        self,
+        model: Decoder,
+        tokenizer: Tokenizer,
+        mateconv: Mapping[str, Any],
+        prompts: Sequence[str],
+        tokens: int,
+        seeds: Sequence[int],
+    ) -> list[str]: ...
+
+
+class Sampling:
+    """Writes the samples of a run: the same prompts with the same chance each time, so that only the model differs.
+
+    It changes nothing that the run computes with: no weight, no generator of torch, no mode. What goes wrong is a
+    warning, and the run goes on without samples.
+    """
+
+    def __init__(self, write: TextWriter, snapshot: Snapshot, config: LoggingConfig, seed: int) -> None:
+        self._write, self._snapshot = write, snapshot
+        self._prompts, self._tokens = list(config.sample_prompts), config.sample_tokens
+        self._seeds = [derive_seed(seed, "sample", place) for place in range(len(self._prompts))]
+
+    def make(self, validation: Validation | None, state: RunState) -> list[Sample]:
+        """A sample for each prompt, by the weights that `validation` decides by; none when none are asked for."""
+        if not self._tokens or not self._prompts:
+            return []
+        model, data = self._snapshot.model, self._snapshot.data
+        was_training = model.training
+        deciding = getattr(validation, "deciding_weights", nullcontext)
+        try:
+            with deciding():
+                ours = provenance(data, state)
+                texts = self._write(model, data.tokenizer, ours, self._prompts, self._tokens, self._seeds)
+        except (RuntimeError, ValueError) as error:
+            log.warning("samples could not be written (%s); the run goes on without them", str(error).splitlines()[0])
+            self._prompts = []
+            return []
+        finally:
+            model.train(was_training)
+        return [{"prompt": prompt, "text": text} for prompt, text in zip(self._prompts, texts, strict=True)]
