@@ -120,17 +120,17 @@ def load_config(
     document, lines = read_yaml(path) if path else ({}, {})
     problems: list[str] = []
     merged = _yaml_sections(document, lines, path, sections, problems)
-    own: dict[str, Any] = {}
+    by_flag: dict[str, dict[str, Any]] = {name: {} for name in ("", *sections)}
     origin: dict[tuple[str, str], str] = {}
     for leaf, value in parsed.values.items():
-        section = flag_set.owner[leaf]
-        (own if section is None else merged[section])[leaf] = value
-        origin[(section or "", leaf)] = f"--{leaf}"
+        section = flag_set.owner[leaf] or ""
+        by_flag[section][leaf] = value
+        origin[(section, leaf)] = f"--{leaf}"
     built: dict[str, Section] = {}
     for name, kind in sections.items():
         section_lines = {kind.key_of(key[1]): line for key, line in lines.items() if len(key) > 1 and key[0] == name}
-        built[name] = _build(kind, name, merged[name], path, section_lines, origin, problems)
-    built_flags = _build(flags, "", own, None, {}, origin, problems)
+        built[name] = _build(kind, name, kind.merge(merged[name], by_flag[name]), path, section_lines, origin, problems)
+    built_flags = _build(flags, "", by_flag[""], None, {}, origin, problems)
     if problems:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
     given = frozenset(parsed.values) | {key for values in merged.values() for key in values}

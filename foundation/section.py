@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +15,11 @@ class Section(BaseModel):
     aliases: ClassVar[Mapping[str, Sequence[str]]] = {}
     positional: ClassVar[Sequence[str]] = ()
     """Fields that the command line takes by their place; they come before the flags."""
+
+    @classmethod
+    def merge(cls, from_file: Mapping[str, Any], from_flags: Mapping[str, Any]) -> dict[str, Any]:
+        """The values to build a section from: the command line wins over the file."""
+        return {**from_file, **from_flags}
 
     @classmethod
     def other_names(cls, leaf: str) -> list[str]:

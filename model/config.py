@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from foundation.errors import did_you_mean
 from foundation.section import Section
+from model import presets
 
 FEED_FORWARD_MULTIPLE = 64  # a derived feed-forward width is rounded up to this, for the matmul kernels
 
@@ -14,6 +17,14 @@ FEED_FORWARD_MULTIPLE = 64  # a derived feed-forward width is rounded up to this
 class ModelConfig(Section):
     """Hyperparameters of the decoder. The vocabulary is not here: it comes from the tokenizer."""
 
+    FREE: ClassVar[frozenset[str]] = frozenset({"preset"})
+    """What a resumed run may change: a name. The sizes it stands for are compared."""
+
+    preset: str | None = Field(
+        default=None,
+        description="architecture by name (python -m model.presets lists them), or auto: the largest that this machine "
+        "trains; it replaces the sizes in this file, flags win over it; null: the sizes below",
+    )
     hidden_size: int = Field(default=256, gt=0, description="width of the residual stream")
     num_hidden_layers: int = Field(default=4, gt=0, description="number of transformer blocks")
     num_attention_heads: int = Field(default=8, gt=0, description="query heads of each attention layer")
@@ -42,6 +53,20 @@ class ModelConfig(Section):
         lt=1,
         description="share of the embeddings, attention weights and block outputs that training sets to zero",
     )
+
+    @classmethod
+    def merge(cls, from_file: Mapping[str, Any], from_flags: Mapping[str, Any]) -> dict[str, Any]:
+        """A preset stands between the file, whose architecture it replaces, and the flags, which win over it."""
+        values = super().merge(from_file, from_flags)
+        return presets.merged(values.get("preset"), values, from_flags)
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, name: str | None) -> str | None:
+        if name is not None and name != presets.AUTO and name not in presets.PRESETS:
+            known = [presets.AUTO, *presets.PRESETS]
+            raise ValueError(f"no such preset{did_you_mean(name, known)}; there are {', '.join(known)}")
+        return name
 
     @property
     def head_size(self) -> int:

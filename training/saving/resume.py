@@ -11,12 +11,18 @@ from foundation.errors import UserError, did_you_mean
 from foundation.fingerprint import short
 from foundation.logs import get_logger
 from model.checkpoint_file import DamagedCheckpoint
+from model.config import ModelConfig
 from training.config import DataConfig, LoggingConfig, TrainingConfig
 from training.saving import checkpoint
 
 log = get_logger("training")
 
-FREE = {"data": DataConfig.free(), "training": TrainingConfig.free(), "logging": LoggingConfig.free()}
+FREE = {
+    "model": ModelConfig.FREE,
+    "data": DataConfig.free(),
+    "training": TrainingConfig.free(),
+    "logging": LoggingConfig.free(),
+}
 """Settings that any resume may change. batch_size and accumulation_steps are judged by their product with the
 number of ranks, the paths by the identity of what lies there; the rest needs --allow_change."""
 

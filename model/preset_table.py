@@ -1,0 +1,69 @@
+"""The table of `python -m model.presets`: each preset's shape, size, memory to train and compute-optimal tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from foundation.config import load_config
+from foundation.quantities import Count
+from foundation.section import Section
+from model import costs
+from model.config import ModelConfig
+from model.presets import PRESETS
+
+HEADINGS = ("preset", "layers", "heads", "width", "feed-forward", "parameters", "memory", "tokens", "GFLOP/token")
+
+
+class TableFlags(Section):
+    """Options of the table."""
+
+    positional: ClassVar[Sequence[str]] = ()
+
+    vocab_size: Count = Field(32_000, ge=1, description="tokens of the vocabulary that the parameters count")
+    max_seq_len: Count = Field(1024, ge=2, description="tokens of a sequence")
+    batch_size: Count = Field(16, ge=1, description="sequences of a microstep, for the memory")
+
+
+def row(name: str, flags: TableFlags) -> tuple[str, ...]:
+    """What the table says about one preset."""
+    config = ModelConfig(**PRESETS[name])
+    count = costs.parameters(config, flags.vocab_size)
+    memory = costs.state_bytes(config, flags.vocab_size)
+    memory += costs.activation_bytes(config, flags.vocab_size, flags.batch_size * flags.max_seq_len)
+    operations = costs.flops_per_token(config, flags.vocab_size, (flags.max_seq_len + 1) / 2)
+    heads = f"{config.num_attention_heads}/{config.num_key_value_heads}"
+    shape = (str(config.num_hidden_layers), heads, str(config.hidden_size), str(config.feed_forward_size))
+    size = (short(count), f"{memory / 1e9:.2f} GB", short(costs.COMPUTE_OPTIMAL * count), f"{operations / 1e9:.3g}")
+    return (name, *shape, *size)
+
+
+def short(number: int) -> str:
+    """14,490,880 -> 14.5M."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.{0 if number >= 100 * size else 1}f}{unit}"
+    return str(number)
+
+
+def table(flags: TableFlags) -> str:
+    """All presets, a line each, under the headings."""
+    rows = [HEADINGS, *(row(name, flags) for name in PRESETS)]
+    widths = [max(len(line[column]) for line in rows) for column in range(len(HEADINGS))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in rows]
+    note = (
+        f"\nheads: of queries / of keys and values. parameters: with a vocabulary of {flags.vocab_size:,}. memory to "
+        f"train: weights, gradients and\nAdam's moments in float32, and the activations of {flags.batch_size} "
+        f"sequences of {flags.max_seq_len} tokens in bfloat16 (an estimate).\ntokens: compute-optimal, "
+        f"{costs.COMPUTE_OPTIMAL} a parameter. Use one with: python train.py --preset 15m"
+    )
+    return "\n".join(lines) + "\n" + note
+
+
+def main(argv: list[str]) -> int:
+    """Print the table."""
+    loaded = load_config("python -m model.presets", "Compare the presets.", {}, TableFlags, argv)
+    print(table(loaded.get(TableFlags)))
+    return 0
