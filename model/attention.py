@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from model.config import ModelConfig
-from model.documents import attend_varlen
+from model.documents import attend_by_segments
 from model.kv_cache import KVCache
 from model.norm import RMSNorm
 from model.rotary import rotate
@@ -45,7 +45,7 @@ class Attention(nn.Module):
 
         `rotation` holds cosines and sines of the positions; `visible` is a bool mask over (T, S) as
         `KVCache.begin` or `visible_within` gives it, None meaning causal (or everything, for one token over a
-        cache). `segments` (see `model.documents`) take the place of a mask where `has_varlen`.
+        cache). `segments` (see `model.documents`) take the place of a mask where `attends_by_segments`.
         """
         B, T, _ = x.shape
         queries = self.q_proj(x).view(B, T, self.heads, self.size)
@@ -58,7 +58,7 @@ class Attention(nn.Module):
         if cache is not None:
             keys, values = cache.update(self.layer, keys, values)  # (B, G, S, D)
         if segments is not None:
-            mixed = attend_varlen(queries, keys, values, segments)  # (B, H, T, D)
+            mixed = attend_by_segments(queries, keys, values, segments)  # (B, H, T, D)
         else:
             mixed = self._attend(queries, keys, values, visible)  # (B, H, T, D)
         out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(B, T, self.heads * self.size))

@@ -10,9 +10,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from model import costs
 from model.attention import Attention
 from model.config import ModelConfig
-from model.documents import has_varlen, positions_within, visible_within
+from model.documents import attends_by_segments, positions_within, visible_within
 from model.head import logits_of, summed_cross_entropy
 from model.kv_cache import KVCache
 from model.mlp import FeedForward
@@ -68,7 +69,7 @@ class Trunk(nn.Module):
             positions = start if positions is None else positions
         elif segments is not None:
             positions = positions_within(segments, *tokens.shape)
-            if not has_varlen(tokens.device, self._compute_dtype(tokens.device)):
+            if not attends_by_segments(tokens.device, self._compute_dtype(tokens.device), tokens.shape[1]):
                 visible, segments = visible_within(positions), None
         elif positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)
@@ -171,12 +172,5 @@ class Decoder(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters()) - matrices * padding
 
     def flops_per_token(self, length: int) -> float:
-        """Floating-point operations of forward and backward for one token of a sequence of `length`.
-
-        6 x matmul parameters (the head counts, a lookup does not) + 12 x layers x width x mean attended
-        length (Chowdhery et al., 2022, with the causal half actually attended to).
-        """
-        block = sum(p.numel() for p in self.model.layers.parameters() if p.dim() == 2)
-        matmul = block + self.vocab_size * self.config.hidden_size
-        width = self.config.num_attention_heads * self.config.head_size
-        return 6.0 * matmul + 12.0 * self.config.num_hidden_layers * width * (length + 1) / 2
+        """Floating-point operations of forward and backward for one token of whole rows of `length`."""
+        return costs.flops_per_token(self.config, self.vocab_size, (length + 1) / 2)

@@ -32,12 +32,19 @@ def alone(model: Decoder, tokens: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("by_pieces", [False, True])
 @pytest.mark.parametrize("padding", [0, 6])
 @pytest.mark.parametrize("qk_norm", [False, True])
 @pytest.mark.parametrize("heads", [(3, 3), (3, 1), (6, 2)])
 def test_each_document_is_read_as_if_it_stood_alone(
-    make_decoder: Make, heads: tuple[int, int], qk_norm: bool, padding: int
+    monkeypatch: pytest.MonkeyPatch,
+    make_decoder: Make,
+    heads: tuple[int, int],
+    qk_norm: bool,
+    padding: int,
+    by_pieces: bool,
 ) -> None:
+    monkeypatch.setattr(documents, "LONG_ROW", LENGTH if by_pieces else LENGTH + 1)
     model = make_decoder(qk_norm=qk_norm, num_attention_heads=heads[0], num_key_value_heads=heads[1], head_dim=10)
     tokens = torch.randint(0, 101, (3, LENGTH))
     with torch.no_grad():
@@ -54,7 +61,11 @@ def test_half_precision_too(make_decoder: Make) -> None:
         torch.testing.assert_close(model(tokens, segments=borders(ROWS)), alone(model, tokens), atol=2e-2, rtol=2e-2)
 
 
-def test_gradients_are_those_of_the_documents_alone(make_decoder: Make) -> None:
+@pytest.mark.parametrize("long_row", [LENGTH, LENGTH + 1])
+def test_gradients_are_those_of_the_documents_alone(
+    monkeypatch: pytest.MonkeyPatch, make_decoder: Make, long_row: int
+) -> None:
+    monkeypatch.setattr(documents, "LONG_ROW", long_row)
     model = make_decoder().double()
     tokens, targets = torch.randint(0, 101, (2, 3, LENGTH))
     loss, count = model.loss(tokens, targets, borders(ROWS, padding=3))
@@ -110,7 +121,7 @@ def test_varlen_attention_gets_what_each_torch_wants(
 def test_varlen_attention_on_a_gpu_equals_each_document_alone(make_decoder: Make) -> None:
     model = make_decoder(initializer_range=0.1, head_dim=16, hidden_size=32).to("cuda", torch.bfloat16)
     tokens = torch.randint(0, 101, (3, LENGTH), device="cuda")
-    assert documents.has_varlen(tokens.device, torch.bfloat16)
+    assert documents.attends_by_segments(tokens.device, torch.bfloat16, LENGTH)
     with torch.no_grad():
         packed = model(tokens, segments=borders(ROWS, padding=3).cuda())
         torch.testing.assert_close(packed, alone(model, tokens), atol=2e-2, rtol=2e-2)
