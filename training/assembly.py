@@ -155,7 +155,7 @@ class Assembly:
             self.world,
             self.snapshot.precision,
         )
-        return Validation(evaluator, module)
+        return Validation(evaluator, module, self.snapshot.average)
 
     def _loggers(self, progress: Progress | None, state: RunState, settings: dict[str, Any]) -> Loggers:
         if progress is None:

@@ -24,8 +24,10 @@ from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfi
 from training.devices.distributed import World, join_world
 from training.devices.precision import Precision
 from training.devices.strategy import choose_strategy
+from training.evaluation.early_stopping import require_validation, stopped_early
 from training.optimization.optimizer import build_optimizers
 from training.optimization.run_length import longer, run_length
+from training.optimization.weight_average import WeightAverage
 from training.sampling import TextWriter
 from training.saving.model_output import saved_step
 from training.saving.resume import Identity, check_resume
@@ -84,6 +86,7 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     start = find_start(directory, config.flags, world, stack)
     data = open_data(config.data)
     training = config.training
+    require_validation(training, data.validation is not None)
     plan = BatchPlan(training.batch_size, training.accumulation_steps, world.size, world.rank)
     samples = PackedSamples(data.train, config.data.max_seq_len, training.seed)
     identity = Identity(
@@ -97,10 +100,12 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     strategy = choose_strategy(world, device)
     strategy.prepare(model)
     optimizers = build_optimizers(model, training, device)
-    snapshot = Snapshot(model, optimizers, strategy, precision, identity, data)
+    average = WeightAverage(model, training.ema_decay) if training.use_ema else None
+    snapshot = Snapshot(model, optimizers, strategy, precision, identity, data, average)
     state = _state(start, snapshot, training)
     length = run_length(training, state, samples.samples_per_epoch, plan.global_batch, config.data.max_seq_len)
-    if length.finished(state) and state.pending_row is None and saved_step(directory.final) == state.step:
+    over = length.finished(state) or stopped_early(training, state)
+    if over and state.pending_row is None and saved_step(directory.final) == state.step:
         log.info("%s", longer(directory.path, training, state))
         return 0
     if world.is_main:

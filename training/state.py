@@ -20,6 +20,9 @@ class RunState:
     """Seconds of training, validations and saves included, over all stretches of the run."""
     best: dict[str, Any] | None = None
     """`val_loss`, `step` and `validation` (identity of its data) of the best validation."""
+    early: dict[str, Any] | None = None
+    """Early stopping's account: `value` and `step` of the last improvement, `stale` validations since, `validation`
+    (identity of its data)."""
     bad_steps: int = 0
     """Skipped steps in a row, up to now."""
     skipped: int = 0

@@ -11,6 +11,7 @@ import torch
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
 from training.batching.batches import BatchStream, Microbatch
+from training.evaluation.early_stopping import stopped_early, take_note
 from training.loggers import Row
 from training.optimization.schedule import learning_rate
 from training.optimization.stopwatch import Stopwatch
@@ -69,6 +70,8 @@ class Trainer:
             if not self._complete(self._state.pending_row):
                 return self._leave()
             self._save(due=True)
+        if self._over:
+            return 0
         began = time.perf_counter()
         for batches in stream:
             result = self._step(batches)
@@ -79,7 +82,7 @@ class Trainer:
                 return self._give_up(result)
             if not self._after_step(result):
                 return self._leave()
-            if self._parts.length.finished(self._state):
+            if self._over:
                 break
             began = time.perf_counter()
         return 0
@@ -90,7 +93,15 @@ class Trainer:
         torch.manual_seed(derive_seed(parts.training.seed, "step", step, parts.world.rank))
         self._progress = parts.length.progress(self._state)
         self._rate = learning_rate(step, self._progress, parts.training)
-        return parts.stepper.run(batches, self._rate, self._interrupted)
+        result = parts.stepper.run(batches, self._rate, self._interrupted)
+        if result is not None and not result.skipped and parts.snapshot.average is not None:
+            parts.snapshot.average.update()
+        return result
+
+    @property
+    def _over(self) -> bool:
+        """Whether the run is at its end."""
+        return self._parts.length.finished(self._state) or stopped_early(self._parts.training, self._state)
 
     def _interrupted(self) -> bool:
         """Whether any rank was asked to stop; every rank asks at the same points and hears the same."""
@@ -121,7 +132,7 @@ class Trainer:
             elif not self._complete(row):
                 self._state.pending_row = row
                 return False
-        self._save(due=last or step % config.save_interval == 0)
+        self._save(due=self._over or step % config.save_interval == 0)
         return True
 
     def _save(self, due: bool) -> None:
@@ -144,7 +155,9 @@ class Trainer:
             if values is None:
                 return False
             row = {**row, **values}
-            self._saver.judge(row[validation.deciding], validation.identity)
+            value = row[validation.deciding]
+            self._saver.judge(value, validation.identity)
+            take_note(self._state, value, validation.identity, self._parts.training.min_delta)
         self._state.pending_row = None
         self._parts.loggers.log(row)
         if self._parts.sampling:

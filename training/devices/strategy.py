@@ -46,6 +46,16 @@ class Strategy:
         """Put whole weights into the model; every rank has read them. RuntimeError when they do not fit."""
         model.load_state_dict(state)
 
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Whole tensors from ones that are spread as the parameters are, for rank 0; every rank calls it."""
+        return dict(tensors)
+
+    @torch.no_grad()
+    def put(self, tensors: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
+        """Put `whole` tensors, as `whole` gave them, into ones that are spread as the parameters are."""
+        for name, tensor in tensors.items():
+            tensor.copy_(whole[name])
+
     def optimizer_state(self, model: nn.Module, optimizers: Optimizers) -> dict[str, Any]:
         """The whole state of the optimizers, for rank 0; every rank calls it."""
         return optimizers.state_dict()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.config import TrainingConfig
+from training.evaluation.early_stopping import stopped_early, why
 from training.state import RunState
 
 
@@ -72,6 +73,11 @@ def run_length(
 
 def longer(directory: Path, config: TrainingConfig, state: RunState) -> str:
     """What a finished run tells its owner."""
+    if stopped_early(config, state):
+        return (
+            f"{directory}: this run {why(config, state)}. To train on: python train.py --resume --out_dir {directory} "
+            f"--patience {2 * config.patience} (or --early_stopping false)"
+        )
     best = ""
     if state.best:
         best = f", best validation loss {state.best['val_loss']:.4f} at step {state.best['step']}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
+from foundation.logs import get_logger
 from model.decoder import Decoder
 from training.batching.datasets import TrainingData
 from training.config import TrainingConfig
@@ -15,9 +16,12 @@ from training.devices.precision import Precision
 from training.devices.strategy import Strategy
 from training.optimization.optimizer import set_hyperparameters
 from training.optimization.optimizers import Optimizers
+from training.optimization.weight_average import WeightAverage
 from training.saving.model_output import provenance
 from training.saving.resume import Identity
 from training.state import RunState
+
+log = get_logger("training")
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,18 @@ class Snapshot:
     precision: Precision
     identity: Identity
     data: TrainingData
+    average: WeightAverage | None = None
 
     def take_model(self, state: RunState) -> dict[str, Any]:
         """The part of a checkpoint that a model directory is made from. Every rank calls it.
 
         The tensors are the live ones: copy or write them before the next step.
         """
+        average = {}
+        if self.average is not None:
+            average = {"ema": self.average.state(self.strategy.whole(self.average.weights))}
         return {
+            **average,
             "model": self.strategy.model_state(self.model),
             "model_config": self.model.config.model_dump(mode="json"),
             "vocab_size": self.identity.vocab_size,
@@ -80,6 +89,17 @@ class Snapshot:
         if saved["config"]["training"]["optimizer"] == config.optimizer:
             self.strategy.load_optimizer_state(self.model, self.optimizers, saved["optimizer"])
             set_hyperparameters(self.optimizers, config)
+        if self.average is not None:
+            self._restore_average(self.average, saved, path)
         if saved["scaler"] and self.precision.scaler.is_enabled():
             self.precision.scaler.load_state_dict(saved["scaler"])
         return RunState(**saved["state"])
+
+    def _restore_average(self, average: WeightAverage, saved: Mapping[str, Any], path: Path) -> None:
+        """Put the saved average back, or let it begin with the weights where `saved` has none."""
+        if "ema" not in saved:
+            log.warning("%s holds no average of the weights: it begins with those of step %d", path, saved["step"])
+            average.restart()
+            return
+        self.strategy.put(average.weights, saved["ema"]["weights"])
+        average.updates = saved["ema"]["updates"]
