@@ -74,14 +74,16 @@ def attend_pieces(queries: Tensor, keys: Tensor, values: Tensor, segments: Tenso
     rows = []
     for row in zip(queries.unbind(), keys.unbind(), values.unbind(), lengths, strict=True):
         pieces = zip(*(x.split(row[3], dim=1) for x in row[:3]), strict=True)  # (H or G, length, D)
-        mixed = [scaled_dot_product_attention(*(x[None] for x in piece), is_causal=True, enable_gqa=keys.shape[1] != H)
-                 for piece in pieces]  # fmt: skip
+        mixed = [
+            scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True, enable_gqa=keys.shape[1] != H)
+            for q, k, v in pieces
+        ]
         rows.append(torch.cat(mixed, dim=2))  # (1, H, T, D)
     return torch.cat(rows)
 
 
 def attend_varlen(queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor) -> Tensor:
-    """`attend_by_segments` in one call of flash attention (Dao, FlashAttention-2, 2023, in its variable-length form)."""
+    """`attend_by_segments` in one call of flash attention (Dao, FlashAttention-2, 2023)."""
     B, H, T, D = queries.shape
     arguments = dict(VARLEN_CAUSAL)
     if keys.shape[1] != H:
