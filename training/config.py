@@ -11,6 +11,7 @@ from training.settings.hardware import HardwareSettings
 from training.settings.length import LengthSettings
 from training.settings.logging import LoggingConfig
 from training.settings.optimization import OptimizationSettings
+from training.settings.preflight import PreflightSettings
 from training.settings.robustness import RobustnessSettings
 from training.settings.saving import SavingSettings
 from training.settings.validation import ValidationSettings
@@ -21,6 +22,7 @@ __all__ = ["DataConfig", "LoggingConfig", "TrainFlags", "TrainingConfig", "combi
 # pydantic lists the fields of the last base first.
 class TrainingConfig(
     HardwareSettings,
+    PreflightSettings,
     RobustnessSettings,
     SavingSettings,
     ValidationSettings,

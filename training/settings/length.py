@@ -16,7 +16,9 @@ LIMITS = ("max_steps", "max_tokens", "time_budget")
 class LengthSettings(Settings):
     """Run length and batch size."""
 
-    FREE: ClassVar[frozenset[str]] = frozenset({*LIMITS, "epochs", "batch_size", "accumulation_steps", "global_batch_size"})
+    FREE: ClassVar[frozenset[str]] = frozenset(
+        {*LIMITS, "epochs", "batch_size", "accumulation_steps", "global_batch_size"}
+    )
 
     max_steps: Count | None = Field(None, ge=1, description="optimizer steps; null: as many as `epochs` needs")
     epochs: float = Field(
@@ -38,8 +40,8 @@ class LengthSettings(Settings):
     batch_size: Annotated[Count | None, BeforeValidator(lambda value: None if value == "auto" else value)] = Field(
         16,
         ge=1,
-        description="sequences in one microstep on one device; auto (null): as many as fit its memory, the same samples "
-        "a step as without",
+        description="sequences in one microstep on one device; auto (null): as many as fit its memory, the same "
+        "samples a step as without",
     )
     accumulation_steps: Count = Field(1, ge=1, description="microsteps summed into one optimizer step")
     global_batch_size: Count | None = Field(

@@ -1,0 +1,115 @@
+"""Everything that can be known before step 1: data, disk, memory, time. Nothing of the run changes by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from foundation.errors import UserError
+from foundation.page.wording import size
+from training.assembly import Assembly
+from training.batching.datasets import TrainingData
+from training.devices.distributed import World
+from training.preflight.disk import check_disk, disk_need
+from training.preflight.ids import check_ids
+from training.preflight.memory import memory_limit, step_memory
+from training.preflight.microbatch import Upcoming
+from training.preflight.prediction import Prediction
+from training.preflight.trial import Trial, try_step
+from training.state import RunState
+from training.step import LossModule
+
+T = TypeVar("T")
+
+
+def check_data(data: TrainingData, world: World) -> None:
+    """`UserError` on every rank when a token id of the data is outside the vocabulary."""
+
+    def check() -> None:
+        for dataset in (data.train, data.validation):
+            if dataset is not None:
+                check_ids(dataset, data.vocab_size)
+
+    on_main(world, check)
+
+
+def on_main(world: World, work: Callable[[], T]) -> T:
+    """What rank 0's `work` gives, on every rank; its `UserError` ends them all, and rank 0 says why."""
+    value, error = None, None
+    if world.is_main:
+        try:
+            value = work()
+        except UserError as problem:
+            error = problem
+    failed, value = world.same_everywhere((error is not None, value))
+    if error is not None:
+        raise error
+    if failed:
+        raise SystemExit(2)
+    return value  # type: ignore[no-any-return]
+
+
+class Preflight:
+    """The checks that need the assembled run; every rank makes them at the same points."""
+
+    def __init__(self, assembly: Assembly, state: RunState, batch_of: Upcoming) -> None:
+        """`batch_of(n)` gives a microbatch of n sequences of the run."""
+        self._assembly, self._state, self._batch_of = assembly, state, batch_of
+        self._device = assembly.device
+
+    def run(self) -> Prediction:
+        """Check disk and memory, try a step, predict. `UserError` for what will not fit."""
+        assembly, state = self._assembly, self._state
+        weights = sum(parameter.numel() for parameter in assembly.snapshot.model.parameters())
+        files = sum(len(content) for content in assembly.data.tokenizer.files().values())
+        copies = 3 + int(assembly.training.use_ema)
+        keep_last = assembly.training.keep_last
+        disk = disk_need(assembly.directory, weights, copies, keep_last, files)
+        on_main(assembly.world, lambda: check_disk(disk, assembly.directory, keep_last))
+        limit = memory_limit(self._device, assembly.training.memory_budget)
+        self._check_memory(limit)
+        trial = self._try()
+        total = assembly.length.steps(state)
+        steps = None if total is None else total - state.step
+        return Prediction(
+            parameters=assembly.snapshot.model.num_parameters(),
+            tokens_per_step=assembly.plan.global_batch * assembly.data_config.max_seq_len,
+            steps=steps,
+            seconds=trial.seconds,
+            budget=max(0.0, assembly.length.end - state.elapsed) if total is None else 0.0,
+            validations=-(-(steps or 0) // assembly.training.eval_interval),
+            validation_tokens=assembly.data.validation.tokens if assembly.data.validation else 0,
+            memory=trial.memory,
+            limit=limit,
+            disk=disk,
+        )
+
+    def _check_memory(self, limit: int) -> None:
+        """Where running out of memory would end the process without a word, or beyond a budget: `UserError` before."""
+        assembly, size_now = self._assembly, self._assembly.plan.batch_size
+        if self._device.type == "cuda" and assembly.training.memory_budget is None:
+            return  # the trial finds out
+        module = LossModule(assembly.snapshot.model)
+        memory = step_memory(module, assembly.snapshot.precision, self._batch_of, int(assembly.training.use_ema))
+        if memory.need(size_now) > limit:
+            raise UserError(self._too_much(f"takes about {size(memory.need(size_now))} of memory", limit))
+
+    def _try(self) -> Trial:
+        assembly = self._assembly
+        batches = [self._batch_of(assembly.plan.batch_size)] * min(2, assembly.plan.accumulation_steps)
+        rate = assembly.training.learning_rate
+        try:
+            return try_step(assembly.stepper, assembly.snapshot, batches, assembly.plan.accumulation_steps, rate)
+        except torch.OutOfMemoryError:
+            limit = memory_limit(self._device, assembly.training.memory_budget)
+            raise UserError(self._too_much("does not fit", limit)) from None
+
+    def _too_much(self, what: str, limit: int) -> str:
+        plan, length = self._assembly.plan, self._assembly.data_config.max_seq_len
+        return (
+            f"batch_size {plan.batch_size}: a step of {plan.batch_size} x {length} tokens {what}; {size(limit)} "
+            f"may be used on {self._device}. Give --batch_size auto (the same samples a step in smaller pieces) or a "
+            "smaller model; --preflight false tries all the same"
+        )

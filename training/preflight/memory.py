@@ -1,0 +1,137 @@
+"""Memory of a training step: what the device has left, and what a step with so many sequences needs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from training.batching.batches import Microbatch
+from training.devices.precision import Precision
+
+RESERVE = 0.08
+"""Share of the memory that a plan leaves free: allocators lose some to gaps, and other programs grow."""
+WORKSPACE = 1.75
+"""On a CPU, resident memory of the forward and backward pass over the bytes that autograd keeps: gradients of
+activations, buffers of the matrix products and gaps of the allocator come on top (8 layers, width 256, vocabulary
+32,000: 1.6 in float32, 1.5 in bfloat16)."""
+STATE_BYTES = 8  # Adam's two moments of a weight in float32; no optimizer here keeps more
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes of a process: `fixed` + microbatch * `per_sequence`."""
+
+    fixed: float
+    per_sequence: float
+
+    def need(self, microbatch: int) -> int:
+        """Bytes with this microbatch."""
+        return int(self.fixed + microbatch * self.per_sequence)
+
+    def largest(self, sizes: list[int], budget: float) -> int | None:
+        """The largest of the ascending `sizes` whose need is within `budget`; None when none is."""
+        return max((size for size in sizes if self.need(size) <= budget), default=None)
+
+
+def memory_limit(device: torch.device, budget: int | None) -> int:
+    """Bytes this process may take on `device`: those it has and those that are free, but at most `budget`."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        limit = free + torch.cuda.memory_reserved(device)
+    elif device.type == "mps":
+        limit = torch.mps.recommended_max_memory()
+    else:
+        limit = min(_free_in_machine(), _free_in_container()) + resident()
+    return limit if budget is None else min(limit, budget)
+
+
+def resident() -> int:
+    """Bytes of this process in the machine's memory."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _free_in_machine() -> int:
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # no answer here: half of what is built in
+
+
+def _free_in_container() -> int:
+    """What the control group leaves (version 2, then 1); a huge number where there is none."""
+    for limit, usage in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            group = Path("/sys/fs/cgroup")
+            return int((group / limit).read_text()) - int((group / usage).read_text())
+    return 2**62
+
+
+def step_memory(
+    module: nn.Module, precision: Precision, batch_of: Callable[[int], Microbatch], shadows: int
+) -> StepMemory:
+    """What a step of `module` (a LossModule, not yet wrapped) needs, from its passes over one and two sequences.
+
+    `batch_of(n)` gives a microbatch of n sequences, `shadows` the number of averaged copies of the weights. On CUDA the
+    allocator's peak is read. Elsewhere the bytes that autograd keeps are counted, which depends on nothing but shapes.
+    Leaves no gradients behind.
+    """
+    measure = _peak if precision.device.type == "cuda" else _kept
+    one, two = (measure(module, precision, batch_of(count)) for count in (1, 2))
+    slope = max(0.0, two - one)
+    weights = sum(p.numel() for p in module.parameters())
+    state = weights * (STATE_BYTES + 4 * shadows)
+    return StepMemory(one - slope + state + _present(precision.device, weights), slope)
+
+
+def _present(device: torch.device, weights: int) -> int:
+    """Bytes that are there before the step. On a CPU gradients are not part of what was counted."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return int(torch.mps.current_allocated_memory()) + 4 * weights
+    return resident() + 4 * weights
+
+
+def _pass(module: nn.Module, precision: Precision, batch: Microbatch) -> torch.Tensor:
+    with precision.autocast():
+        loss: torch.Tensor = module(*batch.to(precision.device))[0]
+    return loss
+
+
+def _peak(module: nn.Module, precision: Precision, batch: Microbatch) -> float:
+    """Bytes that forward and backward take at most, gradients included (CUDA)."""
+    before = torch.cuda.memory_allocated(precision.device)
+    torch.cuda.reset_peak_memory_stats(precision.device)
+    _pass(module, precision, batch).backward()
+    peak = torch.cuda.max_memory_allocated(precision.device) - before
+    module.zero_grad(set_to_none=True)
+    return peak
+
+
+def _kept(module: nn.Module, precision: Precision, batch: Microbatch) -> float:
+    """Bytes that the forward pass keeps for the backward pass, with the workspace that comes on top."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = _pass(module, precision, batch)
+    del loss
+    return WORKSPACE * sum(kept.values())

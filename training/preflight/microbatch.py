@@ -1,0 +1,80 @@
+"""`--batch_size auto`: the largest microbatch whose step fits the memory, the samples of a step staying the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from foundation.errors import UserError
+from foundation.logs import get_logger
+from foundation.page.wording import size
+from training.batching.batches import Microbatch, to_microbatch
+from training.batching.datasets import TrainingData
+from training.batching.split import Split
+from training.config import TrainingConfig
+from training.devices.distributed import World
+from training.devices.precision import Precision
+from training.preflight.memory import RESERVE, memory_limit, step_memory
+from training.step import LossModule
+
+log = get_logger("training")
+
+Upcoming = Callable[[int], Microbatch]
+"""Gives the next n samples of the run as one microbatch."""
+
+
+def choose_microbatch(
+    split: Split,
+    module: LossModule,
+    precision: Precision,
+    batch_of: Upcoming,
+    world: World,
+    training: TrainingConfig,
+) -> int:
+    """The largest of `split.divisors()` whose step is predicted to fit on every rank (see `step_memory`).
+
+    `UserError` when not even one sequence fits. Every rank calls it.
+    """
+    sizes = split.divisors()
+    limit = memory_limit(precision.device, training.memory_budget)
+    try:
+        memory = step_memory(module, precision, batch_of, int(training.use_ema))
+    except torch.OutOfMemoryError:
+        memory = None
+    chosen = (memory.largest(sizes, limit * (1 - RESERVE)) if memory else None) or 0
+    found = smallest_of(world, chosen)
+    if not found:
+        need = f"{size(memory.need(1))} of memory" if memory else "more memory than there is"
+        raise UserError(
+            f"--batch_size auto: a step with a single sequence takes about {need}, {size(limit)} may be used on "
+            f"{precision.device}; lower --max_seq_len, take a smaller model, or raise --memory_budget"
+        )
+    log.info(
+        "batch_size auto: %d sequences a microstep, %d microsteps, about %s of %s on %s",
+        found,
+        split.plan(found).accumulation_steps,
+        size(memory.need(found)) if memory else "?",
+        size(limit),
+        precision.device,
+    )
+    return found
+
+
+def smallest_of(world: World, number: int) -> int:
+    """The smallest `number` of all ranks; each calls it."""
+    mine = [0] * world.size
+    mine[world.rank] = number
+    return min(world.total(mine))
+
+
+def next_samples(samples: Any, data: TrainingData, first: int) -> Upcoming:
+    """A function that gives the next n samples of the run, from number `first` on: real tokens in whole rows."""
+
+    def batch_of(count: int) -> Microbatch:
+        packed = samples.batch(np.arange(first, first + count, dtype=np.int64))
+        return to_microbatch(packed, data.vocab_size, str(data.train.path), pin=False)
+
+    return batch_of
