@@ -65,7 +65,7 @@ def one_round(samples: PackedSamples, first: int, seconds: float) -> tuple[float
     began, number = time.perf_counter(), first
     while time.perf_counter() - began < seconds:
         batch = samples.batch(np.arange(number, number + BATCH, dtype=np.int64))
-        assert batch.inputs.shape == batch.targets.shape and len(batch.segments) > BATCH
+        assert batch.inputs.shape == batch.targets.shape and len(batch.pieces) > BATCH
         number += BATCH
     return (number - first) * samples.sequence_length / (time.perf_counter() - began), number
 

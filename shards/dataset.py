@@ -90,6 +90,11 @@ class Dataset:
         return self.manifest.roles if self.manifest else {}
 
     @property
+    def terminator_length(self) -> int:
+        """Tokens that end every document; 0 for a foreign `.bin`, of which nobody says how its documents end."""
+        return len(self.manifest.terminator) if self.manifest else 0
+
+    @property
     def tokenizer_path(self) -> Path | None:
         """The dataset's own tokenizer directory; None for a foreign `.bin`."""
         return self.path / TOKENIZER_DIRECTORY if self.manifest else None

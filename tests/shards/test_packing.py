@@ -35,12 +35,12 @@ class Naive:
         return self.tokens[start : start + length], self.tokens[start + 1 : start + 1 + length]
 
     def segments(self, starts: list[int], length: int) -> list[int]:
-        """Row starts, and the places within rows where another document begins; B*T at the end."""
+        """Row starts, and the places within rows whose target another document begins with; B*T at the end."""
         borders = []
         for row, start in enumerate(starts):
             for place in range(length):
                 position = start + place
-                if place == 0 or self.owner[position] != self.owner[position - 1]:
+                if place == 0 or self.owner[position + 1] != self.owner[position]:
                     borders.append(row * length + place)
         return [*borders, len(starts) * length]
 
@@ -85,7 +85,7 @@ def test_packed_batches(
     assert samples.samples_per_epoch == count
     numbers = np.array(data.draw(st.lists(st.integers(0, 5 * count), min_size=1, max_size=7)), np.int64)
     batch = samples.batch(numbers)
-    found = [array.dtype.name for array in (batch.inputs, batch.targets, batch.segments)]
+    found = [array.dtype.name for array in (batch.inputs, batch.targets, batch.pieces)]
     assert found == ["int64", "int64", "int32"]
     assert batch.inputs.shape == batch.targets.shape == (len(numbers), length)
     starts = starts_of(batch)
@@ -93,7 +93,7 @@ def test_packed_batches(
         assert (batch.inputs[row].tolist(), batch.targets[row].tolist()) == naive.row(start, length)
         if not shuffle:
             assert start == numbers[row] % count * length
-    assert batch.segments.tolist() == naive.segments(starts, length)
+    assert batch.pieces.tolist() == naive.segments(starts, length)
 
 
 @given(LENGTHS, st.integers(1, 40), st.integers(1, 11), st.integers(0, 99), st.integers(0, 3))
@@ -127,8 +127,8 @@ def test_the_company_of_a_sample_does_not_matter(opened: SimpleNamespace, seed: 
     alone = [PackedSamples(dataset, 5, seed).batch(np.array([number])) for number in numbers]
     np.testing.assert_array_equal(together.inputs, np.concatenate([batch.inputs for batch in alone]))
     np.testing.assert_array_equal(together.targets, np.concatenate([batch.targets for batch in alone]))
-    segments = [border + row * 5 for row, batch in enumerate(alone) for border in batch.segments[:-1].tolist()]
-    assert together.segments.tolist() == [*segments, len(numbers) * 5]
+    segments = [border + row * 5 for row, batch in enumerate(alone) for border in batch.pieces[:-1].tolist()]
+    assert together.pieces.tolist() == [*segments, len(numbers) * 5]
 
 
 def test_the_cut_of_the_shards_does_not_matter(opened: SimpleNamespace):
@@ -169,7 +169,7 @@ def test_too_small_a_dataset(opened: SimpleNamespace):
 
 
 def pieces(batch: PackedBatch) -> Iterator[tuple[int, int]]:
-    segments = batch.segments.tolist()
+    segments = batch.pieces.tolist()
     assert segments[0] == 0 and segments[-1] == batch.inputs.size
     assert all(a < b for a, b in itertools.pairwise(segments))
     yield from itertools.pairwise(segments)
@@ -191,8 +191,8 @@ def test_a_sequential_pass_has_every_target_once(
         np.testing.assert_array_equal(batch.inputs[kept] + 1, batch.targets[kept])  # tokens count up
         real = [place for place in range(batch.inputs.size) if kept.ravel()[place]]
         for begin, end in pieces(batch):
-            owners = {naive.owner[first * length + place] for place in range(begin, end) if place in real}
-            assert len(owners) <= 1  # one document, or padding alone
+            owners = {naive.owner[first * length + place + 1] for place in range(begin, end) if place in real}
+            assert len(owners) <= 1  # the targets of one document, or padding alone
             assert len({place in real for place in range(begin, end)}) == 1
     assert targets == naive.tokens[1:]
 
@@ -201,7 +201,7 @@ def test_only_the_last_row_is_padded(opened: SimpleNamespace):
     dataset, _ = opened.build([5, 7], 100)
     batch = SequentialSamples(dataset, 8).batch(0, 10)
     assert batch.targets.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, *[IGNORE] * 5]]
-    assert batch.segments.tolist() == [0, 5, 8, 11, 16]
+    assert batch.pieces.tolist() == [0, 4, 8, 11, 16]
 
 
 def test_a_sequential_pass_over_nothing(small: tuple[Path, list[np.ndarray]]):
@@ -215,7 +215,53 @@ def test_foreign_files_pack_alike(tmp_path: Path, opened: SimpleNamespace):
     flat = PackedSamples(Dataset.open(tmp_path / "train.bin"), 5, seed=3).batch(np.arange(8))
     ours = PackedSamples(dataset, 5, seed=3).batch(np.arange(8))
     np.testing.assert_array_equal(flat.inputs, ours.inputs)
-    np.testing.assert_array_equal(flat.segments, ours.segments)
+    np.testing.assert_array_equal(flat.pieces, ours.pieces)
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(1, 17), st.integers(0, 99))
+@examples
+def test_without_a_mask_there_are_no_borders(
+    opened: SimpleNamespace, lengths: list[int], shard_tokens: int, length: int, seed: int
+):
+    dataset, naive = opened.build(lengths, shard_tokens)
+    if len(naive.tokens) <= length:
+        return
+    batches = [PackedSamples(dataset, length, seed, document_mask=mask).batch(np.arange(5)) for mask in (True, False)]
+    np.testing.assert_array_equal(batches[0].inputs, batches[1].inputs)
+    np.testing.assert_array_equal(batches[0].targets, batches[1].targets)
+    assert batches[1].segments is None
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(1, 17), st.integers(1, 5))
+@examples
+def test_without_a_terminator_nothing_is_predicted_across_a_border(
+    opened: SimpleNamespace, lengths: list[int], shard_tokens: int, length: int, rows: int
+):
+    """The same tokens as a Megatron dataset, of which nobody says how its documents end."""
+    dataset, naive = opened.build(lengths, shard_tokens)
+    dataset.manifest = None
+    samples = SequentialSamples(dataset, length)
+    kept = []
+    for first in range(0, len(samples), rows):
+        batch = samples.batch(first, rows)
+        for begin, end in pieces(batch):
+            owners = [naive.owner[first * length + place] for place in range(begin, end)
+                      if first * length + place < len(naive.owner)]  # fmt: skip
+            assert len(set(owners)) <= 1 or batch.targets.ravel()[begin:end].max() == IGNORE
+        for place, target in enumerate(batch.targets.ravel().tolist(), first * length):
+            if target != IGNORE:
+                assert target == naive.tokens[place + 1] and batch.inputs.ravel()[place - first * length] == target - 1
+                kept.append(place + 1)
+    assert kept == [at for at in range(1, len(naive.owner)) if naive.owner[at] == naive.owner[at - 1]]
+
+
+def test_samples_say_where_they_stand(opened: SimpleNamespace):
+    dataset, naive = opened.build([5, 7, 11, 2, 3, 13, 1], 17)
+    samples = PackedSamples(dataset, 5, seed=1)
+    numbers = np.array([3, 17, 0])
+    for row, (place,) in zip(samples.batch(numbers).inputs, samples.locate(numbers), strict=True):
+        assert (place.path, place.split, place.tokens) == (str(dataset.path), "train", 5)
+        assert row.tolist() == naive.tokens[place.token : place.token + 5]
 
 
 def test_a_batch_costs_no_pass_over_the_documents(tmp_path: Path):
@@ -232,4 +278,4 @@ def test_a_batch_costs_no_pass_over_the_documents(tmp_path: Path):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert len(batch.segments) in range(64, 68) and peak < 100_000
+    assert len(batch.pieces) in range(64, 68) and peak < 100_000

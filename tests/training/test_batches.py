@@ -62,7 +62,7 @@ class Bigram(nn.Module):
         super().__init__()
         self.table = nn.Embedding(vocab_size, vocab_size)
 
-    def loss(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, tokens: Tensor, targets: Tensor, segments: Tensor | None) -> tuple[Tensor, Tensor]:
         logits = self.table(tokens).flatten(0, 1)
         total = nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         return total, (targets != IGNORED).sum()
@@ -75,7 +75,7 @@ def test_validation_counts_every_token_but_the_first_once(dataset: Path) -> None
     tokens = np.concatenate([opened.document(number) for number in range(opened.documents)]).astype(np.int64)
     scores = model.table.weight.detach().double().log_softmax(-1).numpy()
     expected = -scores[tokens[:-1], tokens[1:]].mean()
-    evaluator = Evaluator(opened, LENGTH, 4, 280, World(), Precision(torch.device("cpu"), torch.float32))
+    evaluator = Evaluator(opened, LENGTH, 4, 280, World(), Precision(torch.device("cpu"), torch.float32), True)
     value = evaluator.run(LossModule(model), lambda: False)
     assert value == pytest.approx(expected, rel=1e-6)
     assert model.training

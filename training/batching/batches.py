@@ -8,37 +8,33 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from foundation.errors import UserError
-from shards.packing import PackedBatch
+from shards.samples import Samples
+from shards.token_stream import PackedBatch
 
 IGNORED = -100
 """A target with this value is not predicted."""
-
-
-class Samples(Protocol):
-    """A pure function of global sample numbers, as `shards.packing.PackedSamples` is."""
-
-    def batch(self, sample_numbers: np.ndarray) -> PackedBatch:
-        """The sequences of these samples."""
-        ...
+FEWEST_BORDERS = 64
 
 
 @dataclass(frozen=True)
 class Microbatch:
-    """What one forward pass takes: inputs and targets (B, T) int64, and how many targets are predicted."""
+    """What one forward pass takes: inputs and targets (B, T) int64, how many targets are predicted, and where
+    attention stops at them, the borders of documents as `model.documents` takes them."""
 
     inputs: torch.Tensor
     targets: torch.Tensor
     predicted: int
+    segments: torch.Tensor | None = None
 
-    def to(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets on `device`; from pinned memory the copy does not wait."""
-        return self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True)
+    def to(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Inputs, targets and, if any, segments on `device`; from pinned memory the copy does not wait."""
+        tensors = (self.inputs, self.targets, self.segments)
+        return tuple(tensor.to(device, non_blocking=True) for tensor in tensors if tensor is not None)
 
 
 @dataclass(frozen=True)
@@ -75,11 +71,19 @@ def to_microbatch(batch: PackedBatch, vocab_size: int, where: str, pin: bool) ->
             f"{where}: token id {highest} is outside the tokenizer's vocabulary of {vocab_size}; "
             "give the tokenizer that made these tokens with --tokenizer_path"
         )
-    inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
     predicted = int(np.count_nonzero(batch.targets != IGNORED))
+    inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
+    segments = None if batch.segments is None else _padded(batch.segments)
     if pin:
         inputs, targets = inputs.pin_memory(), targets.pin_memory()
-    return Microbatch(inputs, targets, predicted)
+        segments = segments.pin_memory() if segments is not None else None
+    return Microbatch(inputs, targets, predicted, segments)
+
+
+def _padded(segments: np.ndarray) -> torch.Tensor:
+    """The borders (int32) with the last one repeated up to a power of two: compiled code sees few shapes."""
+    size = max(FEWEST_BORDERS, 1 << (len(segments) - 1).bit_length())
+    return torch.from_numpy(np.pad(segments, (0, size - len(segments)), mode="edge"))
 
 
 class BatchStream:

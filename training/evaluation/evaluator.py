@@ -15,7 +15,8 @@ from training.devices.precision import Precision
 
 
 class Evaluator:
-    """Mean loss (nats a token) over every token of `dataset` but its first, rows of `sequence_length`."""
+    """Mean loss (nats a token) over every token of `dataset` but its first, rows of `sequence_length`; with
+    `document_mask` the documents in a row don't see each other."""
 
     def __init__(
         self,
@@ -25,9 +26,11 @@ class Evaluator:
         vocab_size: int,
         world: World,
         precision: Precision,
+        document_mask: bool = True,
     ) -> None:
-        self.identity = f"{dataset.identity}:{dataset.split}:{sequence_length}"
-        self._samples = SequentialSamples(dataset, sequence_length)
+        apart = ":documents" if document_mask else ""
+        self.identity = f"{dataset.identity}:{dataset.split}:{sequence_length}{apart}"
+        self._samples = SequentialSamples(dataset, sequence_length, document_mask)
         self._batch_size = batch_size
         self._vocab_size = vocab_size
         self._where = str(dataset.path)
@@ -38,8 +41,8 @@ class Evaluator:
         """Validation loss; None when `interrupted` (asked before every batch, by all ranks alike) became
         true.
 
-        Batches go round the ranks; sums are taken in float64. `model(inputs, targets)` gives (summed loss,
-        count).
+        Batches go round the ranks; sums are taken in float64. `model(inputs, targets, segments)` gives
+        (summed loss, count).
         """
         totals = torch.zeros(2, dtype=torch.float64)
         step = self._batch_size * self._world.size
@@ -50,8 +53,10 @@ class Evaluator:
                 if interrupted():
                     return None
                 first = start + self._world.rank * self._batch_size
-                if first < len(self._samples):
-                    totals += self._batch(model, first)
+                mine = first < len(self._samples)
+                # With nothing left, a rank still computes: others may need its share of the weights.
+                values = self._batch(model, first if mine else 0)
+                totals += values if mine else 0
         finally:
             model.train(was_training)
         self._world.add_up_on_cpu(totals)

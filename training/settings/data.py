@@ -26,5 +26,8 @@ class DataConfig(Settings):
     tokenizer_path: Path | None = Field(
         None, description="directory with tokenizer.json; null: the dataset's own (a plain .bin needs one)"
     )
+    document_mask: bool = Field(
+        True, description="attention and positions stop at the borders of documents that share a sequence"
+    )
     max_seq_len: Count = Field(256, ge=2, description="tokens in one training sequence")
     prefetch_steps: int = Field(2, ge=1, le=64, description="steps of batches prepared ahead of the model")
