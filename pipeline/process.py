@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from pipeline.executors import starting
 
 if __name__ == "__main__":
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # NumPy's own threads, which nothing here uses, spin at the start
     starting.prepare()  # the workers' libraries load on another core while this process loads its own
 
 from contextlib import nullcontext
