@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -96,16 +97,24 @@ class Assembly:
                 total,
             )
 
-    def parts(self, state: RunState, settings: dict[str, Any], write_texts: TextWriter | None) -> Parts:
-        """Everything the loop uses, from `state` on. Rank 0 gets loggers."""
-        module = compiled(LossModule(self.snapshot.model), self.training.compile, self.device)
-        stepper = Stepper(
-            self.snapshot.strategy.spread(module),
+    @cached_property
+    def module(self) -> nn.Module:
+        """The model as a loss, compiled where that is wanted; not yet spread over ranks."""
+        return compiled(LossModule(self.snapshot.model), self.training.compile, self.device)
+
+    @cached_property
+    def stepper(self) -> Stepper:
+        """What runs the optimizer steps."""
+        return Stepper(
+            self.snapshot.strategy.spread(self.module),
             self.snapshot.optimizers,
             self.snapshot.precision,
             self.snapshot.strategy,
             self.training.grad_clip,
         )
+
+    def parts(self, state: RunState, settings: dict[str, Any], write_texts: TextWriter | None) -> Parts:
+        """Everything the loop uses, from `state` on. Rank 0 gets loggers."""
         total = self.length.steps(state)
         progress = Progress(state.step, total) if self.world.is_main else None
         return Parts(
@@ -115,10 +124,12 @@ class Assembly:
             directory=self.directory,
             data=self.data,
             snapshot=self.snapshot,
-            stepper=stepper,
+            stepper=self.stepper,
             plan=self.plan,
-            stream=self._stream(state),
-            validation=self._validation(module),
+            samples=self.samples,
+            stream=self._stream(state, self.plan),
+            restart=self._stream,
+            validation=self._validation(),
             loggers=self._loggers(progress, state, settings),
             sampling=self._sampling(write_texts),
             progress=progress,
@@ -126,10 +137,10 @@ class Assembly:
             total_steps=total,
         )
 
-    def _stream(self, state: RunState) -> BatchStream:
+    def _stream(self, state: RunState, plan: BatchPlan) -> BatchStream:
         return BatchStream(
             self.samples,
-            self.plan,
+            plan,
             state.sample,
             self._steps_left(state),
             vocab_size=self.data.vocab_size,
@@ -144,18 +155,19 @@ class Assembly:
             return max(0, int(self.length.end) - state.step)
         return 0 if self.length.finished(state) else ENDLESS
 
-    def _validation(self, module: nn.Module) -> Validation | None:
+    def _validation(self) -> Validation | None:
         if self.data.validation is None:
             return None
         evaluator = Evaluator(
             self.data.validation,
             self.data_config.max_seq_len,
-            self.training.batch_size,
+            self.plan.batch_size,
             self.data.vocab_size,
             self.world,
             self.snapshot.precision,
+            self.data_config.document_mask,
         )
-        return Validation(evaluator, module, self.snapshot.average)
+        return Validation(evaluator, self.module, self.snapshot.average)
 
     def _loggers(self, progress: Progress | None, state: RunState, settings: dict[str, Any]) -> Loggers:
         if progress is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from shards.samples import Samples
 from training.batching.batches import BatchPlan, BatchStream
 from training.batching.datasets import TrainingData
 from training.config import LoggingConfig, TrainingConfig
@@ -15,6 +17,7 @@ from training.optimization.run_length import RunLength
 from training.sampling import Sampling
 from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
+from training.state import RunState
 from training.step import Stepper
 
 
@@ -31,7 +34,10 @@ class Parts:
     snapshot: Snapshot
     stepper: Stepper
     plan: BatchPlan
+    samples: Samples
     stream: BatchStream
+    restart: Callable[[RunState, BatchPlan], BatchStream]
+    """Another stream, from a state on, for when memory ran out and the plan changes."""
     validation: Validation | None
     loggers: Loggers
     sampling: Sampling | None

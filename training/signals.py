@@ -1,8 +1,8 @@
-"""SIGTERM and Ctrl-C: finish tidily, or at once when asked twice.
+"""SIGTERM and Ctrl-C: finish tidily, or at once when asked twice. SIGUSR1: save and go on.
 
 The first SIGTERM or Ctrl-C only sets a flag: the loop leaves at the next microstep, saves a checkpoint and
 exits resumable (75, EX_TEMPFAIL, for SIGTERM; 130 for Ctrl-C). A second Ctrl-C stops now; the last checkpoint
-is whole.
+is whole. SIGUSR1 (which no Windows has) saves a checkpoint after the running step.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.save = False
+        """Somebody asked for a checkpoint; whoever makes it takes this back."""
         self._first_at = 0.0
         self._previous: dict[int, Any] = {}
 
@@ -46,6 +48,8 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)
+            if hasattr(signal, "SIGUSR1"):
+                self._previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._handle_save)
         return self
 
     def __exit__(
@@ -60,6 +64,9 @@ class StopRequest:
             self.signal, self._first_at = number, now
         elif number == signal.SIGINT and not self._same_press(now):
             raise KeyboardInterrupt
+
+    def _handle_save(self, number: int, frame: FrameType | None) -> None:
+        self.save = True
 
     def _same_press(self, now: float) -> bool:
         """One Ctrl-C reaches a torchrun worker twice: from the terminal and from torchrun."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -31,6 +31,8 @@ class RunState:
     """The metrics of a step whose validation was interrupted: a resume validates first and then logs it."""
     microbatch: int | None = None
     """Sequences in one microstep, where the run chose it itself: `--batch_size auto`, or memory that ran out."""
+    usual_loss: dict[str, float] = field(default_factory=dict)
+    """Moving mean and variance of the loss, by which spikes are judged."""
     wandb_id: str | None = None
     """The Weights & Biases run to continue."""
 

@@ -67,6 +67,8 @@ class Stepper:
         self.optimizers = optimizers
         self.precision = precision
         self.moments = Moments(module, optimizers)
+        self.moving = False
+        """Whether an optimizer step has begun and not ended: after an error, some weights are moved and some not."""
         self._strategy, self._world = strategy, strategy.world
         self._limit = grad_clip if grad_clip is not None else math.inf
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -91,7 +93,9 @@ class Stepper:
         result = self._judge(losses, counts, norm)
         if not result.skipped:
             self.optimizers.set_learning_rate(rate)
+            self.moving = True
             self.optimizers.step(scaler)
+            self.moving = False
         if scaler.is_enabled():
             scaler.update()
         self.optimizers.zero_grad()

@@ -11,6 +11,7 @@ import torch
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
 from training.batching.batches import BatchStream, Microbatch
+from training.devices.out_of_memory import is_out_of_memory
 from training.evaluation.early_stopping import stopped_early, take_note
 from training.loggers import Row
 from training.optimization.schedule import learning_rate
@@ -23,6 +24,7 @@ from training.state import RunState
 from training.step import StepResult
 from training.times import Times
 from training.watching.faults import FaultWatch
+from training.watching.memory import with_less_memory
 
 log = get_logger("training")
 
@@ -39,19 +41,20 @@ class Trainer:
         self._watch = Stopwatch(state, parts.world, agree=parts.length.unit == "seconds")
         self._rows = RowMaker(state)
         self._saver = Saver(parts, state)
-        self._faults = FaultWatch(parts.training, state)
+        self._faults = FaultWatch(parts, state)
+        self._save_is_asked = False
         self._times = Times()
 
     def run(self) -> int:
         """Train to the end; gives the process's exit code.
 
-        0: finished. 75 or 130: stopped by a signal, saved, resumable. 1: too many steps in a row were not
-        finite; the last checkpoint is untouched.
+        0: finished. 75 or 130: stopped by a signal, saved, resumable. 1: a step that was not finite, or too many of
+        them in a row, as configured; the last checkpoint is untouched.
         """
         hurried = False
         try:
-            with self._stop, self._parts.stream as stream:
-                code = self._loop(stream)
+            with self._stop:
+                code = self._loop()
                 if code == 0:
                     self._finish()
         except KeyboardInterrupt:  # the second Ctrl-C; every row is in its file already
@@ -65,16 +68,27 @@ class Trainer:
                 self._parts.loggers.close()
         return code
 
-    def _loop(self, stream: BatchStream) -> int:
+    def _loop(self) -> int:
+        """All that is left of the run; gives the exit code."""
         if self._state.pending_row is not None:
             if not self._complete(self._state.pending_row):
                 return self._leave()
             self._save(due=True)
+        code = None
+        while code is None:
+            with self._parts.stream as stream:
+                code = self._steps(stream)
+        return code
+
+    def _steps(self, stream: BatchStream) -> int | None:
+        """The steps of `stream`; gives the exit code, or None when another stream takes its place."""
         if self._over:
             return 0
         began = time.perf_counter()
         for batches in stream:
             result = self._step(batches)
+            if self._parts.stream is not stream:
+                return None
             if result is None:
                 return self._leave()
             self._account(result, time.perf_counter() - began)
@@ -88,15 +102,21 @@ class Trainer:
         return 0
 
     def _step(self, batches: Sequence[Microbatch]) -> StepResult | None:
-        """One step; its randomness is a function of seed, step and rank. None when interrupted."""
+        """One step; its randomness is a function of seed, step and rank. None when interrupted, or when memory ran out
+        and the parts are others now."""
         parts, step = self._parts, self._state.step
         torch.manual_seed(derive_seed(parts.training.seed, "step", step, parts.world.rank))
         self._progress = parts.length.progress(self._state)
         self._rate = learning_rate(step, self._progress, parts.training)
-        result = parts.stepper.run(batches, self._rate, self._interrupted)
-        if result is not None and not result.skipped and parts.snapshot.average is not None:
-            parts.snapshot.average.update()
-        return result
+        try:
+            return parts.stepper.run(batches, self._rate, self._interrupted)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error)
+        # Not in the handler, where the error still holds on to everything that the failed step had in memory.
+        self._parts = with_less_memory(parts, self._state, reason)
+        return None
 
     @property
     def _over(self) -> bool:
@@ -104,8 +124,12 @@ class Trainer:
         return self._parts.length.finished(self._state) or stopped_early(self._parts.training, self._state)
 
     def _interrupted(self) -> bool:
-        """Whether any rank was asked to stop; every rank asks at the same points and hears the same."""
-        return self._parts.world.total([int(self._stop.requested)])[0] > 0
+        """Whether any rank was asked to stop; every rank asks at the same points and hears the same. So it is with a
+        save that somebody asked for."""
+        stop, save = self._parts.world.total([int(self._stop.requested), int(self._stop.save)])
+        if save:
+            self._stop.save, self._save_is_asked = False, True
+        return stop > 0
 
     def _account(self, result: StepResult, seconds: float) -> None:
         """Count the step: what it used, how it went."""
@@ -113,10 +137,13 @@ class Trainer:
         state.step += 1
         state.sample += self._parts.plan.global_batch
         state.tokens += result.predicted
+        average = self._parts.snapshot.average
+        if average is not None and not result.skipped:
+            average.update()
         self._watch.tick()
         self._rows.count(seconds)
         self._times.add("first step" if self._rows.busy == seconds else "steps", seconds)
-        self._faults.account(result, first)
+        self._faults.account(result, self._parts.plan, first)
         if self._parts.progress:
             self._parts.progress.advance()
 
@@ -132,7 +159,10 @@ class Trainer:
             elif not self._complete(row):
                 self._state.pending_row = row
                 return False
-        self._save(due=self._over or step % config.save_interval == 0)
+        self._save(due=self._over or self._save_is_asked or step % config.save_interval == 0)
+        if self._save_is_asked:
+            self._save_is_asked = False
+            log.info("SIGUSR1: step %d is saved, the run goes on", step)
         return True
 
     def _save(self, due: bool) -> None:
@@ -201,6 +231,6 @@ class Trainer:
                 100 * stream.waited / self._rows.busy,
             )
         if self._state.skipped:
-            log.warning("%d steps were skipped because a loss or gradient was not finite", self._state.skipped)
+            log.warning("%d steps were skipped because a number was not finite", self._state.skipped)
         if best:
             log.info("best validation loss %.4f at step %d", best["val_loss"], best["step"])

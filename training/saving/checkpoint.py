@@ -80,9 +80,9 @@ def _write(content: dict[str, Any], temporary: Path, final: Path) -> None:
             raise OSError(file.error.errno, file.error.strerror, str(final))
 
 
-def save(run: Path, content: dict[str, Any], keep_last: int) -> Path:
-    """Write the checkpoint of `content["step"]`, publish it as ckpt.pth, then remove what retention no longer
-    keeps.
+def save(run: Path, content: dict[str, Any], keep_last: int, best: int | None = None) -> Path:
+    """Write the checkpoint of `content["step"]`, publish it as ckpt.pth, then remove all but the last `keep_last` and
+    the one of step `best`.
 
     Order: the step's file whole and durable, then ckpt.pth swapped to it, then removals; a crash anywhere
     leaves a ckpt.pth that is the old or the new checkpoint. Checkpoints of later steps belong to a run that
@@ -96,9 +96,9 @@ def save(run: Path, content: dict[str, Any], keep_last: int) -> Path:
     failpoint("checkpoint.renamed", path)
     _publish(path, run / NEWEST)
     failpoint("checkpoint.published", run / NEWEST)
-    kept = [step for step in saved_steps(run) if step <= content["step"]][-keep_last:]
+    past = [step for step in saved_steps(run) if step <= content["step"]]
     for step in saved_steps(run):
-        if step not in kept:
+        if step not in past[-keep_last:] and not (step == best and step in past):
             step_path(run, step).unlink()
     return path
 

@@ -81,4 +81,6 @@ class Saver:
         if best:
             save_model(directory.best, content, self._parts.data)
         if checkpoint_is_due:
-            checkpoint.save(directory.path, content, self._parts.training.keep_last)
+            training, known = self._parts.training, content["best"]
+            best_step = known["step"] if known and training.keep_best else None
+            checkpoint.save(directory.path, content, training.keep_last, best_step)

@@ -1,0 +1,142 @@
+"""What goes wrong while training: broken moments, loss spikes, memory that runs out; each with its samples."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shards.dataset import Dataset
+from shards.packing import PackedSamples
+from training.batching.batches import BatchPlan
+from training.devices.out_of_memory import is_out_of_memory, smaller
+from training.optimization.optimizers import Optimizers
+from training.step import LossModule
+from training.watching.moments import Moments
+from training.watching.places import documents, in_words, microstep_samples
+from training.watching.spikes import SpikeDetector
+
+OPTIMIZERS = {
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1),
+    "amsgrad": lambda parameters: torch.optim.Adam(parameters, lr=0.1, amsgrad=True),
+    "muon": lambda parameters: torch.optim.Muon(parameters, lr=0.1),
+}
+
+
+def trained(name: str) -> tuple[nn.Module, Optimizers, Moments]:
+    """Two matrices after a step."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(5, 7, bias=False), nn.Linear(7, 3, bias=False))
+    optimizers = Optimizers({name: OPTIMIZERS[name](list(model.parameters()))})
+    moments = Moments(LossModule(model), optimizers)
+    assert moments.broken() is None
+    model(torch.randn(11, 5)).square().sum().backward()
+    optimizers.members[name].step()
+    return model, optimizers, moments
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_broken_moment_is_found_and_forgotten_with_the_others_of_its_weight(name: str, value: float) -> None:
+    model, optimizers, moments = trained(name)
+    assert int(moments.broken()) == 0 and moments.repair() == []
+    state = optimizers.members[name].state[model[1].weight]
+    sound = copy.deepcopy(optimizers.state_dict())
+    tensors = [key for key, moment in state.items() if isinstance(moment, torch.Tensor) and moment.ndim == 2]
+    state[tensors[-1]][1, 4] = value
+    assert int(moments.broken()) == 1
+    assert moments.repair() == ["1.weight"]
+    assert int(moments.broken()) == 0
+    for key in tensors:
+        expected = sound[name]["state"][1][key].clone()
+        expected[1, 4] = 0
+        torch.testing.assert_close(state[key], expected, rtol=0, atol=0)
+    untouched = optimizers.members[name].state[model[0].weight]
+    for key in tensors:
+        torch.testing.assert_close(untouched[key], sound[name]["state"][0][key], rtol=0, atol=0)
+
+
+def test_a_spike_is_found_where_it_was_planted_and_nowhere_else() -> None:
+    """Losses that fall from 10 to 4 with a noise of 0.1, and three planted ones."""
+    chance = random.Random(1)
+    planted = {150: 1.4, 151: 3.0, 400: 2.0}
+    detector = SpikeDetector(6.0, memory := {})
+    found = {}
+    for step in range(600):
+        loss = 4 + 6 * math.exp(-step / 80) + chance.gauss(0, 0.1) + planted.get(step, 0)
+        if spike := detector.see(loss):
+            found[step] = spike
+            assert spike.loss == loss and abs(spike.expected - (loss - planted[step])) < 0.6
+    assert found.keys() == planted.keys()
+    assert all(isinstance(value, int | float) for value in memory.values())
+
+
+def test_the_mean_is_a_plain_one_at_first_and_nothing_is_a_spike_without_a_threshold() -> None:
+    losses = [5.0, 4.0, 4.5, 6.0, 3.0]
+    detector = SpikeDetector(None, memory := {})
+    for loss in losses:
+        assert detector.see(loss) is None
+    assert memory["mean"] == pytest.approx(statistics.fmean(losses))
+    assert detector.see(math.nan) is None and memory["count"] == 5
+    assert all(detector.see(loss) is None for loss in [4.0] * 50 + [1000.0])
+
+
+def test_a_new_level_becomes_usual() -> None:
+    detector = SpikeDetector(6.0, {})
+    for _ in range(50):
+        detector.see(4.0)
+    spikes = [detector.see(5.0) is not None for _ in range(60)]
+    assert spikes[0] and not any(spikes[-20:])
+
+
+def test_samples_of_microsteps_are_those_of_the_plan() -> None:
+    """Two ranks, three microsteps of two samples each: by hand from the plan's own numbers."""
+    plans = [BatchPlan(2, 3, 2, rank) for rank in range(2)]
+    for number in range(3):
+        expected = sorted(np.concatenate([plan.sample_numbers(24, number) for plan in plans]).tolist())
+        assert microstep_samples(plans[0], 24, [number]) == [[expected[0], expected[-1]]]
+    assert microstep_samples(plans[0], 24, [2, 0, 1]) == [[24, 35]]
+    assert in_words(microstep_samples(plans[0], 24, [0, 2])) == "24 to 27, 32 to 35"
+
+
+def test_documents_of_a_sample_are_where_its_tokens_stand(dataset: Path) -> None:
+    opened = Dataset.open(dataset, "train")
+    samples = PackedSamples(opened, 17, seed=3)
+    found = documents(samples, [[4, 5], [9, 9]])
+    stream = np.concatenate([opened.document(number) for number in range(opened.documents)])
+    for piece in found:
+        assert piece["split"] == "train" and piece["dataset"] == str(dataset)
+    for number in (4, 5, 9):
+        pieces = [piece for piece in found if piece["sample"] == number]
+        tokens = np.concatenate([stream[p["token"] : p["token"] + p["tokens"]] for p in pieces])
+        np.testing.assert_array_equal(tokens[:17], samples.batch(np.array([number])).inputs[0])
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (BatchPlan(8, 3), BatchPlan(4, 6)),
+        (BatchPlan(3, 1), BatchPlan(1, 3)),
+        (BatchPlan(7, 2), BatchPlan(2, 7)),
+        (BatchPlan(9, 1, 2, 1), BatchPlan(3, 3, 2, 1)),
+        (BatchPlan(1, 5), None),
+    ],
+)
+def test_the_smaller_plan_keeps_the_global_batch(plan: BatchPlan, expected: BatchPlan | None) -> None:
+    assert smaller(plan) == expected
+    assert expected is None or expected.global_batch == plan.global_batch
+
+
+def test_out_of_memory_is_told_from_other_errors() -> None:
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not match")) and not is_out_of_memory(ValueError())
