@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
+from model import tiles
 from model.config import ModelConfig
 from model.documents import attend_by_segments
 from model.kv_cache import KVCache
@@ -71,12 +72,15 @@ class Attention(nn.Module):
             # is expanded. `visible` is (B, 1, 1, S) or None and broadcasts over both axes.
             grouped = queries.view(B, self.groups, H // self.groups, D)
             return scaled_dot_product_attention(grouped, keys, values, attn_mask=visible).view(B, H, 1, D)
+        dropped = self.dropout if self.training else 0.0
+        if not dropped and tiles.pays(queries, keys):
+            return tiles.attend_tiles(queries, keys, values, visible)
         return scaled_dot_product_attention(
             queries,
             keys,
             values,
             attn_mask=visible,
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout_p=dropped,
             is_causal=visible is None,
             enable_gqa=self.groups != H,
         )
