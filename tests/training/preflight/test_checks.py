@@ -1,0 +1,133 @@
+"""Before step 1: what will not fit is refused, what will happen is said, and the run is the one without checks."""
+
+from __future__ import annotations
+
+import json
+import unittest.mock
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from foundation.errors import UserError
+from shards.dataset import Dataset, Shard
+from training.preflight import ids
+from training.saving import checkpoint
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("more", [(), ("--optimizer", "adam", "--accumulation_steps", "2", "--dtype", "bfloat16")])
+def test_the_trial_step_leaves_no_trace(command: Any, more: tuple[str, ...]) -> None:
+    """Fresh and resumed, the run with the trial is bit for bit the one without."""
+    for out, preflight in (("with", "true"), ("without", "false")):
+        flags = ("--out_dir", out, "--preflight", preflight, *more)
+        assert command.call(*flags, "--max_steps", "5").returncode == 0
+        done = command.call(*flags, "--resume", "--max_steps", "9")
+        assert done.returncode == 0, done.stderr
+        assert ("one step of" in done.stdout) is (preflight == "true")
+    assert command.rows("with") == command.rows("without")
+    ours, theirs = (checkpoint.load(command.directory / out / "ckpt.pth") for out in ("with", "without"))
+    for key in ("model", "optimizer", "rng"):
+        torch.testing.assert_close(ours[key], theirs[key], rtol=0, atol=0)
+
+
+def test_a_dry_run_says_what_would_happen_and_trains_nothing(command: Any) -> None:
+    done = command.call("--dry_run", "--max_steps", "1000")
+    assert done.returncode == 0, done.stderr
+    assert "one step of 51 tokens takes about" in done.stdout and "1,000 steps to do, 51,000 tokens" in done.stdout
+    assert "parameters" in done.stdout and "memory:" in done.stdout and "free" in done.stdout
+    assert {path.name for path in (command.directory / "out").rglob("*")} <= {".lock"}
+    assert command.call("--max_steps", "3").returncode == 0  # nothing in the way
+    before = (command.directory / "out" / "ckpt.pth").read_bytes()
+    dry = command.call("--resume", "--dry_run", "--max_steps", "7")
+    assert dry.returncode == 0 and "4 steps to do" in dry.stdout
+    assert (command.directory / "out" / "ckpt.pth").read_bytes() == before
+    assert len(command.rows()) == 3
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_refused_before_anything_is_written(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.preflight.disk.shutil.disk_usage", lambda path: Usage(10**9, 0, 10**6))
+    done = command.call("--keep_last", "4")
+    assert done.returncode == 2
+    for text in ("out: the run will write", "4 checkpoints of", "--keep_last", "--out_dir", "1.00\u202fMB are free"):
+        assert text in done.stderr, text
+    assert not (command.directory / "out" / "metrics.jsonl").exists()
+    assert command.call("--keep_last", "1", "--preflight", "false").returncode == 0
+
+
+def test_a_checkpoint_is_as_large_as_predicted(command: Any) -> None:
+    done = command.call("--max_steps", "3", "--keep_last", "1")
+    predicted = float(done.stdout.split("a checkpoint of ")[1].split("\u202f")[0])
+    actual = (command.directory / "out" / "ckpt.pth").stat().st_size / 1000
+    assert 0.85 * actual < predicted < 1.15 * actual
+
+
+def test_a_step_beyond_the_memory_budget_is_refused_with_the_way_out(command: Any) -> None:
+    done = command.call("--memory_budget", "1MB")
+    assert done.returncode == 2
+    for text in ("batch_size 3: a step of 3 x 17 tokens", "1.00\u202fMB may be used on cpu", "--batch_size auto"):
+        assert text in done.stderr
+    assert not (command.directory / "out" / "metrics.jsonl").exists()
+
+
+def test_a_token_id_outside_the_vocabulary_is_found_before_the_run(command: Any, make_dataset: Any) -> None:
+    documents = [np.append(np.arange(7, 40), 0) for _ in range(40)]
+    documents[39][5] = 281
+    path = make_dataset("beyond", documents)
+    done = command.call("--train_data_path", str(path))
+    assert done.returncode == 2
+    assert "token id 281" in done.stderr and "vocabulary of 280" in done.stderr and "beyond" in done.stderr
+    assert not (command.directory / "out" / "metrics.jsonl").exists()
+
+
+def test_ids_are_read_once_until_the_files_change(dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    np.array([5, 9, 7], "<u2").tofile(tmp_path / "a.bin")
+    assert ids.id_range(Dataset.open(tmp_path / "a.bin")) == (0, 9)
+    scan = unittest.mock.Mock(side_effect=ids._scan)
+    monkeypatch.setattr(ids, "_scan", scan)
+    assert ids.id_range(Dataset.open(tmp_path / "a.bin")) == (0, 9) and not scan.called
+    np.array([5, 300, 7], "<u2").tofile(tmp_path / "a.bin")
+    assert ids.id_range(Dataset.open(tmp_path / "a.bin")) == (0, 300) and scan.call_count == 1
+    with pytest.raises(UserError, match="token id 300"):
+        ids.check_ids(Dataset.open(tmp_path / "a.bin"), 300)
+    ids.check_ids(Dataset.open(tmp_path / "a.bin"), 301)
+    everything = np.concatenate([shard.tokens for shard in Dataset.open(dataset).shards])
+    assert ids.id_range(Dataset.open(dataset)) == (int(everything.min()), int(everything.max()))
+
+
+def test_negative_ids_are_found_too(tmp_path: Path) -> None:
+    """int32 shards can hold them; uint16 cannot."""
+
+    tokens = np.array([4, -1, 2], np.int32)
+    shard = Shard(tmp_path, tokens, np.zeros(1, np.int64), np.array([3]), None)
+    with pytest.raises(UserError, match="token id -1"):
+        ids.check_ids(Dataset(tmp_path, "train", [shard], "signed"), 10)
+
+
+def test_the_predicted_time_counts_steps_and_validations() -> None:
+    from training.preflight.disk import DiskNeed
+    from training.preflight.prediction import Prediction
+
+    need = DiskNeed(1, 2, 3)
+    told = Prediction(10, 100, 50, 2.0, 0.0, 5, 600, 1, 2, need)
+    assert told.run_seconds == pytest.approx(50 * 2.0 + 5 * (600 / 100 * 2.0 / 3))
+    clock = Prediction(10, 100, None, 2.0, 60.0, 0, 600, 1, 2, need)
+    assert clock.run_seconds == 60 and "30 steps to do, 3,000 tokens" in clock.lines()[1]
+
+
+def test_json_of_the_recorded_range_is_plain(tmp_path: Path) -> None:
+    np.array([5, 9], "<u2").tofile(tmp_path / "b.bin")
+    ids.id_range(Dataset.open(tmp_path / "b.bin"))
+    (record,) = (tmp_path / "cache").rglob("*.json")
+    assert json.loads(record.read_text()) == [0, 9]

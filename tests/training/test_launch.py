@@ -1,0 +1,112 @@
+"""The launch helper: its scripts are sound bash, and what they give to torchrun and train.py is understood there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train
+from foundation.config import load_config
+from foundation.errors import UserError
+from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
+from training.launch import main
+from training.launching.recipes import recipes
+
+
+def shown(name: str, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    assert main(["show", name, *more]) == 0
+    return capsys.readouterr().out
+
+
+def run_with_fakes(text: str, tmp_path: Path, *more: str, **environment: str) -> list[list[str]]:
+    """Run a script with stand-ins for torchrun, srun and scontrol; gives the words each was called with."""
+    fakes = {
+        "torchrun": 'for word in torchrun "$@"; do printf "%s\\n" "$word"; done',
+        "srun": 'while [[ "$1" == --* ]]; do shift; done; exec "$@"',
+        "scontrol": "echo node-a; echo node-b",
+    }
+    for name, body in fakes.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "script.sh").write_text(text)
+    done = subprocess.run(
+        ["bash", str(tmp_path / "script.sh"), *more],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_what_a_script_runs_is_understood_by_torchrun_and_train(name: str, tmp_path: Path, capsys: Any) -> None:
+    from torch.distributed.run import parse_args
+
+    text = shown(name, capsys, "--train_data_path", "data set", "--out_dir", "out/x")
+    ((program, *words),) = run_with_fakes(
+        text, tmp_path, "--seed", "5", HEAD="host", SLURM_JOB_NODELIST="n[1-2]", SLURM_JOB_ID="7"
+    )
+    assert program == "torchrun"
+    parsed = parse_args(words)
+    recipe = recipes()[name]
+    assert str(parsed.nproc_per_node) == str(recipe.machines.gpus)
+    assert str(parsed.nnodes) == (str(recipe.machines.nodes) if not parsed.standalone else "1:1")
+    assert parsed.training_script == "train.py"
+    if recipe.machines.nodes > 1:
+        assert parsed.rdzv_endpoint == ("node-a:29500" if recipe.slurm else "host:29500")
+
+    loaded = load_config("train.py", "", train.SECTIONS, TrainFlags, parsed.training_script_args)
+    training, data = loaded.get(TrainingConfig), loaded.get(DataConfig)
+    assert data.train_data_path == Path("data set") and training.out_dir == Path("out/x") and training.seed == 5
+    assert training.batch_size is None and (training.global_batch_size or 0) % (8 * 4) == 0
+    positions = max(data.max_seq_len, 1024)
+    sections = (data, training, loaded.get(LoggingConfig), loaded.get(TrainFlags))
+    assert not combination_problems(*sections, positions)
+
+
+def test_a_slurm_script_asks_for_the_machines_it_uses(capsys: Any) -> None:
+    text = shown("slurm-4x8gpu-quality", capsys)
+    options = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", text, re.M))
+    assert options["nodes"] == "4" and options["gpus-per-node"] == "8" and options["ntasks-per-node"] == "1"
+    assert text.startswith("#!/usr/bin/env bash\n#SBATCH")  # sbatch reads its options before the first command
+
+
+def test_a_script_without_the_first_machine_named_says_so(tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run_with_fakes(shown("2x8gpu-fast", capsys), tmp_path)
+    assert "set HEAD" in failed.value.stderr
+
+
+def test_list_names_every_script_and_write_makes_it_once(tmp_path: Path, capsys: Any) -> None:
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    for name in ("1gpu-fast", "2gpu-standard", "4gpu-quality", "8gpu-fast", "2x8gpu-standard", "slurm-8gpu-quality"):
+        assert re.search(rf"^  {name} ", listed, re.M)
+    path = tmp_path / "go.sh"
+    assert main(["write", "4gpu-fast", "--output", str(path)]) == 0
+    assert "start it with bash" in capsys.readouterr().out
+    assert os.access(path, os.X_OK) and path.read_text() == shown("4gpu-fast", capsys)
+    assert main(["write", "4gpu-fast", "--output", str(path)]) == 0  # the same again
+    with pytest.raises(UserError, match="--overwrite"):
+        main(["write", "8gpu-fast", "--output", str(path)])
+    assert main(["write", "8gpu-fast", "--output", str(path), "--overwrite"]) == 0
+    assert "--nproc_per_node 8" in path.read_text()
+    assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
+
+
+@pytest.mark.parametrize(("words", "expected"), [(["show"], "NAME"), (["show", "8gpu-fst"], "8gpu-fast")])
+def test_mistakes_name_the_way(words: list[str], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        main(words)
+
+
+def test_quoted_paths_survive_the_shell(tmp_path: Path, capsys: Any) -> None:
+    ((_, *words),) = run_with_fakes(shown("1gpu-fast", capsys, "--train_data_path", "a b'c"), tmp_path)
+    assert "a b'c" in words and shlex.join(words)

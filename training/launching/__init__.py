@@ -1,0 +1,1 @@
+"""Ready scripts that start a training run on several GPUs."""

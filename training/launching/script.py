@@ -1,0 +1,82 @@
+"""The text of a launch script: torchrun on one machine or several, or the same under Slurm."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from training.launching.recipes import Machines, Recipe
+
+PORT = 29500
+
+
+def script(recipe: Recipe, train_data_path: str, out_dir: str) -> str:
+    """A bash script. Options given to it go to train.py after its own, so that they win."""
+    head = _slurm_head(recipe) if recipe.slurm else []
+    lines = [
+        "#!/usr/bin/env bash",
+        *head,
+        f"# {recipe.name}: {recipe.machines.words}; {recipe.variant.words}.",
+        "# Run it in the repository, its environment active. More options may follow: they override those below.",
+        "# Started again, it continues the run in its out_dir. A step has the same samples on any number of GPUs.",
+        "set -euo pipefail",
+        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"',
+        *_launch(recipe),
+    ]
+    arguments = ["train.py", "--ddp", "--resume", *_flags(recipe, train_data_path, out_dir)]
+    return "\n".join([*lines, *_continued(arguments), '  "$@"']) + "\n"
+
+
+def train_arguments(recipe: Recipe, train_data_path: str, out_dir: str) -> list[str]:
+    """What train.py gets from the script."""
+    return ["--ddp", "--resume", *(word for flag in _flags(recipe, train_data_path, out_dir) for word in flag.split())]
+
+
+def _flags(recipe: Recipe, train_data_path: str, out_dir: str) -> list[str]:
+    paths = [("train_data_path", train_data_path), ("out_dir", out_dir)]
+    return [f"--{key} {shlex.quote(value)}" for key, value in (*paths, *recipe.variant.flags)]
+
+
+def _continued(words: Sequence[str]) -> list[str]:
+    return [f"  {word} \\" for word in words]
+
+
+def _launch(recipe: Recipe) -> list[str]:
+    """The beginning of the command, up to train.py."""
+    machines = recipe.machines
+    if recipe.slurm:
+        return [
+            'HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"',
+            "exec srun --kill-on-bad-exit=1 torchrun \\",
+            f"  --nnodes {machines.nodes} --nproc_per_node {machines.gpus} \\",
+            f'  --rdzv_backend c10d --rdzv_id "$SLURM_JOB_ID" --rdzv_endpoint "$HEAD:{PORT}" \\',
+        ]
+    if machines.nodes == 1:
+        return [f"exec torchrun --standalone --nproc_per_node {machines.gpus} \\"]
+    return _several_machines(machines)
+
+
+def _several_machines(machines: Machines) -> list[str]:
+    return [
+        f"# Start it on each of the {machines.nodes} machines at about the same time, with out_dir on storage that",
+        "# all of them see: HEAD=host-of-the-first-machine ./this-script",
+        ': "${HEAD:?set HEAD to the host name or address of the first machine}"',
+        "exec torchrun \\",
+        f"  --nnodes {machines.nodes} --nproc_per_node {machines.gpus} \\",
+        f'  --rdzv_backend c10d --rdzv_id mateconv --rdzv_endpoint "$HEAD:{PORT}" \\',
+    ]
+
+
+def _slurm_head(recipe: Recipe) -> list[str]:
+    machines = recipe.machines
+    return [
+        f"#SBATCH --job-name={recipe.name}",
+        f"#SBATCH --nodes={machines.nodes}",
+        "#SBATCH --ntasks-per-node=1",
+        f"#SBATCH --gpus-per-node={machines.gpus}",
+        f"#SBATCH --cpus-per-task={4 * machines.gpus}",
+        "#SBATCH --time=24:00:00",
+        "#SBATCH --requeue",
+        "#SBATCH --signal=TERM@120",
+        "#SBATCH --output=%x-%j.log",
+    ]

@@ -1,0 +1,98 @@
+"""`--preset auto`: the largest preset that the machine trains, by memory on a GPU, by memory and time on a CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from foundation.device import pick_dtype
+from foundation.errors import UserError
+from foundation.logs import get_logger
+from foundation.page.wording import seconds, size
+from model.config import ModelConfig
+from model.costs import COMPUTE_OPTIMAL, activation_bytes, flops_per_token, parameters, state_bytes
+from model.presets import AUTO, KEYS, merged
+from training.config import TrainingConfig
+from training.preflight.memory import RESERVE, memory_limit
+
+log = get_logger("training")
+
+STEPS = ((100, "350m"), (40, "124m"), (24, "60m"), (12, "30m"), (6, "15m"), (3, "7m"), (0, "3m"))
+"""Gigabytes of a GPU's memory from which a preset is taken. A card that is sold as 24 GB counts, though a tenth of it
+be taken by the system."""
+LADDER = ("350m", "124m", "60m", "30m", "15m", "7m", "3m")
+LONGEST = 24 * 3600.0
+"""Seconds that a run on a CPU may take, where no time_budget says."""
+CORE_RATES = {torch.float32: 40e9, torch.bfloat16: 80e9}
+"""Operations a second of one CPU core in training, about (Zen 5: 50 and 90 in a 15M model)."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run does with its model: tokens of the whole run (None: as many as the clock allows), tokens of a
+    sequence, vocabulary."""
+
+    tokens: int | None
+    sequence: int
+    vocab_size: int
+
+
+def resolve_preset(
+    model: ModelConfig,
+    given: Collection[str],
+    saved: Mapping[str, Any] | None,
+    training: TrainingConfig,
+    work: Work,
+    device: torch.device,
+) -> ModelConfig:
+    """`model` with `preset: auto` replaced by a choice; any other `model` as it is.
+
+    `given` are the leaves that flags set: they win over the preset. A resumed run (`saved`: its checkpoint) keeps what
+    it is.
+    """
+    if model.preset != AUTO:
+        return model
+    if saved is not None:
+        old = saved["config"]["model"]
+        kept = {key: old[key] for key in ("preset", *KEYS) if key in old and key not in given}
+        return ModelConfig(**{**model.model_dump(), **kept})
+    limit = memory_limit(device, training.memory_budget)
+    if device.type == "cpu":
+        name = _for_cpu(model, given, limit, training, work, pick_dtype(training.dtype, device))
+    else:
+        name = next(name for gigabytes, name in STEPS if limit >= 0.9e9 * gigabytes)
+    log.info("preset auto: %s, for %s of memory on %s", name, size(limit), device)
+    return with_preset(model, name, given)
+
+
+def with_preset(model: ModelConfig, name: str, given: Collection[str]) -> ModelConfig:
+    """`model` with the architecture of a preset, but for the leaves that flags gave."""
+    return ModelConfig(**merged(name, {**model.model_dump(), "preset": name}, given))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _for_cpu(
+    model: ModelConfig, given: Collection[str], limit: int, training: TrainingConfig, work: Work, dtype: torch.dtype
+) -> str:
+    """The largest preset whose state and one sequence fit the memory, and whose run fits the time: the run's own
+    tokens within a day, or 20 tokens a parameter (Hoffmann et al. 2022) within the time budget."""
+    time = training.time_budget or LONGEST
+    rate = CORE_RATES.get(dtype, CORE_RATES[torch.float32]) * _cores()
+    for name in LADDER:
+        shape = with_preset(model, name, given)
+        memory = state_bytes(shape, work.vocab_size) + 2 * activation_bytes(shape, work.vocab_size, work.sequence)
+        tokens = COMPUTE_OPTIMAL * parameters(shape, work.vocab_size) if work.tokens is None else work.tokens
+        needed = tokens * flops_per_token(shape, work.vocab_size, (work.sequence + 1) / 2) / rate
+        if memory <= limit * (1 - RESERVE) and needed <= time:
+            return name
+    raise UserError(
+        f"--preset auto: no preset trains this run here within {size(limit)} of memory and {seconds(time)}; "
+        "name one of the small ones (python -m model.presets), or shorten the run (--max_steps, --max_tokens)"
+    )
