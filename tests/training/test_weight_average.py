@@ -124,7 +124,7 @@ def loss_of(path: Path, dataset: Path) -> float:
 
 
 def test_it_is_validated_beside_the_weights_and_best_and_final_hold_it(command: Any, dataset: Path) -> None:
-    done = command.call("--use_ema")
+    done = command.call("--use_ema", "--document_mask", "false")
     assert done.returncode == 0, done.stderr
     out = command.directory / "out"
     validated = [row for row in command.rows() if "val_loss" in row]
