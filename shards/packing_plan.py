@@ -1,0 +1,235 @@
+"""A packing plan: which pieces of documents lie together in which row. Computed once, kept as memory-mapped files.
+
+    KEY/plan.json     what it was made for, counts, checksums
+    KEY/pieces.bin    (start int64, length int32) of each piece: its input tokens in the stream, row after row
+    KEY/rows.bin      int64, the first piece of each row, and the number of pieces at the end
+
+A piece holds the inputs of one document (see `shards.token_stream`); each is followed by its target. A document longer
+than a row is cut; its whole rows stand alone, the rest is packed with others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from foundation import atomic, fingerprint
+from foundation.errors import UserError
+from foundation.failpoints import failpoint
+from foundation.locks import DirectoryLock
+from shards.best_fit import best_fit
+from shards.dataset import Dataset
+from shards.plan_place import first_writable
+
+VERSION = 1
+PIECE = np.dtype([("start", "<i8"), ("length", "<i4")])
+ROW = np.dtype("<i8")
+DOCUMENTS_AT_ONCE = 2**18
+"""Documents packed with each other: more waste memory, and leave hardly less padding."""
+ROWS_AT_ONCE = 2**20
+REPORT_SECONDS = 5.0
+
+Pieces = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # starts, lengths
+Report = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The content of plan.json. `tokens` are targets: the rest of rows x sequence_length is padding."""
+
+    version: int
+    dataset: str
+    split: str
+    sequence_length: int
+    terminator: int
+    rows: int
+    pieces: int
+    tokens: int
+    cut: int
+    checksums: dict[str, str]
+
+    @property
+    def padding(self) -> float:
+        """The share of all places that holds nothing."""
+        return 1 - self.tokens / max(1, self.rows * self.sequence_length)
+
+    @property
+    def identity(self) -> str:
+        """Fingerprint of the plan, its content included."""
+        return fingerprint.of_json(asdict(self))
+
+
+class Plan:
+    """An opened plan: the pieces of any row. Costs O(1) to open for any size."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.summary = Summary(**json.loads((path / "plan.json").read_bytes()))
+        pieces, rows = path / "pieces.bin", path / "rows.bin"
+        sizes = [pieces.stat().st_size, rows.stat().st_size]
+        if sizes != [self.summary.pieces * PIECE.itemsize, (self.summary.rows + 1) * ROW.itemsize]:
+            raise ValueError(f"{path}: damaged")
+        self._pieces = np.memmap(pieces, PIECE, "r") if sizes[0] else np.zeros(0, PIECE)
+        self._rows = np.memmap(rows, ROW, "r")
+
+    def row(self, number: int) -> list[tuple[int, int]]:
+        """Start and length of each piece of a row."""
+        first, stop = self._rows[number : number + 2].tolist()
+        found: list[tuple[int, int]] = self._pieces[first:stop].tolist()
+        return found
+
+
+def open_plan(dataset: Dataset, sequence_length: int, places: list[Path], report: Report) -> Plan:
+    """The plan for rows of `sequence_length`, from one of `places` or made in the first that can be written.
+
+    Processes that ask at once wait for the first; the plan is the same wherever it is made. `report` hears now and then
+    what share is done. `UserError` when no place takes files; OSError (disk full) leaves nothing behind.
+    """
+    made_for = {
+        "version": VERSION,
+        "dataset": dataset.identity,
+        "split": dataset.split,
+        "sequence_length": sequence_length,
+        "terminator": dataset.terminator_length,
+    }
+    key = fingerprint.short(fingerprint.of_json(made_for), 16)
+    for place in places:
+        if (plan := _existing(place / key)) is not None:
+            return plan
+    place = first_writable(places)
+    with DirectoryLock(place / f"{key}.lock", "packing", wait=True):
+        if (plan := _existing(place / key)) is not None:
+            return plan
+        atomic.recover_directory(place / key)
+        for left in place.glob(f"{atomic.TEMPORARY_PREFIX}{key}-*"):  # of a process that died: we hold its lock
+            shutil.rmtree(left)
+        _make(dataset, sequence_length, place, key, report)
+    return Plan(place / key)
+
+
+def _existing(path: Path) -> Plan | None:
+    """The plan at `path`, if it is whole; a damaged one is made again."""
+    try:
+        return Plan(path)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _make(dataset: Dataset, length: int, place: Path, key: str, report: Report) -> None:
+    temporary = atomic.temporary_directory(place, key)
+    try:
+        with atomic.naming(place / key):
+            summary = _write(dataset, length, temporary, report)
+            failpoint("plan.written", place / key)
+            (temporary / "plan.json").write_text(json.dumps(asdict(summary), indent=1) + "\n")
+            atomic.replace_directory(temporary, place / key)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _write(dataset: Dataset, length: int, directory: Path, report: Report) -> Summary:
+    """Pack every document of `dataset` into rows; memory does not grow with their number."""
+    rows = pieces = tokens = cut = 0
+    spoken = time.monotonic()
+    with _Hashed(directory / "pieces.bin") as piece_file, _Hashed(directory / "rows.bin") as row_file:
+        for starts, lengths in _documents(dataset, length):
+            cut += int(np.count_nonzero(lengths > length))
+            tokens += int(lengths.sum())
+            packed, sizes = _pack(starts, lengths, length)
+            piece_file.write(packed)
+            row_file.write(np.cumsum(sizes, dtype=ROW) - sizes + pieces)
+            rows, pieces = rows + len(sizes), pieces + len(packed)
+            if time.monotonic() - spoken > REPORT_SECONDS:
+                spoken = time.monotonic()
+                report((int(starts[-1]) + 1) / dataset.tokens)
+        row_file.write(np.array([pieces], ROW))
+    if not rows:
+        raise UserError(
+            f"{dataset.path}: split {dataset.split!r} has no document of two tokens; give more text to train on"
+        )
+    checksums = {"pieces.bin": piece_file.digest, "rows.bin": row_file.digest}
+    return Summary(
+        VERSION,
+        dataset.identity,
+        dataset.split,
+        length,
+        dataset.terminator_length,
+        rows,
+        pieces,
+        tokens,
+        cut,
+        checksums,
+    )
+
+
+def _documents(dataset: Dataset, length: int) -> Iterator[Pieces]:
+    """Inputs of the documents in the stream, start and length, many at once; those without any are left out."""
+    lead, last = dataset.terminator_length, dataset.tokens - 1
+    for shard, offset in zip(dataset.shards, dataset.token_offsets.tolist(), strict=False):
+        count, size = len(shard.pointers), shard.tokens.itemsize
+        for first in range(0, count, DOCUMENTS_AT_ONCE):
+            borders = np.asarray(shard.pointers[first : first + DOCUMENTS_AT_ONCE + 1]) // size
+            if first + DOCUMENTS_AT_ONCE >= count:
+                borders = np.append(borders, len(shard.tokens))
+            borders += offset
+            starts = np.maximum(borders[:-1] - lead, 0)
+            # The last token of a document without a terminator predicts nothing; nor does the stream's very last.
+            ends = np.minimum(borders[1:] - max(lead, 1), last)
+            kept = ends > starts
+            yield from _portions(starts[kept], ends[kept] - starts[kept], length)
+
+
+def _portions(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], length: int) -> Iterator[Pieces]:
+    """Cut the documents into groups that fill about ROWS_AT_ONCE rows at most."""
+    portion = np.cumsum(lengths // length) // ROWS_AT_ONCE
+    for cut in np.split(np.arange(len(starts)), np.flatnonzero(np.diff(portion)) + 1):
+        if len(cut):
+            yield starts[cut], lengths[cut]
+
+
+def _pack(
+    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], length: int
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
+    """The pieces (n,) of these documents, row after row, and the number of pieces in each row."""
+    whole, rest = lengths // length, lengths % length
+    first = np.repeat(np.cumsum(whole) - whole, whole)  # number of the document's first whole row, at each of them
+    full_starts = np.repeat(starts, whole) + (np.arange(int(whole.sum())) - first) * length
+    partial = np.flatnonzero(rest)
+    row_of = best_fit(rest[partial], length)
+    order = np.argsort(row_of, kind="stable")
+    chosen = partial[order]
+    packed = np.empty(len(full_starts) + len(chosen), PIECE)
+    packed["start"] = np.concatenate([full_starts, starts[chosen] + whole[chosen] * length])
+    packed["length"] = np.concatenate([np.full(len(full_starts), length), rest[chosen]])
+    return packed, np.concatenate([np.ones(len(full_starts), np.int64), np.bincount(row_of)])
+
+
+class _Hashed:
+    """A file being written, with the SHA-256 of its content; `digest` once it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[bytes] = path.open("wb")
+        self._hash = hashlib.sha256()
+        self.digest = ""
+
+    def write(self, values: npt.NDArray[np.generic]) -> None:
+        data = np.ascontiguousarray(values).view(np.uint8).data
+        self._hash.update(data)
+        self._file.write(data)
+
+    def __enter__(self) -> _Hashed:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        self.digest = self._hash.hexdigest()
