@@ -29,6 +29,7 @@ from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
 from training.state import RunState
 from training.step import LossModule, Stepper
+from training.throughput import Throughput, mean_attended_length, throughput
 
 log = get_logger("training")
 
@@ -133,6 +134,7 @@ class Assembly:
             loggers=self._loggers(progress, state, settings),
             sampling=self._sampling(write_texts),
             progress=progress,
+            throughput=self.throughput,
             length=self.length,
             total_steps=total,
         )
@@ -176,8 +178,25 @@ class Assembly:
             choose_loggers(self.logging, self.directory, state, progress, {**self._facts(state), "config": settings})
         )
 
+    @property
+    def throughput(self) -> Throughput:
+        """What tokens per second mean for the devices."""
+        config, data = self.snapshot.model.config, self.data_config
+        return throughput(
+            config,
+            self.data.vocab_size,
+            mean_attended_length(self.data.train, data.max_seq_len, data.document_mask),
+            self.device,
+            self.snapshot.precision.dtype,
+            self.world.size,
+            self.logging.peak_tflops,
+        )
+
     def _sampling(self, write_texts: TextWriter | None) -> Sampling | None:
-        if write_texts is None or not self.world.is_main:
+        if write_texts is None or not self.world.is_main or not self.logging.sample_tokens:
+            return None
+        if not self.snapshot.strategy.whole_model:
+            log.info("no samples: no process holds the whole model")
             return None
         return Sampling(write_texts, self.snapshot, self.logging, self.training.seed)
 

@@ -19,6 +19,7 @@ from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
 from training.state import RunState
 from training.step import Stepper
+from training.throughput import Throughput
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Parts:
     loggers: Loggers
     sampling: Sampling | None
     progress: Progress | None
+    throughput: Throughput
     length: RunLength
     total_steps: int | None
     """Steps of the whole run, where they are known in advance."""

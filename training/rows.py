@@ -5,13 +5,14 @@ from __future__ import annotations
 from training.loggers import Row
 from training.state import RunState
 from training.step import StepResult
+from training.throughput import Throughput
 
 
 class RowMaker:
     """Makes the rows of this process's steps. The clock counts steps only: no validation, no saving."""
 
-    def __init__(self, state: RunState) -> None:
-        self._state = state
+    def __init__(self, state: RunState, throughput: Throughput) -> None:
+        self._state, self._throughput = state, throughput
         self._seconds = 0.0  # of steps since the last row
         self._tokens = state.tokens  # at the last row
         self.busy = 0.0
@@ -25,7 +26,7 @@ class RowMaker:
     def make(self, result: StepResult, rate: float, progress: float) -> Row:
         """The row of the step that has just been counted, which ran with learning rate `rate` at `progress`."""
         state = self._state
-        speed = (state.tokens - self._tokens) / max(self._seconds, 1e-9)
+        speed = self._throughput.columns(state.tokens - self._tokens, self._seconds)
         self._tokens, self._seconds = state.tokens, 0.0
         row: Row = {
             "step": state.step,
@@ -34,7 +35,7 @@ class RowMaker:
             "lr": rate,
             "progress": progress,
             "grad_norm": result.grad_norm,
-            "tokens_per_second": round(speed, 1),
+            **speed,
         }
         if result.skipped:
             row["skipped"] = True

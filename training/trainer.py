@@ -39,7 +39,7 @@ class Trainer:
         self._state = state
         self._stop = StopRequest()
         self._watch = Stopwatch(state, parts.world, agree=parts.length.unit == "seconds")
-        self._rows = RowMaker(state)
+        self._rows = RowMaker(state, parts.throughput)
         self._saver = Saver(parts, state)
         self._faults = FaultWatch(parts, state)
         self._save_is_asked = False

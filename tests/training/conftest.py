@@ -190,6 +190,7 @@ class Command:
         rows = [json.loads(line) for line in lines]
         for row in rows:
             row.pop("tokens_per_second")
+            row.pop("mfu", None)
         return rows
 
 

@@ -20,6 +20,9 @@ class Strategy:
     Order of use: `prepare` the model, build the optimizers from it, `spread` the module around it, then steps.
     """
 
+    whole_model = True
+    """Whether each rank holds all weights."""
+
     def __init__(self, world: World, device: torch.device) -> None:
         self.world, self.device = world, device
 

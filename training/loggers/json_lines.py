@@ -38,14 +38,16 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file with their ends. A text may hold other characters that `splitlines` would cut at."""
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        return list(file)
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file; a last line that is not whole is left out. A file that is not there has none."""
     found = []
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
-    for line in text.splitlines(keepends=True):
+    for line in lines_of(path) if path.exists() else ():
         try:
             value = json.loads(line) if line.endswith("\n") else None
         except ValueError:

@@ -48,7 +48,7 @@ def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     return kept
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
+def ticks(low: float, high: float, count: int = 6) -> list[float]:
     """Round values in [low, high], about `count`, evenly spaced (1, 2 or 5 times a power of ten)."""
     if not high > low:
         return [low]
@@ -104,7 +104,7 @@ def _draw(
     for value in log_ticks(low, high) if log else ticks(low, high):
         drawing.line(LEFT, y(value), width - RIGHT, y(value), "grid")
         drawing.text(LEFT - 8, y(value) + 4, number(value), "axis", "end")
-    for value in ticks(min(steps), max(steps), 4 if size == NARROW else 8):
+    for value in ticks(min(steps), max(steps), 5 if size == NARROW else 9):
         drawing.line(x(value), height - BOTTOM, x(value), height - BOTTOM + 5, "tick")
         drawing.text(x(value), height - BOTTOM + 19, number(value), "axis", "middle")
     drawing.text((LEFT + width - RIGHT) / 2, height - 3, "step", "axis", "middle")

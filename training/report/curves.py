@@ -63,7 +63,6 @@ def others(run: RunFiles) -> str:
     return html.pair(
         _small(run, "lr", "Learning rate", "at each logged step"),
         _small(run, "grad_norm", "Gradient norm", "before clipping, over a logarithmic axis", log=True),
-    ) + html.pair(
         _small(run, "tokens_per_second", "Speed", "tokens per second of the steps, all devices together"),
         _small(run, "mfu", "MFU", "per cent of the devices' peak FLOP/s", factor=100),
     )

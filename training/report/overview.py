@@ -88,7 +88,7 @@ def _sentence(facts: dict[str, Any], last: dict[str, Any], best: tuple[float, in
         steps = integer(last["step"]) if not goal or goal == last["step"] else f"{last['step']:,} of {goal:,}"
         parts.append(f"{':' if parts else ''} {steps} steps, {short(last['tokens'])} tokens")
         if facts.get("tokens_per_epoch"):
-            parts.append(f" ({last['tokens'] / facts['tokens_per_epoch']:.2f} passes over the data)")
+            parts.append(f" ({last['tokens'] / facts['tokens_per_epoch']:.3g} passes over the data)")
     if best:
         parts.append(f", validation loss down to {best[0]:.4f} nats a token")
     return "".join(parts).strip() + "." if parts else "Nothing is logged yet."

@@ -9,6 +9,7 @@ from pathlib import Path
 from foundation import atomic
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
+from training.loggers.json_lines import lines_of
 from training.saving import checkpoint
 
 METRICS = "metrics.jsonl"
@@ -92,7 +93,7 @@ class RunDirectory:
         for file, last in ((self.metrics, step - pending), (self.samples, step - pending), (self.spikes, step)):
             if not file.exists():
                 continue
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            lines = lines_of(file)
             kept = [line for line in lines if _step_of(line) <= last]
             if kept != lines:
                 atomic.write_text(file, "".join(kept))

@@ -1,0 +1,68 @@
+"""history.jsonl: each start, what happened, how each stretch ended; a resume never cuts it back."""
+
+from __future__ import annotations
+
+import json
+import signal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.loggers.run_history import RunHistory
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_run_tells_what_it_is_and_how_it_ended(command: Any) -> None:
+    assert command.call().returncode == 0
+    found = events(command.directory / "out" / "history.jsonl")
+    assert [event["event"] for event in found] == ["started", "saved", "saved", "saved", "finished"]
+    started, end = found[0], found[-1]
+    assert started["step"] == 0 and started["total_steps"] == 12 and started["ranks"] == 1
+    assert started["vocab_size"] == 280 and started["global_batch"] == 3 and started["dtype"] == "float32"
+    assert started["config"]["training"]["max_steps"] == 12 and "torch" in started["versions"]
+    assert started["command"].startswith("python") and started["machine"]
+    assert end["step"] == 12 and {"first step", "steps", "validation"} <= end["seconds"].keys()
+    assert all(first["time"] <= later["time"] for first, later in pairwise(found))
+
+
+def test_a_resume_adds_and_cuts_nothing(command: Any) -> None:
+    stopped = command.start("--max_steps", "100k", "--eval_interval", "100k")
+    metrics = command.directory / "out" / "metrics.jsonl"
+    while stopped.poll() is None and not (metrics.exists() and metrics.stat().st_size):
+        pass
+    stopped.send_signal(signal.SIGTERM)
+    stopped.communicate(timeout=60)
+    before = events(command.directory / "out" / "history.jsonl")
+    assert before[-1]["event"] == "stopped" and before[-1]["reason"] == "SIGTERM"
+    step = before[-1]["step"]
+    assert command.call("--resume", "--max_steps", str(step + 2), "--eval_interval", "100k").returncode == 0
+    after = events(command.directory / "out" / "history.jsonl")
+    assert after[: len(before)] == before
+    assert [event["event"] for event in after[len(before) :]] == ["started", "saved", "finished"]
+    assert after[len(before)]["step"] == step
+
+
+def test_an_error_is_the_end_of_a_stretch(tmp_path: Path) -> None:
+    history = RunHistory(tmp_path / "history.jsonl", {"step": 3})
+    with pytest.raises(OSError, match="no space"):
+        try:
+            raise OSError("no space")
+        finally:
+            history.close()
+    assert events(tmp_path / "history.jsonl")[-1] | {"time": 0} == {
+        "time": 0, "event": "failed", "reason": "OSError: no space",
+    }  # fmt: skip
+
+
+def test_a_run_that_diverges_says_so(command: Any) -> None:
+    done = command.call(
+        "--learning_rate", "1e37", "--weight_decay", "0", "--grad_clip", "null", "--max_bad_steps", "2",
+        "--warmup_steps", "0",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert events(command.directory / "out" / "history.jsonl")[-1]["event"] == "diverged"

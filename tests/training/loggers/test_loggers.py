@@ -1,0 +1,247 @@
+"""What each logger makes of rows, events and samples."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.loggers import Logger
+from training.loggers.fan_out import Loggers
+from training.loggers.history_plot import draw_run
+from training.loggers.json_lines import JsonLines, read_lines
+from training.loggers.progress import Progress
+from training.loggers.redrawn import Redrawn
+
+ROW = {
+    "step": 3,
+    "tokens": 90,
+    "loss": 2.5,
+    "lr": 1e-3,
+    "grad_norm": 0.7,
+    "tokens_per_second": 1234.0,
+    "progress": 0.25,
+}
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What is logged, whatever the commands did to the project's logger."""
+    monkeypatch.setattr(logging.getLogger("mateconv"), "propagate", True)
+    caplog.set_level(logging.INFO, "mateconv")
+    return caplog
+
+
+def test_json_lines_hold_no_number_that_json_lacks(tmp_path: Path) -> None:
+    file = JsonLines(tmp_path / "a.jsonl")
+    file.write({"step": 1, "loss": float("nan"), "inner": {"x": [float("inf"), 2.0]}, "text": "人之初\u2028"})
+    file.close()
+    with (tmp_path / "a.jsonl").open("a") as more:
+        more.write('no json\n[1]\n{"step": 2')
+    assert read_lines(tmp_path / "a.jsonl") == [
+        {"step": 1, "loss": None, "inner": {"x": [None, 2.0]}, "text": "人之初\u2028"}
+    ]
+    assert read_lines(tmp_path / "missing") == []
+
+
+def test_the_line_says_loss_validation_speed_share_and_time_left(lines: pytest.LogCaptureFixture) -> None:
+    progress = Progress(2, 5)
+    progress._began -= 10
+    progress.log({**ROW, "val_loss": 2.25, "val_loss_ema": 2.125, "mfu": 0.4321})
+    progress.close()
+    [line] = lines.messages
+    assert "step 3/5  loss 2.5000  val 2.2500 (EMA 2.1250)  lr 1.00e-03  grad 0.70  1,234 tok/s, MFU 43.2%" in line
+    assert line.endswith("00:20 left")  # ten seconds for one step of three
+
+
+def test_a_time_budget_has_its_time_left(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("training.loggers.progress.time.monotonic", lambda: now[0])
+    progress = Progress(0, None)
+    progress.log({**ROW, "val_loss": 2.0})
+    now[0] = 130.0
+    progress.log({**ROW, "step": 9, "progress": 0.5, "val_loss": 2.0})
+    progress.close()
+    assert "left" not in lines.messages[0] and lines.messages[1].endswith("01:00 left")
+    assert lines.messages[1].startswith("step 9  ")
+
+
+def test_samples_are_shown_on_one_line_and_cannot_reorder_it(lines: pytest.LogCaptureFixture) -> None:
+    progress = Progress(0, 5)
+    progress.show(3, [{"prompt": "once\nupon", "text": " a\ttime \u202e" + "x" * 500}])
+    progress.close()
+    [line] = lines.messages
+    assert line.startswith("  sample: once upon → a time ⟨U+202E⟩xxx") and line.endswith("…") and len(line) < 180
+
+
+def test_a_drawing_never_holds_up_a_save_and_its_failure_is_a_warning(
+    tmp_path: Path, lines: pytest.LogCaptureFixture
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    drawn = []
+
+    def draw() -> None:
+        begun.set()
+        assert may_end.wait(10)
+        drawn.append(threading.current_thread().name)
+        raise ValueError("no paint")
+
+    logger = Redrawn(tmp_path / "x.png", draw, seconds=0)
+    logger.save()
+    assert begun.wait(10)
+    logger.save()  # one is being drawn: nothing to do, and nothing to wait for
+    may_end.set()
+    logger.close()
+    assert drawn == ["draw", "MainThread"]
+    assert [message for message in lines.messages if "no paint" in message and "x.png" in message]
+
+
+def test_it_draws_at_most_once_a_minute(tmp_path: Path) -> None:
+    drawn: list[int] = []
+    logger = Redrawn(tmp_path / "x.png", lambda: drawn.append(1))
+    logger.save()
+    assert not drawn
+    logger.close()
+    assert drawn == [1]
+
+
+def test_every_logger_is_closed_whatever_the_others_do() -> None:
+    class Broken(Logger):
+        def close(self) -> None:
+            raise OSError("disk")
+
+    class Fine(Logger):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    fine = Fine()
+    with pytest.raises(OSError, match="disk"):
+        Loggers([Broken(), fine]).close()
+    assert fine.closed
+
+
+def test_the_picture_has_the_average_and_the_spikes(tmp_path: Path) -> None:
+    import matplotlib.image
+    import numpy as np
+
+    rows = [
+        {"step": n, "tokens": n, "loss": 5 / n, "lr": 1e-3, "grad_norm": None if n == 5 else 1.0 / n, "skipped": n == 5}
+        for n in range(1, 40)
+    ]
+    rows += [{**rows[-1], "step": 40 + n, "val_loss": 2.0, "val_loss_ema": 1.9 - n / 100} for n in range(5)]
+
+    def colours(name: str) -> int:
+        image = matplotlib.image.imread(tmp_path / "training_history.png")[..., :3]
+        wanted = np.array([int(name[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+        return int((np.abs(image - wanted).max(axis=-1) < 0.03).sum())
+
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:39]))
+    draw_run(tmp_path)
+    without = colours("#2a8c6a"), colours("#d6942a")
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "spikes.jsonl").write_text('{"step": 7, "loss": 4.0, "expected": 0.7}\n')
+    draw_run(tmp_path)
+    assert without[0] == 0 and colours("#2a8c6a") > 50  # the EMA's curve
+    assert colours("#d6942a") > without[1] + 20  # the spike's mark, beside that of the skipped step
+
+
+def test_tensorboard_has_rows_and_samples_and_a_resume_hides_what_was_lost(command: Any) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    base = ["--use_tensorboard", "true", "--sample_prompts", "the cat", "--sample_tokens", "5"]
+    assert command.call(*base, "--max_steps", "6").returncode == 0
+    assert command.call(*base, "--resume", "--max_steps", "9").returncode == 0
+    events = EventAccumulator(str(command.directory / "out" / "tensorboard")).Reload()
+    rows = command.rows()
+    for key in ("loss", "lr", "grad_norm"):
+        scalars = events.Scalars(key)
+        assert [value.step for value in scalars] == list(range(1, 10))
+        assert [value.value for value in scalars] == pytest.approx([row[key] for row in rows], rel=1e-6)
+    assert [value.step for value in events.Scalars("val_loss")] == [5, 6, 9]
+    assert "sample 0/text_summary" in events.Tags()["tensors"]
+
+
+def test_a_missing_tensorboard_names_the_remedy(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "tensorboard" else real(name, *a))
+    done = command.call("--use_tensorboard", "true")
+    assert done.returncode == 2 and "pip install tensorboard" in done.stderr and "Traceback" not in done.stderr
+
+
+class FakeWandb(types.ModuleType):
+    """An imitation of the library that remembers what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.started: list[dict[str, Any]] = []
+        self.rows: list[tuple[int, dict[str, Any]]] = []
+        self.exit_codes: list[int] = []
+        self.errors = types.SimpleNamespace(Error=type("Error", (Exception,), {}))
+        self.id = "run-1"
+
+    def Settings(self, **options: Any) -> dict[str, Any]:
+        return options
+
+    def Table(self, columns: list[str], data: list[list[str]]) -> tuple[Any, ...]:
+        return (columns, data)
+
+    def init(self, **options: Any) -> FakeWandb:
+        self.started.append(options)
+        return self
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.rows.append((step, values))
+
+    def finish(self, exit_code: int) -> None:
+        self.exit_codes.append(exit_code)
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    return fake
+
+
+def test_wandb_gets_rows_settings_and_samples_and_a_resume_continues_the_run(command: Any, wandb: FakeWandb) -> None:
+    base = ["--use_wandb", "true", "--wandb_mode", "offline", "--wandb_project", "mine"]
+    base += ["--sample_prompts", "the", "--sample_tokens", "3"]
+    assert command.call(*base, "--max_steps", "5").returncode == 0
+    assert command.call(*base, "--resume", "--max_steps", "6").returncode == 0
+    first, second = wandb.started
+    assert (first["project"], first["mode"], first["id"], first["resume"]) == ("mine", "offline", None, None)
+    assert (second["id"], second["resume"]) == ("run-1", "allow")
+    assert first["config"]["training"]["max_steps"] == 5 and first["dir"].endswith("out")
+    logged = [step for step, values in wandb.rows if "loss" in values]
+    assert logged == [1, 2, 3, 4, 5, 6]
+    [samples, _] = [values["samples"] for _, values in wandb.rows if "samples" in values]
+    assert samples[0] == ["prompt", "text"] and samples[1][0][0] == "the"
+    assert wandb.exit_codes == [0, 0]
+
+
+def test_wandb_hears_that_a_run_diverged(command: Any, wandb: FakeWandb) -> None:
+    done = command.call(
+        "--use_wandb", "true", "--learning_rate", "1e37", "--weight_decay", "0", "--grad_clip", "null",
+        "--max_bad_steps", "2", "--warmup_steps", "0",
+    )  # fmt: skip
+    assert done.returncode == 1 and wandb.exit_codes == [1]
+
+
+def test_wandb_that_cannot_start_is_one_message(command: Any, wandb: FakeWandb) -> None:
+    def refuse(**_: object) -> FakeWandb:
+        raise wandb.errors.Error("no key")
+
+    wandb.init = refuse  # type: ignore[method-assign]
+    done = command.call("--use_wandb", "true")
+    assert done.returncode == 2 and "no key" in done.stderr and "--wandb_mode offline" in done.stderr
