@@ -14,6 +14,8 @@ from training.config import TrainingConfig
 from training.devices.precision import Precision
 from training.optimization.optimizer import build_optimizers, hidden_matrices, set_hyperparameters
 
+from .conftest import Command
+
 CPU = torch.device("cpu")
 TINY = ModelConfig(
     hidden_size=12, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=1, intermediate_size=20
@@ -134,3 +136,15 @@ def test_a_loaded_state_takes_the_settings_of_now() -> None:
     assert [group["momentum"] for group in muon.param_groups] == [0.7]
     assert all(group["betas"] == (0.5, 0.6) and group["fused"] for group in adamw.param_groups)
     assert [group["weight_decay"] for group in optimizers.groups()] == [0.01, 0.01, 0.0]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_muon_and_the_average_give_the_curve_of_the_cpu(command: Command) -> None:
+    """Within what rounding does: Muon orthogonalises in bfloat16, on each device in its own order."""
+    options = ["--optimizer", "muon", "--use_ema"]
+    for name, device in (("cpu", "cpu"), ("gpu", "cuda")):
+        done = command.run("--out_dir", name, "--device", device, *options)
+        assert done.returncode == 0, done.stderr
+    for cpu, gpu in zip(command.rows("cpu"), command.rows("gpu"), strict=True):
+        for key in ("loss", "val_loss", "val_loss_ema"):
+            assert gpu.get(key) == (pytest.approx(cpu[key], abs=2e-2) if key in cpu else None)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from training.config import TrainingConfig
+from foundation.config import load_config
+from training.config import TrainFlags, TrainingConfig
 from training.optimization.run_length import RunLength, run_length
 from training.optimization.schedule import learning_rate
 from training.state import RunState
@@ -154,3 +156,17 @@ def test_lengths_that_contradict_each_other_are_named() -> None:
     problems = config(max_steps=5, time_budget="1h").problems()
     assert len(problems) == 1 and "max_steps" in problems[0] and "--time_budget null" in problems[0]
     assert not config(max_steps=5, epochs=3).problems()
+
+
+def test_the_names_that_others_use_mean_the_same(tmp_path: Path) -> None:
+    """--lr, --min_lr and --warmup_iters on the command line, min_lr and warmup_iters in the file."""
+
+    def loaded(*argv: str) -> TrainingConfig:
+        return load_config("train.py", "", {"training": TrainingConfig}, TrainFlags, argv).get(TrainingConfig)
+
+    flags = loaded("--lr", "0.5", "--min-lr", "0.25", "--warmup_iters", "9", "--weight_decay", "0")
+    assert (flags.learning_rate, flags.min_learning_rate, flags.warmup_steps) == (0.5, 0.25, 9)
+    file = tmp_path / "settings.yaml"
+    file.write_text("training: {min_lr: 0.0001, warmup_iters: 11}\n")
+    settings = loaded("--config", str(file))
+    assert (settings.min_learning_rate, settings.warmup_steps) == (0.0001, 11)
