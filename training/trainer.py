@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from foundation.failpoints import failpoint
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
 from training.batching.batches import BatchStream, Microbatch
@@ -140,6 +141,7 @@ class Trainer:
         average = self._parts.snapshot.average
         if average is not None and not result.skipped:
             average.update()
+        failpoint("training.step")
         self._watch.tick()
         self._rows.count(seconds)
         self._times.add("first step" if self._rows.busy == seconds else "steps", seconds)

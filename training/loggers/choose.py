@@ -13,6 +13,7 @@ from training.loggers.progress import Progress
 from training.loggers.redrawn import Redrawn
 from training.loggers.run_history import RunHistory
 from training.loggers.samples_jsonl import SamplesFile
+from training.loggers.spikes_jsonl import SpikesFile
 from training.loggers.tensorboard_logger import TensorBoardLogger
 from training.loggers.wandb_logger import WandbLogger
 from training.report.page import write_report
@@ -30,6 +31,7 @@ def choose_loggers(
     loggers: list[Logger] = [
         MetricsFile(directory.metrics),
         SamplesFile(directory.samples),
+        SpikesFile(directory.spikes),
         RunHistory(directory.history, dict(facts)),
         progress,
     ]

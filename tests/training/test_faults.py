@@ -1,0 +1,290 @@
+"""Faults planted into the real command: NaN, loss spikes, memory that runs out, writes that fail, requests to save."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from training.saving import checkpoint
+from training.step import LossModule
+from training.trainer import Trainer
+
+TWICE = ("--accumulation_steps", "2", "--max_steps", "9", "--document_mask", "false", "--preflight", "false")
+BAD_STEP = 6  # takes the samples 30 to 35, of which 33 to 35 in its second microstep
+
+
+@pytest.fixture
+def around_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[Trainer, int], None]], None]]:
+    """Call `do(trainer, number of the step that begins)` before each step."""
+    step = Trainer._step
+
+    def plant(do: Callable[[Trainer, int], None]) -> None:
+        def planted(trainer: Trainer, batches: Any) -> Any:
+            do(trainer, trainer._state.step + 1)
+            return step(trainer, batches)
+
+        monkeypatch.setattr(Trainer, "_step", planted)
+
+    yield plant
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """The next run in this process ends by an error in its step number `step`."""
+    monkeypatch.setenv("MATECONV_FAILPOINT", f"training.step:{step}:raise=EIO")
+    monkeypatch.setattr("foundation.failpoints._hits", Counter())
+
+
+def plant_in_batch(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the second microstep of step 6 is NaN, and so are its gradients."""
+    now = Counter()
+    around(lambda trainer, step: now.update(calls=-now["calls"], step=step - now["step"]))
+    forward = LossModule.forward
+
+    def planted(self: LossModule, *arguments: Any) -> Any:
+        loss, count = forward(self, *arguments)
+        now["calls"] += self.training
+        return (loss * math.nan if now["step"] == BAD_STEP and now["calls"] == 2 else loss), count
+
+    monkeypatch.setattr(LossModule, "forward", planted)
+
+
+def plant_in_gradient(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    handles: list[Any] = []
+
+    def hook(trainer: Trainer, step: int) -> None:
+        while handles:
+            handles.pop().remove()
+        if step == BAD_STEP:
+            weight = trainer._parts.stepper._parameters[3]
+            handles.append(weight.register_hook(lambda gradient: gradient * math.inf))
+
+    around(hook)
+
+
+def plant_in_state(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def corrupt(trainer: Trainer, step: int) -> None:
+        if step == BAD_STEP:
+            optimizer = next(iter(trainer._parts.stepper.optimizers.members.values()))
+            optimizer.state[trainer._parts.stepper._parameters[3]]["exp_avg"].flatten()[7] = math.nan
+
+    around(corrupt)
+
+
+PLANTS = {"batch": plant_in_batch, "gradient": plant_in_gradient, "state": plant_in_state}
+
+
+@pytest.mark.parametrize("where", PLANTS)
+def test_nan_is_kept_from_the_weights_and_named_and_the_run_goes_on(
+    where: str, command: Any, around_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PLANTS[where](around_step, monkeypatch)
+    done = command.call(*TWICE, "--use_ema", "true")
+    assert done.returncode == 0, done.stderr
+    samples = "33 to 35" if where == "batch" else "30 to 35"
+    assert f"step {BAD_STEP} skipped" in done.stderr and f"samples {samples}" in done.stderr
+    rows = {row["step"]: row for row in command.rows()}
+    assert len(rows) == 9 and [step for step, row in rows.items() if row.get("skipped")] == [BAD_STEP]
+    assert all(math.isfinite(row["loss"]) for step, row in rows.items() if step != BAD_STEP)
+    saved = checkpoint.load(command.directory / "out" / "ckpt.pth")
+    for tensor in [*saved["model"].values(), *saved["ema"]["weights"].values()]:
+        assert bool(tensor.isfinite().all())
+    for moments in saved["optimizer"]["adamw"]["state"].values():
+        assert all(bool(torch.as_tensor(value).isfinite().all()) for value in moments.values())
+    assert saved["state"]["skipped"] == 1 and saved["state"]["bad_steps"] == 0
+    (record,) = [json.loads(line) for line in (command.directory / "out" / "spikes.jsonl").read_text().splitlines()]
+    assert record["event"] == "skipped" and record["step"] == BAD_STEP and record["samples"] == [30, 35]
+    assert record["suspects"] == [[33, 35] if where == "batch" else [30, 35]]
+    assert {piece["sample"] for piece in record["documents"]} == set(range(*record["suspects"][0])) | {35}
+    assert (record["broken_moments"] == 1) == (where == "state")
+    assert ("starts anew" in done.stderr or "start anew" in done.stderr) == (where == "state")
+
+
+@pytest.mark.parametrize("where", PLANTS)
+def test_nan_stops_the_run_when_that_is_asked_for(
+    where: str, command: Any, around_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PLANTS[where](around_step, monkeypatch)
+    done = command.call(*TWICE, "--on_nonfinite", "stop")
+    assert done.returncode == 1
+    assert f"stopped at step {BAD_STEP}" in done.stderr and "--on_nonfinite skip" in done.stderr
+    assert checkpoint.load(command.directory / "out" / "ckpt.pth")["step"] == 4
+
+
+def test_too_many_bad_steps_in_a_row_end_the_run(
+    command: Any, around_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step from the sixth on is bad; the checkpoint of step 8 would hold nothing new and is still sound."""
+
+    def corrupt(trainer: Trainer, step: int) -> None:
+        if step >= BAD_STEP:
+            optimizer = next(iter(trainer._parts.stepper.optimizers.members.values()))
+            optimizer.state[trainer._parts.stepper._parameters[0]]["exp_avg_sq"].fill_(math.inf)
+
+    around_step(corrupt)
+    done = command.call(*TWICE, "--max_bad_steps", "2")
+    assert done.returncode == 1 and "2 steps in a row" in done.stderr and "Traceback" not in done.stderr
+    assert [row["step"] for row in command.rows()] == [1, 2, 3, 4, 5, 6, 7]
+    assert checkpoint.load(command.directory / "out" / "ckpt.pth")["step"] == 4
+
+
+def test_a_loss_spike_is_noted_with_its_documents_and_again_after_a_resume(
+    command: Any, around_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At step 27 the loss of the first microstep is 9 nats a token higher; killed after step 30, the spike is found
+    once in spikes.jsonl, as in a run that was not."""
+    now: dict[str, int] = {"step": 0, "calls": 0}
+    around_step(lambda trainer, step: now.update(step=step, calls=0))
+    forward = LossModule.forward
+
+    def planted(self: LossModule, *arguments: Any) -> Any:
+        loss, count = forward(self, *arguments)
+        now["calls"] += self.training
+        return (loss + 9 * count if now["step"] == 27 and now["calls"] == 1 else loss), count
+
+    monkeypatch.setattr(LossModule, "forward", planted)
+    arguments = (*TWICE, "--max_steps", "33", "--save_interval", "25")
+    assert command.call(*arguments, "--out_dir", "whole").returncode == 0
+    die_at(monkeypatch, 30)
+    assert command.call(*arguments, "--out_dir", "cut").returncode == 1
+    monkeypatch.delenv("MATECONV_FAILPOINT")
+    done = command.call(*arguments, "--out_dir", "cut", "--resume")
+    assert done.returncode == 0 and "step 27: loss" in done.stderr and "expected (samples 156 to 158" in done.stderr
+    whole, cut = ((command.directory / name / "spikes.jsonl").read_text() for name in ("whole", "cut"))
+    assert whole == cut
+    (record,) = [json.loads(line) for line in whole.splitlines()]
+    assert record["step"] == 27 and record["samples"] == [156, 161] and record["suspects"] == [[156, 158]]
+    assert 3.5 < record["loss"] - record["expected"] < 5.5
+    quiet = command.call(*arguments, "--out_dir", "quiet", "--spike_threshold", "null")
+    assert quiet.returncode == 0 and not (command.directory / "quiet" / "spikes.jsonl").exists()
+
+
+def test_memory_that_runs_out_halves_the_microbatch_and_the_samples_stay(
+    command: Any, around_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From step 6 on, more than two sequences do not fit. The run is that of a resume with a microbatch of 2."""
+    arguments = ("--batch_size", "4", "--max_steps", "9", "--preflight", "false", "--save_interval", "5")
+    die_at(monkeypatch, 6)
+    assert command.call(*arguments, "--out_dir", "plain").returncode == 1
+    monkeypatch.delenv("MATECONV_FAILPOINT")
+    by_hand = ("--batch_size", "2", "--accumulation_steps", "2", "--resume")
+    assert command.call(*arguments, "--out_dir", "plain", *by_hand).returncode == 0
+
+    step, shapes = [0], Counter()
+    around_step(lambda trainer, number: step.__setitem__(0, number))
+    forward = LossModule.forward
+
+    def limited(self: LossModule, inputs: torch.Tensor, *arguments: Any) -> Any:
+        if self.training and step[0] >= 6:
+            shapes[len(inputs)] += 1
+            if len(inputs) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(self, inputs, *arguments)
+
+    monkeypatch.setattr(LossModule, "forward", limited)
+    done = command.call(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "memory ran out at step 6 with 4 sequences at a time" in done.stderr and "2 microsteps" in done.stderr
+    assert shapes == {4: 1, 2: 8}
+    saved = checkpoint.load(command.directory / "out" / "ckpt.pth")
+    assert saved["state"]["microbatch"] == 2 and saved["sample"] == 36
+    assert command.rows() == command.rows("plain")
+    # A resume goes on with what was found, and does not run out of memory again.
+    shapes.clear()
+    assert command.call(*arguments, "--resume", "--max_steps", "11").returncode == 0
+    assert shapes == {2: 4}
+
+
+def test_a_single_sequence_that_does_not_fit_ends_the_run_with_advice(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(self: LossModule, *arguments: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(LossModule, "forward", never)
+    done = command.call("--preflight", "false")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "single sequence" in done.stderr and "--max_seq_len" in done.stderr
+
+
+def test_sigusr1_saves_and_the_run_goes_on(command: Any, around_step: Any) -> None:
+    assert command.call("--out_dir", "plain").returncode == 0
+    around_step(lambda trainer, step: os.kill(os.getpid(), signal.SIGUSR1) if step == 6 else None)
+    done = command.call("--save_interval", "100", "--eval_interval", "100")
+    assert done.returncode == 0, done.stderr
+    assert checkpoint.saved_steps(command.directory / "out") == [6, 12]
+    assert "step 6 is saved" in done.stdout + done.stderr
+    weights = [command.directory / name / "final" / "model.safetensors" for name in ("plain", "out")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_steps_go_on_while_a_checkpoint_is_written(
+    command: Any, around_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint of step 4 is not finished before step 7 begins: a loop that waited for it would never end."""
+    at_step_7, save, order = threading.Event(), checkpoint.save, []
+
+    def slow(run: Path, content: dict[str, Any], *arguments: Any) -> Path:
+        if content["step"] == 4:
+            assert at_step_7.wait(60)
+        order.append(("saved", content["step"]))
+        return save(run, content, *arguments)
+
+    def note(trainer: Trainer, step: int) -> None:
+        order.append(("step", step))
+        if step == 7:
+            at_step_7.set()
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    around_step(note)
+    assert command.call("--out_dir", "while", "--eval_interval", "100").returncode == 0
+    assert order.index(("saved", 4)) > order.index(("step", 7))
+    at_step_7.set()
+    order.clear()
+    assert command.call("--out_dir", "then", "--eval_interval", "100", "--async_save", "false").returncode == 0
+    assert order.index(("saved", 4)) == order.index(("step", 5)) - 1
+    for file in ("ckpt.pth", "final/model.safetensors", "best/model.safetensors"):
+        first, second = (command.directory / name / file for name in ("while", "then"))
+        if file != "ckpt.pth":
+            assert first.read_bytes() == second.read_bytes()
+        else:
+            ours, theirs = checkpoint.load(first), checkpoint.load(second)
+            for key in ("model", "optimizer"):
+                torch.testing.assert_close(ours[key], theirs[key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("asynchronous", ["true", "false"])
+def test_a_write_that_fails_ends_the_run_with_one_message_and_the_state_before_it(
+    asynchronous: str, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MATECONV_FAILPOINT", "checkpoint.written:2:raise=ENOSPC")
+    monkeypatch.setattr("foundation.failpoints._hits", Counter())
+    failed = command.call("--async_save", asynchronous)
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert failed.stderr.count("the disk is full") == 1 and "step_000008.pth" in failed.stderr
+    out = command.directory / "out"
+    assert checkpoint.load(out / "ckpt.pth")["step"] == 4 and checkpoint.saved_steps(out) == [4]
+    assert not [path for path in out.rglob(".tmp-*")]
+    monkeypatch.delenv("MATECONV_FAILPOINT")
+    assert command.call("--resume").returncode == 0
+    assert [row["step"] for row in command.rows()] == list(range(1, 13))
+
+
+def test_the_best_steps_checkpoint_is_kept_beside_the_newest(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validated after every second step; planted values make step 4 the best."""
+    values = iter([5.0, 4.0, 4.5, 4.6, 4.7, 4.8] * 2)
+    monkeypatch.setattr("training.evaluation.evaluator.Evaluator.run", lambda *_: next(values))
+    arguments = ("--eval_interval", "2", "--save_interval", "2", "--keep_last", "2")
+    assert command.call(*arguments).returncode == 0
+    assert checkpoint.saved_steps(command.directory / "out") == [4, 10, 12]
+    assert command.call(*arguments, "--out_dir", "other", "--keep_best", "false").returncode == 0
+    assert checkpoint.saved_steps(command.directory / "other") == [10, 12]
