@@ -58,8 +58,7 @@ def mean_attended_length(dataset: Dataset, sequence_length: int, document_mask: 
     """
     if not document_mask:
         return (sequence_length + 1) / 2
-    lengths = np.concatenate([_some(shard.lengths) for shard in dataset.shards] or [np.ones(1)])
-    return attended_within(lengths, sequence_length)
+    return attended_within(np.concatenate([_some(shard.lengths) for shard in dataset.shards]), sequence_length)
 
 
 def attended_within(lengths: npt.ArrayLike, sequence_length: int) -> float:
@@ -74,6 +73,6 @@ def attended_within(lengths: npt.ArrayLike, sequence_length: int) -> float:
     return float((seen + length).sum() / length.sum())
 
 
-def _some(lengths: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def _some(lengths: npt.NDArray[np.signedinteger[Any]]) -> npt.NDArray[np.float64]:
     """Evenly spaced ones of many."""
-    return np.asarray(lengths[:: max(1, len(lengths) // _DOCUMENTS)])
+    return np.asarray(lengths[:: max(1, len(lengths) // _DOCUMENTS)], dtype=np.float64)

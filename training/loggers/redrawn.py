@@ -13,11 +13,13 @@ from training.loggers import Logger
 log = get_logger("training")
 
 _REDRAW_SECONDS = 60.0
+_SHARE = 20  # between two drawings lies so many times what the last one took
 
 
 class Redrawn(Logger):
-    """Calls `draw` with checkpoints, at most once a minute, and at the end. It reads the run's files, so that a
-    resumed run shows its whole history. `path` is what it draws.
+    """Calls `draw` with checkpoints and at the end, at most once a minute and for at most a twentieth of the time.
+
+    It reads the run's files, so that a resumed run shows its whole history. `path` is what it draws.
     """
 
     def __init__(self, path: Path, draw: Callable[[], object], seconds: float = _REDRAW_SECONDS) -> None:
@@ -40,9 +42,11 @@ class Redrawn(Logger):
         self._safely()
 
     def _safely(self) -> None:
+        began = time.monotonic()
         try:
             self._draw()
         except OSError as error:  # a full disk, say: no reason to lose the run, or to hide its own message
             log.warning("%s: not drawn (%s)", self._path, error.strerror)
         except Exception as error:  # nor is anything else that is wrong with a picture
             log.warning("%s: not drawn (%s: %s)", self._path, type(error).__name__, error)
+        self._seconds = max(self._seconds, _SHARE * (time.monotonic() - began))

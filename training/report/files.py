@@ -70,12 +70,16 @@ class RunFiles:
         """Read the directory `path`."""
         return cls(
             path,
-            [row for row in read_lines(path / METRICS) if isinstance(row.get("step"), int)],
+            [row for row in read_lines(path / METRICS) if _is_row(row)],
             [row for row in read_lines(path / SAMPLES) if isinstance(row.get("text"), str)],
             [row for row in read_lines(path / SPIKES) if isinstance(row.get("step"), int)],
             _stretches(read_lines(path / HISTORY)),
             _saved(path),
         )
+
+
+def _is_row(line: dict[str, Any]) -> bool:
+    return isinstance(line.get("step"), int) and isinstance(line.get("tokens"), int) and "loss" in line
 
 
 def _stretches(events: list[Event]) -> list[Stretch]:

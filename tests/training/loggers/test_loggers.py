@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,24 @@ def test_it_draws_at_most_once_a_minute(tmp_path: Path) -> None:
     assert not drawn
     logger.close()
     assert drawn == [1]
+
+
+def test_slow_drawings_are_rare(tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    def draw() -> None:
+        time.sleep(0.2)
+        drawn.append(1)
+
+    logger = Redrawn(tmp_path / "x.png", draw, seconds=0)
+    logger.save()
+    while not drawn:
+        time.sleep(0.01)
+    for _ in range(30):
+        time.sleep(0.01)
+        logger.save()  # less than twenty times 0.2 seconds have passed
+    assert drawn == [1]
+    logger.close()
 
 
 def test_every_logger_is_closed_whatever_the_others_do() -> None:
