@@ -31,7 +31,7 @@ class Evaluator:
         apart = ":documents" if document_mask else ""
         self.identity = f"{dataset.identity}:{dataset.split}:{sequence_length}{apart}"
         self._samples = SequentialSamples(dataset, sequence_length, document_mask)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._vocab_size = vocab_size
         self._where = str(dataset.path)
         self._world, self._precision = world, precision
@@ -45,14 +45,14 @@ class Evaluator:
         (summed loss, count).
         """
         totals = torch.zeros(2, dtype=torch.float64)
-        step = self._batch_size * self._world.size
+        step = self.batch_size * self._world.size
         was_training = model.training
         model.eval()
         try:
             for start in range(0, len(self._samples), step):
                 if interrupted():
                     return None
-                first = start + self._world.rank * self._batch_size
+                first = start + self._world.rank * self.batch_size
                 mine = first < len(self._samples)
                 # With nothing left, a rank still computes: others may need its share of the weights.
                 values = self._batch(model, first if mine else 0)
@@ -63,7 +63,7 @@ class Evaluator:
         return float(totals[0] / totals[1])
 
     def _batch(self, model: nn.Module, first: int) -> torch.Tensor:
-        batch = self._samples.batch(first, self._batch_size)
+        batch = self._samples.batch(first, self.batch_size)
         micro = to_microbatch(batch, self._vocab_size, self._where, pin=False)
         with self._precision.autocast():
             loss, count = model(*micro.to(self._precision.device))

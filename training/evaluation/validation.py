@@ -32,6 +32,10 @@ class Validation:
             averaged = self._evaluator.run(self._module, interrupted)
         return None if averaged is None else {"val_loss": value, "val_loss_ema": averaged}
 
+    def cut_rows(self, batch_size: int) -> None:
+        """Validate `batch_size` rows at a time from now on; the values stay the same up to rounding."""
+        self._evaluator.batch_size = batch_size
+
     def deciding_weights(self) -> AbstractContextManager[None]:
         """Inside, the model holds the weights that `deciding` measures; every rank enters it."""
         return nullcontext() if self._average is None else self._average.in_place()

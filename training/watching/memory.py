@@ -36,6 +36,8 @@ def with_less_memory(parts: Parts, state: RunState, reason: str) -> Parts:
             f"--resume {flags}"
         )
     parts.stepper.forget()
+    if parts.validation is not None:
+        parts.validation.cut_rows(plan.batch_size)
     release()
     state.microbatch = plan.batch_size
     log.warning(
