@@ -223,7 +223,8 @@ class Trainer:
         """The last model, and the account of the time."""
         with self._times.part("waiting for saves"):
             self._saver.write_final()
-        self._note("finished")
+        early = {} if self._parts.length.finished(self._state) else {"reason": "early stopping"}
+        self._note("finished", **early)
         stream, best = self._parts.stream, self._state.best
         if self._rows.busy:
             log.info(

@@ -20,7 +20,8 @@ def draw_run(directory: Path) -> None:
     """Draw the picture of the run in `directory` from its files; nothing while it has no row."""
     rows = read_lines(directory / METRICS)
     if rows:
-        draw_history(rows, directory / PLOT, read_lines(directory / SPIKES))
+        spikes = [event for event in read_lines(directory / SPIKES) if event.get("event") == "spike"]
+        draw_history(rows, directory / PLOT, spikes)
 
 
 def column(rows: Sequence[Row], key: str) -> tuple[list[int], np.ndarray]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from training.loggers import Event, Logger
 from training.loggers.json_lines import JsonLines
+from training.loggers.spikes_jsonl import KINDS as ELSEWHERE
 
 STARTED = "started"
 ENDINGS = ("finished", "stopped", "diverged", "failed")
@@ -28,7 +29,9 @@ class RunHistory(Logger):
         self._lines.sync()
 
     def note(self, event: Event) -> None:
-        """A line with the event."""
+        """A line with the event; spikes and skipped steps have a file of their own."""
+        if event["event"] in ELSEWHERE:
+            return
         self._ended = self._ended or event["event"] in ENDINGS
         self._lines.write({"time": round(time.time(), 3), **event})
 

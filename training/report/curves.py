@@ -35,12 +35,19 @@ def halts(run: RunFiles) -> list[tuple[float, str]]:
 
 def losses(run: RunFiles) -> str:
     """Training loss, validation losses and spikes over the steps."""
+    spikes = [fault for fault in run.faults if fault.get("event") == "spike"]
     series = [
         Series("each logged step", "pale", _points(run.rows, "loss")),
         Series("training, smoothed", "train", _smoothed(run.rows)),
         Series("validation", "val", _points(run.rows, "val_loss"), dots=True),
         Series("validation of the EMA", "ema", _points(run.rows, "val_loss_ema"), dots=True),
-        Series("spike", "spike", _points(run.spikes, "loss"), dots=True, line=False),
+        Series(
+            "spike",
+            "spike",
+            _points(spikes, "loss"),
+            dots=True,
+            line=False,
+        ),
     ]
     shown = [one for one in series if one.values()]
     chart = line_chart("Loss by step", shown, halts(run))

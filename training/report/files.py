@@ -55,7 +55,8 @@ class RunFiles:
     path: Path
     rows: list[Row]
     samples: list[dict[str, Any]]
-    spikes: list[dict[str, Any]]
+    faults: list[dict[str, Any]]
+    """Spikes and skipped steps, each with its samples and where they come from."""
     stretches: list[Stretch]
     saved: list[tuple[str, int]]
     """Checkpoints and models that lie there: name and size in bytes."""

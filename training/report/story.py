@@ -101,29 +101,34 @@ def saved(run: RunFiles) -> str:
 
 
 def faults(run: RunFiles) -> str:
-    """Spikes of the loss, and steps that were skipped."""
-    skipped = [row for row in run.rows if row.get("skipped")]
-    if not run.spikes and not skipped:
-        return ""
+    """Spikes of the loss, and steps that were skipped, with what they were made of."""
+    told = {fault["step"] for fault in run.faults}
+    scaled = [row for row in run.rows if row.get("skipped") and row["step"] not in told]
+    both = [*run.faults, *({**row, "event": "skipped, float16"} for row in scaled)]
     rows = [
-        f"<tr>{_cell('loss spike', 'name')}{_cell(integer(spike['step']), 'n')}{_cell(_loss(spike.get('loss')), 'n')}"
-        f"{_cell(_loss(spike.get('expected')), 'n')}{_cell(_samples(spike), 'words')}</tr>"
-        for spike in run.spikes[-LISTED:]
-    ] + [
-        f"<tr>{_cell('skipped', 'name')}{_cell(integer(row['step']), 'n')}{_cell(_loss(row.get('loss')), 'n')}"
-        f"{_cell('', 'n')}{_cell('a number was not finite; the weights were left as they were', 'words')}</tr>"
-        for row in skipped[-LISTED:]
+        "<tr>"
+        + _cell(words(str(fault.get("event", "spike"))), "name")
+        + _cell(integer(fault["step"]), "n")
+        + _cell(_loss(fault.get("loss")), "n")
+        + _cell(_loss(fault["expected"]) if "expected" in fault else "", "n")
+        + _cell(_origin(fault), "words")
+        + "</tr>"
+        for fault in sorted(both, key=lambda fault: int(fault["step"]))[-LISTED:]
     ]
-    table = html.table(["what", ">step", ">loss", ">expected", "samples"], rows)
-    return html.section("Spikes and skipped steps", table)
+    table = html.table(["what", ">step", ">loss", ">expected", "samples"], rows) if rows else ""
+    return html.section("Spikes and skipped steps", table, "the samples that are the likeliest cause")
 
 
 def _loss(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, int | float) else "not finite"
 
 
-def _samples(spike: dict[str, Any]) -> str:
-    numbers = spike.get("samples") or []
-    if not isinstance(numbers, list) or not numbers:
-        return ""
-    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+def _origin(fault: dict[str, Any]) -> str:
+    """The samples, and where the first of them lie."""
+    ranges = fault.get("suspects") or []
+    numbers = ", ".join(f"{first} to {last}" if last > first else str(first) for first, last in ranges[:5])
+    places = [
+        f"{one.get('dataset')} {one.get('split')} from token {one.get('token')}"
+        for one in (fault.get("documents") or [])[:2]
+    ]
+    return ": ".join(part for part in (numbers, "; ".join(places)) if part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -71,6 +72,21 @@ def test_a_time_budget_has_its_time_left(lines: pytest.LogCaptureFixture, monkey
     progress.close()
     assert "left" not in lines.messages[0] and lines.messages[1].endswith("01:00 left")
     assert lines.messages[1].startswith("step 9  ")
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    progress = Progress(2, 5)
+    progress.advance()
+    progress.log({**ROW, "mfu": 0.5})
+    progress.close()
+    shown = screen.getvalue()
+    assert "3/5" in shown and "loss 2.5000, lr 1.00e-03, 1,234 tok/s, MFU 50.0%" in shown
 
 
 def test_samples_are_shown_on_one_line_and_cannot_reorder_it(lines: pytest.LogCaptureFixture) -> None:
@@ -166,7 +182,7 @@ def test_the_picture_has_the_average_and_the_spikes(tmp_path: Path) -> None:
     draw_run(tmp_path)
     without = colours("#2a8c6a"), colours("#d6942a")
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "spikes.jsonl").write_text('{"step": 7, "loss": 4.0, "expected": 0.7}\n')
+    (tmp_path / "spikes.jsonl").write_text('{"event": "spike", "step": 7, "loss": 4.0, "expected": 0.7}\n')
     draw_run(tmp_path)
     assert without[0] == 0 and colours("#2a8c6a") > 50  # the EMA's curve
     assert colours("#d6942a") > without[1] + 20  # the spike's mark, beside that of the skipped step

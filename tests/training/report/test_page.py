@@ -48,7 +48,19 @@ def run(tmp_path: Path) -> Path:
     write(path / "metrics.jsonl", rows)
     samples = [{"step": 10 * n, "prompt": HOSTILE if n % 2 else "", "text": f"{HOSTILE} at {n}"} for n in range(1, 30)]
     write(path / "samples.jsonl", samples)
-    write(path / "spikes.jsonl", [{"event": "spike", "step": 33, "loss": 9.5, "expected": 4.25, "samples": [264, 271]}])
+    place = {"sample": 264, "dataset": HOSTILE, "split": "train", "token": 77, "tokens": 100}
+    spike = {
+        "event": "spike",
+        "step": 33,
+        "loss": 9.5,
+        "expected": 4.25,
+        "suspects": [[264, 267]],
+        "documents": [place],
+    }
+    write(
+        path / "spikes.jsonl",
+        [{**spike, "documents": [place]}, {"event": "skipped", "step": 7, "loss": None, "suspects": [[56, 56]]}],
+    )
     times = {"steps": 30.5, "validation": 8.25, "first step": 1.5}
     history = [
         {"time": 1000.0, "event": "started", **FACTS},
@@ -75,7 +87,9 @@ def test_it_says_what_the_files_say(run: Path) -> None:
         "4.250best validation loss (EMA), step 50", "70.1its perplexity", "25.0%of the peak FLOP/s",
         "1\u202fmin 31\u202fsin 3 stretches", "Training run · finished",
         "stopped (SIGTERM)", "killed after step 30 or later", "0 – 20", "30 – 50", "2 processes on cpu, float32",
-        "out of memory", "batch size 4", "loss spike339.50004.2500264 to 271", "skipped13not finite",
+        "out of memory", "batch size 4", "skipped7not finite56",
+        "spike339.50004.2500264 to 267: <script>", "train from token 77", "float1613not finite",
+       
         "steps40.5\u202fs", "validation8.25\u202fs", "checkpoints/step_000050.pth2.00\u202fkB", "best/1.00\u202fkB",
         "tokens to train on10,000", "learning_rate: 0.01", "torch 2.13.0",
     ):  # fmt: skip
