@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
             loaded.get(LoggingConfig),
             loaded.get(TrainFlags),
             write_samples,
+            loaded.by_flag,
         )
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,8 +18,8 @@ from model.config import ModelConfig
 from model.decoder import Decoder
 from shards.packing import PackedSamples
 from training.assembly import Assembly
-from training.batching.batches import BatchPlan
-from training.batching.datasets import open_data
+from training.batching.datasets import TrainingData, open_data
+from training.batching.split import Split
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
 from training.devices.distributed import World, join_world
 from training.devices.precision import Precision
@@ -28,6 +28,9 @@ from training.evaluation.early_stopping import require_validation, stopped_early
 from training.optimization.optimizer import build_optimizers
 from training.optimization.run_length import longer, run_length
 from training.optimization.weight_average import WeightAverage
+from training.preflight.checks import Preflight, check_data
+from training.preflight.choices import chosen_model, chosen_plan
+from training.preflight.microbatch import next_samples
 from training.sampling import TextWriter
 from training.saving.model_output import saved_step
 from training.saving.resume import Identity, check_resume
@@ -51,6 +54,8 @@ class RunConfig:
     flags: TrainFlags
     write_texts: TextWriter | None = None
     """What writes the samples at validations; None: there are none."""
+    given: frozenset[str] = frozenset()
+    """The settings that the command line named, as opposed to the file: they win over a preset."""
 
     def plain(self) -> dict[str, dict[str, Any]]:
         """The sections as plain values, for checkpoints and loggers."""
@@ -70,7 +75,7 @@ def run_training(config: RunConfig) -> int:
     )
     if problems:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
-    world, device = join_world(config.flags.ddp, config.flags.local_rank, config.training.device)
+    world, device = join_world(config.flags.ddp or config.flags.fsdp, config.flags.local_rank, config.training.device)
     if not world.is_main:
         logging.getLogger(logs.ROOT).setLevel(logging.ERROR)
     try:
@@ -87,35 +92,61 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     data = open_data(config.data)
     training = config.training
     require_validation(training, data.validation is not None)
-    plan = BatchPlan(training.batch_size, training.accumulation_steps, world.size, world.rank)
-    samples = PackedSamples(data.train, config.data.max_seq_len, training.seed)
-    identity = Identity(
-        config.plain(), data.vocab_size, data.train.identity, data.tokenizer.fingerprint, plan.global_batch
-    )
-    if start.content is not None and start.path is not None:
-        check_resume(start.content, start.path, identity, config.flags.allow_change)
-    torch.manual_seed(derive_seed(training.seed, "weights"))
-    model = Decoder(config.model, data.vocab_size).to(device)
-    precision = Precision(device, pick_dtype(training.dtype, device))
-    strategy = choose_strategy(world, device)
-    strategy.prepare(model)
-    optimizers = build_optimizers(model, training, device)
-    average = WeightAverage(model, training.ema_decay) if training.use_ema else None
-    snapshot = Snapshot(model, optimizers, strategy, precision, identity, data, average)
+    if training.preflight:
+        check_data(data, world)
+    split = Split(training, world, start.content)
+    model = chosen_model(config.model, config.given, start.content, config.data, training, data, split, world, device)
+    config = replace(config, model=model)
+    samples = PackedSamples(data.train, config.data.max_seq_len, training.seed, document_mask=config.data.document_mask)
+    snapshot = _snapshot(config, data, world, device, _identity(config, data, split, start))
     state = _state(start, snapshot, training)
-    length = run_length(training, state, samples.samples_per_epoch, plan.global_batch, config.data.max_seq_len)
+    length = run_length(training, state, samples.samples_per_epoch, split.global_batch, config.data.max_seq_len)
     over = length.finished(state) or stopped_early(training, state)
     if over and state.pending_row is None and saved_step(directory.final) == state.step:
         log.info("%s", longer(directory.path, training, state))
         return 0
-    if world.is_main:
-        _open_directory(directory, config, start, state)
+    upcoming = next_samples(samples, data, state.sample)
+    plan = chosen_plan(split, snapshot, upcoming, training, state)
     assembly = Assembly(config.data, training, config.logging, world, directory, data, samples, plan, snapshot, length)
+    prediction = Preflight(assembly, state, upcoming).run() if training.preflight or config.flags.dry_run else None
+    if world.is_main and not config.flags.dry_run:
+        _open_directory(directory, config, start, state)
     assembly.announce(state)
+    for line in prediction.lines() if prediction else ():
+        log.info("%s", line)
+    return 0 if config.flags.dry_run else _loop(config, assembly, state)
+
+
+def _loop(config: RunConfig, assembly: Assembly, state: RunState) -> int:
+    """Train to the end, or to where it is stopped; gives the exit code."""
     code = Trainer(assembly.parts(state, config.plain(), config.write_texts), state).run()
     if code == 0:
-        log.info("%s", longer(directory.path, training, state))
+        log.info("%s", longer(assembly.directory.path, config.training, state))
     return code
+
+
+def _identity(config: RunConfig, data: TrainingData, split: Split, start: Start) -> Identity:
+    """What makes this run this one; `UserError` when the checkpoint that it continues is of another."""
+    identity = Identity(
+        config.plain(), data.vocab_size, data.train.identity, data.tokenizer.fingerprint, split.global_batch
+    )
+    if start.content is not None and start.path is not None:
+        check_resume(start.content, start.path, identity, config.flags.allow_change)
+    return identity
+
+
+def _snapshot(
+    config: RunConfig, data: TrainingData, world: World, device: torch.device, identity: Identity
+) -> Snapshot:
+    """A fresh model with what trains it."""
+    torch.manual_seed(derive_seed(config.training.seed, "weights"))
+    model = Decoder(config.model, data.vocab_size).to(device)
+    precision = Precision(device, pick_dtype(config.training.dtype, device))
+    strategy = choose_strategy(world, device, precision.dtype, config.flags.fsdp)
+    strategy.prepare(model)
+    optimizers = build_optimizers(model, config.training, device)
+    average = WeightAverage(model, config.training.ema_decay) if config.training.use_ema else None
+    return Snapshot(model, optimizers, strategy, precision, identity, data, average)
 
 
 def _state(start: Start, snapshot: Snapshot, training: TrainingConfig) -> RunState:

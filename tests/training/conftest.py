@@ -6,6 +6,7 @@ import io
 import json
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -68,6 +69,11 @@ TINY_RUN = [
     "--sample_tokens",
     "0",
 ]
+
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run"],
+    "launch": ["-m", "torch.distributed.launch"],
+}
 
 
 def write_split(directory: Path, documents: Sequence[np.ndarray], dtype: str = "uint16") -> SplitEntry:
@@ -198,6 +204,19 @@ class Command:
 def command(tmp_path: Path, dataset: Path) -> Command:
     """The command on the tiny dataset, with out_dir `out` below `tmp_path`."""
     return Command(tmp_path, [*TINY_MODEL, *TINY_RUN, "--train_data_path", str(dataset)])
+
+
+@pytest.fixture
+def launcher() -> Callable[..., list[str]]:
+    """What goes before train.py to start processes here: `launcher("torchrun", 2)` or `launcher("launch", 2)`."""
+
+    def start(name: str, processes: int) -> list[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return [*LAUNCHERS[name], f"--nproc_per_node={processes}", "--master_addr=127.0.0.1", f"--master_port={port}"]
+
+    return start
 
 
 @pytest.fixture

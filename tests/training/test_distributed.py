@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-LAUNCHERS = {
-    "torchrun": ["-m", "torch.distributed.run"],
-    "launch": ["-m", "torch.distributed.launch"],
-}
+Launcher = Callable[..., list[str]]
 
 
-def launcher(name: str, processes: int) -> list[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [*LAUNCHERS[name], f"--nproc_per_node={processes}", "--master_addr=127.0.0.1", f"--master_port={port}"]
-
-
-@pytest.mark.parametrize("name", LAUNCHERS)
-def test_two_processes_equal_one_with_twice_the_accumulation(command: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["torchrun", "launch"])
+def test_two_processes_equal_one_with_twice_the_accumulation(command: Any, launcher: Launcher, name: str) -> None:
     """4 microsteps in one process, 2 in each of two: the same samples, losses within 1e-4 (only rounding
     differs)."""
     one = command.call("--out_dir", "one", "--accumulation_steps", "4")
@@ -37,7 +27,7 @@ def test_two_processes_equal_one_with_twice_the_accumulation(command: Any, name:
             np.testing.assert_allclose(double[key], value, rtol=0, atol=1e-4, err_msg=f"step {single['step']}: {key}")
 
 
-def test_a_run_of_two_processes_continues_in_one(command: Any) -> None:
+def test_a_run_of_two_processes_continues_in_one(command: Any, launcher: Launcher) -> None:
     """Ranks may change when the global batch stays: the curve is that of an uninterrupted single process."""
     two = command.run("--max_steps", "8", "--ddp", "--lr_scheduler", "constant", launcher=launcher("torchrun", 2))
     assert two.returncode == 0, two.stderr
@@ -51,13 +41,13 @@ def test_a_run_of_two_processes_continues_in_one(command: Any) -> None:
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)
 
 
-def test_torchrun_without_ddp_is_refused_once(command: Any) -> None:
+def test_torchrun_without_ddp_is_refused_once(command: Any, launcher: Launcher) -> None:
     done = command.run(launcher=launcher("torchrun", 2))
     assert done.returncode != 0 and "--ddp is not given" in done.stderr
     assert not (command.directory / "out").exists()
 
 
-def test_a_refusal_is_said_once_and_no_process_hangs(command: Any) -> None:
+def test_a_refusal_is_said_once_and_no_process_hangs(command: Any, launcher: Launcher) -> None:
     assert command.call("--max_steps", "2").returncode == 0
     done = command.run("--ddp", launcher=launcher("torchrun", 2))
     assert done.returncode != 0
@@ -69,7 +59,7 @@ def test_ddp_without_torchrun_trains_in_one_process(command: Any) -> None:
     assert done.returncode == 0 and "one process" in done.stdout
 
 
-def test_torchrun_with_one_process_is_the_plain_run(command: Any) -> None:
+def test_torchrun_with_one_process_is_the_plain_run(command: Any, launcher: Launcher) -> None:
     done = command.run("--ddp", "--out_dir", "launched", launcher=launcher("torchrun", 1))
     assert done.returncode == 0, done.stderr
     assert command.call("--out_dir", "plain").returncode == 0

@@ -70,6 +70,12 @@ class World:
             dist.destroy_process_group()
 
 
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """This rank's part of a tensor that is spread over ranks (a DTensor); any other tensor as it is."""
+    part: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
+
+
 def join_world(ddp: bool, local_rank: int | None, device_name: str) -> tuple[World, torch.device]:
     """This process's place and device, from torchrun's environment variables.
 

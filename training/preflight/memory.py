@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from training.batching.batches import Microbatch
+from training.devices.distributed import local_part
 from training.devices.precision import Precision
 
 RESERVE = 0.08
@@ -90,7 +91,7 @@ def step_memory(
     measure = _peak if precision.device.type == "cuda" else _kept
     one, two = (measure(module, precision, batch_of(count)) for count in (1, 2))
     slope = max(0.0, two - one)
-    weights = sum(p.numel() for p in module.parameters())
+    weights = sum(local_part(p).numel() for p in module.parameters())
     state = weights * (STATE_BYTES + 4 * shadows)
     return StepMemory(one - slope + state + _present(precision.device, weights), slope)
 
@@ -122,7 +123,7 @@ def _peak(module: nn.Module, precision: Precision, batch: Microbatch) -> float:
 
 def _kept(module: nn.Module, precision: Precision, batch: Microbatch) -> float:
     """Bytes that the forward pass keeps for the backward pass, with the workspace that comes on top."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    weights = {local_part(parameter).untyped_storage().data_ptr() for parameter in module.parameters()}
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

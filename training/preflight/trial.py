@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from training.batching.batches import Microbatch
+from training.devices.distributed import local_part
 from training.saving.snapshot import Snapshot
 from training.step import Stepper
 
@@ -38,7 +39,7 @@ class Untouched:
 
     def __enter__(self) -> Untouched:
         model = self._model
-        self._weights = [(t, _copy(t)) for t in (*model.parameters(), *model.buffers())]
+        self._weights = [(local_part(t), _copy(t)) for t in (*model.parameters(), *model.buffers())]
         self._training = model.training
         self._states = [
             {
@@ -80,13 +81,13 @@ class Untouched:
             state = member.state[parameter]
             for key, value in saved.items():
                 if isinstance(value, torch.Tensor):
-                    state[key].copy_(value)
+                    local_part(state[key]).copy_(value)
                 else:
                     state[key] = value
 
 
 def _copy(value: Any) -> Any:
-    return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
+    return local_part(value.detach()).to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
 
 
 def try_step(

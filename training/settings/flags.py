@@ -22,7 +22,15 @@ class TrainFlags(Settings):
     allow_change: tuple[str, ...] = Field(
         (), description="settings that a resumed run may change although they change what it computes"
     )
+    dry_run: bool = Field(
+        False, description="check everything, try a step, say what the run would take, and train nothing"
+    )
     ddp: bool = Field(False, description="one process a device, started by torchrun; alone: a single process")
+    fsdp: bool = Field(
+        False,
+        description="as --ddp, but the processes share one copy of weights, gradients and optimizer state (FSDP2):"
+        " for models that do not fit one device",
+    )
     local_rank: int | None = Field(None, description="given by `python -m torch.distributed.launch`")
 
     def problems(self) -> Sequence[str]:

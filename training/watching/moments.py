@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.devices.distributed import local_part
 from training.optimization.optimizers import Optimizers
 
 
@@ -52,16 +53,11 @@ class Moments:
         """Each parameter that has moments, with this rank's part of them."""
         for member in self._optimizers.members.values():
             for parameter, state in member.state.items():
-                moments = [_local(value) for value in state.values() if _is_moment(value, parameter)]
-                if moments:
+                moments = [local_part(value) for value in state.values() if _is_moment(value, parameter)]
+                if moments and moments[0].numel():  # a rank's part of a small weight may be empty
                     yield parameter, moments
 
 
 def _is_moment(value: Any, parameter: Tensor) -> bool:
     """Whether `value` is a moment, not the number of steps."""
     return isinstance(value, Tensor) and value.is_floating_point() and value.shape == parameter.shape and value.ndim > 0
-
-
-def _local(value: Tensor) -> Tensor:
-    """This rank's part of a tensor that is spread over ranks (a DTensor), else the tensor."""
-    return value.to_local() if hasattr(value, "to_local") else value
