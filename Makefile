@@ -51,7 +51,7 @@ demo: $(VENV)/.runtime
 	@echo
 	@echo "Done. What you have now:"
 	@echo "  dataset/demo/stats.json      what the pipeline read, kept and dropped"
-	@echo "  out/training_history.png     the loss curve"
+	@echo "  out/report.html              the run on one page: curves, samples, where the time went"
 	@echo "  out/best                     the model (a directory that transformers loads, too)"
 	@echo "Next:"
 	@echo "  source $(VENV)/bin/activate"

@@ -89,7 +89,6 @@ def test_it_says_what_the_files_say(run: Path) -> None:
         "stopped (SIGTERM)", "killed after step 30 or later", "0 – 20", "30 – 50", "2 processes on cpu, float32",
         "out of memory", "batch size 4", "skipped7not finite56",
         "spike339.50004.2500264 to 267: <script>", "train from token 77", "float1613not finite",
-       
         "steps40.5\u202fs", "validation8.25\u202fs", "checkpoints/step_000050.pth2.00\u202fkB", "best/1.00\u202fkB",
         "tokens to train on10,000", "learning_rate: 0.01", "torch 2.13.0",
     ):  # fmt: skip
