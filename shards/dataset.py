@@ -5,6 +5,7 @@ One split is seen as one stream of tokens: its shards back to back, each a run o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,17 @@ class Dataset:
             )
         shard = _open_foreign(binary)
         return cls(path, split, [shard], _foreign_identity(binary, shard))
+
+    @classmethod
+    def join(cls, datasets: Sequence[Dataset]) -> Dataset:
+        """One split out of several of one tokenizer, one after the other, named for the first."""
+        if len(datasets) == 1:
+            return datasets[0]
+        first = datasets[0]
+        identity = fingerprint.of_json([dataset.identity for dataset in datasets])
+        shards = [shard for dataset in datasets for shard in dataset.shards]
+        whole = all(dataset.manifest is not None for dataset in datasets)
+        return cls(first.path, first.split, shards, identity, first.manifest if whole else None)
 
     @property
     def tokens(self) -> int:

@@ -91,8 +91,9 @@ class Plan:
 def open_plan(dataset: Dataset, sequence_length: int, places: list[Path], report: Report) -> Plan:
     """The plan for rows of `sequence_length`, from one of `places` or made in the first that can be written.
 
-    Processes that ask at once wait for the first; the plan is the same wherever it is made. `report` hears now and then
-    what share is done. `UserError` when no place takes files; OSError (disk full) leaves nothing behind.
+    Processes that ask at once wait for the first; the plan is the same wherever it is made. `report` hears at the
+    start and now and then what share is done. `UserError` when no place takes files; OSError (disk full) leaves nothing
+    behind.
     """
     made_for = {
         "version": VERSION,
@@ -125,6 +126,7 @@ def _existing(path: Path) -> Plan | None:
 
 
 def _make(dataset: Dataset, length: int, place: Path, key: str, report: Report) -> None:
+    report(0.0)
     temporary = atomic.temporary_directory(place, key)
     try:
         with atomic.naming(place / key):

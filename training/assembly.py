@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from foundation.logs import get_logger
-from shards.packing import PackedSamples
 from training.batching.batches import BatchPlan, BatchStream
 from training.batching.datasets import TrainingData
+from training.batching.samples import TrainingSamples
 from training.config import DataConfig, LoggingConfig, TrainingConfig
 from training.devices.compilation import compiled
 from training.devices.distributed import World
@@ -47,7 +47,7 @@ class Assembly:
     world: World
     directory: RunDirectory
     data: TrainingData
-    samples: PackedSamples
+    samples: TrainingSamples
     plan: BatchPlan
     snapshot: Snapshot
     length: RunLength
@@ -63,7 +63,7 @@ class Assembly:
         tokens = self.plan.global_batch * length
         log.info(
             "data: %s, %s training tokens, %s to validate on, vocabulary %s",
-            self.data.train.path,
+            self.data.where,
             f"{self.data.train.tokens:,}",
             f"{self.data.validation.tokens:,}" if self.data.validation else "none",
             f"{self.data.vocab_size:,}",
@@ -75,6 +75,7 @@ class Assembly:
             str(self.snapshot.precision.dtype).removeprefix("torch."),
             self.world.size,
         )
+        self.samples.announce()
         total = self.length.steps(state)
         if total is None:
             left = max(0.0, self.length.end - state.elapsed)
@@ -146,7 +147,7 @@ class Assembly:
             state.sample,
             self._steps_left(state),
             vocab_size=self.data.vocab_size,
-            where=str(self.data.train.path),
+            where=self.data.where,
             ahead=self.data_config.prefetch_steps,
             pin=self.device.type == "cuda",
         )
@@ -209,7 +210,7 @@ class Assembly:
             "ranks": self.world.size,
             "dtype": str(self.snapshot.precision.dtype).removeprefix("torch."),
             "parameters": self.snapshot.model.num_parameters(),
-            "dataset": str(data.train.path),
+            "dataset": data.where,
             "train_tokens": data.train.tokens,
             "validation_tokens": data.validation.tokens if data.validation else None,
             "vocab_size": data.vocab_size,

@@ -16,9 +16,9 @@ from foundation.section import Section
 from foundation.streams import derive_seed
 from model.config import ModelConfig
 from model.decoder import Decoder
-from shards.packing import PackedSamples
 from training.assembly import Assembly
 from training.batching.datasets import TrainingData, open_data
+from training.batching.samples import TrainingSamples, open_samples
 from training.batching.split import Split
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
 from training.devices.distributed import World, join_world
@@ -93,13 +93,14 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     training = config.training
     require_validation(training, data.validation is not None)
     if training.preflight:
-        check_data(data, world)
+        check_data(data, world, directory.path)
     split = Split(training, world, start.content)
     model = chosen_model(config.model, config.given, start.content, config.data, training, data, split, world, device)
     config = replace(config, model=model)
-    samples = PackedSamples(data.train, config.data.max_seq_len, training.seed, document_mask=config.data.document_mask)
-    snapshot = _snapshot(config, data, world, device, _identity(config, data, split, start))
+    samples = open_samples(data, config.data, training.seed, directory.path, start.content)
+    snapshot = _snapshot(config, data, world, device, _identity(config, data, samples, split, start))
     state = _state(start, snapshot, training)
+    state.mixture = samples.history
     length = run_length(training, state, samples.samples_per_epoch, split.global_batch, config.data.max_seq_len)
     over = length.finished(state) or stopped_early(training, state)
     if over and state.pending_row is None and saved_step(directory.final) == state.step:
@@ -108,7 +109,9 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     upcoming = next_samples(samples, data, state.sample)
     plan = chosen_plan(split, snapshot, upcoming, training, state)
     assembly = Assembly(config.data, training, config.logging, world, directory, data, samples, plan, snapshot, length)
-    prediction = Preflight(assembly, state, upcoming).run() if training.preflight or config.flags.dry_run else None
+    checks = Preflight(assembly, state, upcoming)
+    prediction = checks.run() if training.preflight or config.flags.dry_run else None
+    assembly = checks.assembly  # perhaps in smaller microbatches
     if world.is_main and not config.flags.dry_run:
         _open_directory(directory, config, start, state)
     assembly.announce(state)
@@ -125,10 +128,16 @@ def _loop(config: RunConfig, assembly: Assembly, state: RunState) -> int:
     return code
 
 
-def _identity(config: RunConfig, data: TrainingData, split: Split, start: Start) -> Identity:
+def _identity(config: RunConfig, data: TrainingData, samples: TrainingSamples, split: Split, start: Start) -> Identity:
     """What makes this run this one; `UserError` when the checkpoint that it continues is of another."""
     identity = Identity(
-        config.plain(), data.vocab_size, data.train.identity, data.tokenizer.fingerprint, split.global_batch
+        config.plain(),
+        data.vocab_size,
+        data.train.identity,
+        data.tokenizer.fingerprint,
+        split.global_batch,
+        samples.stretch,
+        samples.plan,
     )
     if start.content is not None and start.path is not None:
         check_resume(start.content, start.path, identity, config.flags.allow_change)

@@ -31,6 +31,8 @@ class RunState:
     """The metrics of a step whose validation was interrupted: a resume validates first and then logs it."""
     microbatch: int | None = None
     """Sequences in one microstep, where the run chose it itself: `--batch_size auto`, or memory that ran out."""
+    mixture: list[dict[str, Any]] = field(default_factory=list)
+    """How the training datasets are mixed, and from which sample on: every stretch so far (`shards.mixture`)."""
     usual_loss: dict[str, float] = field(default_factory=dict)
     """Moving mean and variance of the loss, by which spikes are judged."""
     wandb_id: str | None = None

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import torch
 
 from foundation.errors import UserError
 from foundation.logs import get_logger
 from foundation.page.wording import size
+from shards.samples import Samples
 from training.batching.batches import Microbatch, to_microbatch
 from training.batching.datasets import TrainingData
 from training.batching.split import Split
 from training.config import TrainingConfig
 from training.devices.distributed import World
+from training.devices.out_of_memory import is_out_of_memory
 from training.devices.precision import Precision
 from training.preflight.memory import RESERVE, memory_limit, step_memory
 from training.step import LossModule
@@ -42,7 +42,9 @@ def choose_microbatch(
     limit = memory_limit(precision.device, training.memory_budget)
     try:
         memory = step_memory(module, precision, batch_of, int(training.use_ema))
-    except torch.OutOfMemoryError:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         memory = None
     chosen = (memory.largest(sizes, limit * (1 - RESERVE)) if memory else None) or 0
     found = smallest_of(world, chosen)
@@ -70,11 +72,11 @@ def smallest_of(world: World, number: int) -> int:
     return min(world.total(mine))
 
 
-def next_samples(samples: Any, data: TrainingData, first: int) -> Upcoming:
+def next_samples(samples: Samples, data: TrainingData, first: int) -> Upcoming:
     """A function that gives the next n samples of the run, from number `first` on: real tokens in whole rows."""
 
     def batch_of(count: int) -> Microbatch:
         packed = samples.batch(np.arange(first, first + count, dtype=np.int64))
-        return to_microbatch(packed, data.vocab_size, str(data.train.path), pin=False)
+        return to_microbatch(packed, data.vocab_size, data.where, pin=False)
 
     return batch_of

@@ -12,6 +12,7 @@ from foundation.fingerprint import short
 from foundation.logs import get_logger
 from model.checkpoint_file import DamagedCheckpoint
 from model.config import ModelConfig
+from shards.mixture import Stretch
 from training.config import DataConfig, LoggingConfig, TrainingConfig
 from training.saving import checkpoint
 
@@ -36,6 +37,8 @@ class Identity:
     dataset: str
     tokenizer: str
     global_batch: int
+    mixture: Stretch | None = None
+    plan: str = ""
 
 
 def find_checkpoint(first: Path) -> tuple[dict[str, Any], Path]:
@@ -74,13 +77,28 @@ def differences(saved: Mapping[str, Any], now: Identity) -> dict[str, tuple[Any,
         for key, value in settings.items():
             if key not in FREE.get(section, frozenset()) and key in old and _plain(old[key]) != _plain(value):
                 found[key] = (_plain(old[key]), _plain(value))
-    for key, value in (("dataset", now.dataset), ("tokenizer", now.tokenizer)):
+    mixed = _mixtures(saved, now)
+    if mixed and not mixed[0].same_mixture(mixed[1]):
+        found["train_data_path"] = (mixed[0].describe(), mixed[1].describe())
+    contents = [("dataset", now.dataset)] if not mixed else []
+    for key, value in [*contents, ("tokenizer", now.tokenizer)]:
         if saved[key] != value:
             found[key] = (short(saved[key], 12), short(value, 12))
+    if saved.get("plan") and now.plan and not found and saved["plan"] != now.plan:
+        found["plan"] = (short(saved["plan"], 12), short(now.plan, 12))
     for key, number in (("vocab_size", now.vocab_size), ("global_batch", now.global_batch)):
         if saved[key] != number:
             found[key] = (saved[key], number)
     return found
+
+
+def _mixtures(saved: Mapping[str, Any], now: Identity) -> tuple[Stretch, Stretch] | None:
+    """The mixture of datasets in the checkpoint and the one now, where either has several."""
+    history = saved["state"].get("mixture")
+    if not history or now.mixture is None:
+        return None
+    before = Stretch.from_plain(history[-1])
+    return (before, now.mixture) if max(len(before.parts), len(now.mixture.parts)) > 1 else None
 
 
 def check_resume(saved: Mapping[str, Any], path: Path, now: Identity, allowed: tuple[str, ...]) -> None:
@@ -91,6 +109,7 @@ def check_resume(saved: Mapping[str, Any], path: Path, now: Identity, allowed: t
         "tokenizer",
         "vocab_size",
         "global_batch",
+        "plan",
         *(k for s in now.config.values() for k in s),
     }
     for key in allowed:

@@ -69,6 +69,7 @@ class Snapshot:
             "rng": {"seed": self.identity.config["training"]["seed"]},
             "config": {name: dict(section) for name, section in self.identity.config.items()},
             "dataset": self.identity.dataset,
+            "plan": self.identity.plan,
             "tokenizer": self.identity.tokenizer,
             "global_batch": self.identity.global_batch,
             "tokenizer_files": self.data.tokenizer.files(),

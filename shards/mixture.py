@@ -1,0 +1,143 @@
+"""Several datasets as one sequence of samples, each with its share.
+
+Which dataset a sample comes from, and which of its samples it is, is a pure function of the sample's number: the
+datasets take turns in a pattern that repeats, in which each stands as often as its share says and evenly spread. A
+change of the shares begins a new stretch, in which each dataset goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import gcd
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.samples import Place, Samples
+from shards.token_stream import PackedBatch
+
+LONGEST_PATTERN = 1_000_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dataset in a mixture: `share` of the pattern's places, from its own sample `first` on."""
+
+    dataset: str  # identity
+    path: str
+    share: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """How datasets are mixed from the global sample `sample` on."""
+
+    sample: int
+    parts: tuple[Part, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """For a checkpoint: only numbers and text."""
+        return {"sample": self.sample, "parts": [asdict(part) for part in self.parts]}
+
+    @classmethod
+    def from_plain(cls, value: Mapping[str, Any]) -> Stretch:
+        """What `plain` gave."""
+        return cls(value["sample"], tuple(Part(**part) for part in value["parts"]))
+
+    @property
+    def shares(self) -> list[int]:
+        """The share of each part."""
+        return [part.share for part in self.parts]
+
+    def describe(self) -> str:
+        """`a 70.00%, b 30.00%`, by the datasets' paths."""
+        total = sum(self.shares)
+        return ", ".join(f"{part.path} {part.share / total:.2%}" for part in self.parts)
+
+    def same_mixture(self, other: Stretch) -> bool:
+        """Whether the same datasets take turns in the same pattern."""
+        ours, theirs = ([(part.dataset, part.share) for part in stretch.parts] for stretch in (self, other))
+        return ours == theirs
+
+    def reached(self, sample: int) -> list[int]:
+        """The next own sample of each part when the global sample `sample` comes next. Costs O(pattern)."""
+        turns, places = divmod(sample - self.sample, sum(self.shares))
+        seen = np.bincount(pattern(self.shares)[0][:places], minlength=len(self.parts)).tolist()
+        return [part.first + turns * part.share + count for part, count in zip(self.parts, seen, strict=True)]
+
+    def followed_by(self, parts: Sequence[Part], sample: int) -> Stretch:
+        """The stretch of `parts` from global sample `sample` on: each known dataset (the same content, or else the same
+        path) goes on where this stretch leaves it, a new one begins at its `first`."""
+        reached = self.reached(sample)
+        known = {part.path: number for part, number in zip(self.parts, reached, strict=True)}
+        known |= {part.dataset: number for part, number in zip(self.parts, reached, strict=True)}
+        firsts = [known.get(part.dataset, known.get(part.path, part.first)) for part in parts]
+        return Stretch(
+            sample,
+            tuple(Part(part.dataset, part.path, part.share, first) for part, first in zip(parts, firsts, strict=True)),
+        )
+
+
+def pattern(shares: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The part at each place of the pattern (sum of shares,), and how many places of that part lie before it."""
+    parts = np.repeat(np.arange(len(shares)), shares)
+    ranks = np.concatenate([np.arange(share) for share in shares])
+    moments = (2 * ranks + 1) / (2 * np.repeat(np.asarray(shares, np.float64), shares))  # evenly spread over (0, 1)
+    order = np.lexsort((parts, moments))
+    return parts[order], ranks[order]
+
+
+def lowest_terms(shares: Sequence[int]) -> list[int]:
+    """The same proportions in the smallest whole numbers."""
+    common = gcd(*shares)
+    return [share // common for share in shares]
+
+
+class Mixture:
+    """The samples of several datasets (see the module's text). One dataset alone is a mixture, too."""
+
+    def __init__(self, samples: Sequence[Samples], stretch: Stretch) -> None:
+        assert len(samples) == len(stretch.parts) and sum(stretch.shares) <= LONGEST_PATTERN
+        assert len({part.sequence_length for part in samples}) == 1
+        self.stretch = stretch
+        self.sequence_length = samples[0].sequence_length
+        self.samples_per_epoch = sum(part.samples_per_epoch for part in samples)
+        self._samples = list(samples)
+        self._parts, self._ranks = pattern(stretch.shares)
+        self._shares = np.array(stretch.shares)
+        self._firsts = np.array([part.first for part in stretch.parts])
+
+    def batch(self, numbers: npt.NDArray[np.int64]) -> PackedBatch:
+        """The samples with global `numbers` (B,), none before the stretch. Costs O(B*T)."""
+        parts, own = self.resolve(numbers)
+        if len(self._samples) == 1:
+            return self._samples[0].batch(own)
+        length = self.sequence_length
+        inputs, targets = np.empty((2, len(numbers), length), np.int64)
+        borders = []
+        for part in np.unique(parts).tolist():
+            rows = np.flatnonzero(parts == part)
+            batch = self._samples[part].batch(own[rows])
+            inputs[rows], targets[rows] = batch.inputs, batch.targets
+            if batch.segments is not None:
+                row, place = np.divmod(batch.segments[:-1], length)
+                borders.append(rows[row] * length + place)
+        if not borders:
+            return PackedBatch(inputs, targets, None)
+        borders.append(np.array([len(numbers) * length]))
+        return PackedBatch(inputs, targets, np.sort(np.concatenate(borders)).astype(np.int32))
+
+    def locate(self, numbers: npt.NDArray[np.int64]) -> list[list[Place]]:
+        """For each of the samples `numbers` (B,), where its tokens come from."""
+        parts, own = self.resolve(numbers)
+        return [self._samples[part].locate(own[at : at + 1])[0] for at, part in enumerate(parts.tolist())]
+
+    def resolve(self, numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The part (B,) that each sample comes from, and its number (B,) within that part."""
+        turns, places = np.divmod(numbers - self.stretch.sample, len(self._parts))
+        assert len(turns) == 0 or turns.min() >= 0, "a sample before the stretch"
+        parts = self._parts[places]
+        return parts, self._firsts[parts] + turns * self._shares[parts] + self._ranks[places]

@@ -1,0 +1,119 @@
+"""The training samples of a run: its datasets packed as configured, mixed by weight, continued where they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import lcm
+from pathlib import Path
+from typing import Any
+
+from foundation import fingerprint
+from foundation.errors import UserError
+from foundation.logs import get_logger
+from shards.dataset import Dataset
+from shards.mixture import LONGEST_PATTERN, Mixture, Part, Stretch, lowest_terms
+from shards.packing import PackedSamples
+from shards.packing_plan import open_plan
+from shards.plan_place import cache_places
+from shards.planned import PlannedSamples
+from shards.samples import Samples
+from training.batching.datasets import TrainingData
+from training.config import DataConfig
+
+log = get_logger("training")
+
+NATURAL = 10_000
+"""Places in the pattern of datasets that are mixed by size: shares are rounded to hundredths of a percent."""
+
+
+class TrainingSamples(Mixture):
+    """The samples of a run, with the history of its mixture (plain values, for checkpoints)."""
+
+    def __init__(self, samples: Sequence[Samples], history: Sequence[Stretch]) -> None:
+        super().__init__(samples, history[-1])
+        self.history = [stretch.plain() for stretch in history]
+        self._before = history[-2] if len(history) > 1 else None
+        self._plans = [part for part in samples if isinstance(part, PlannedSamples)]
+
+    @property
+    def plan(self) -> str:
+        """Fingerprint of the packing plans; empty without any."""
+        return fingerprint.of_json([part.plan.summary.identity for part in self._plans]) if self._plans else ""
+
+    def announce(self) -> None:
+        """Say how documents are packed and datasets mixed."""
+        for part in self._plans:
+            plan = part.plan.summary
+            log.info(
+                "packing: %s, %s rows of %d with %s pieces, %.2f%% padding, %s documents longer than a row cut",
+                part.dataset.path,
+                f"{plan.rows:,}",
+                plan.sequence_length,
+                f"{plan.pieces:,}",
+                100 * plan.padding,
+                f"{plan.cut:,}",
+            )
+        if self._before is not None:
+            log.info("mixture from sample %d on: %s", self.stretch.sample, self.stretch.describe())
+            log.info("mixture before, from sample %d: %s", self._before.sample, self._before.describe())
+        elif len(self.stretch.parts) > 1:
+            log.info("mixture: %s", self.stretch.describe())
+
+
+def open_samples(
+    data: TrainingData, config: DataConfig, seed: int, run_directory: Path, saved: Mapping[str, Any] | None
+) -> TrainingSamples:
+    """The samples of `data`; `saved` is the checkpoint that is continued.
+
+    Packing plans that are not there yet are made, beside the datasets or in `run_directory`. Every process calls it.
+    """
+    samples = [_packed(dataset, config, seed, run_directory) for dataset in data.datasets]
+    shares = shares_of(data.weights, [part.samples_per_epoch for part in samples])
+    parts = tuple(
+        Part(dataset.identity, str(dataset.path), share, 0)
+        for dataset, share in zip(data.datasets, shares, strict=True)
+    )
+    return TrainingSamples(samples, _history(parts, saved))
+
+
+def _packed(dataset: Dataset, config: DataConfig, seed: int, run_directory: Path) -> Samples:
+    if config.packing == "concat":
+        return PackedSamples(dataset, config.max_seq_len, seed, document_mask=config.document_mask)
+    places = cache_places(dataset.path, run_directory)
+
+    def report(share: float) -> None:
+        log.info("packing %s into rows of %d: %.0f%%", dataset.path, config.max_seq_len, 100 * share)
+
+    plan = open_plan(dataset, config.max_seq_len, places, report)
+    return PlannedSamples(dataset, plan, seed, config.document_mask)
+
+
+def _history(parts: tuple[Part, ...], saved: Mapping[str, Any] | None) -> list[Stretch]:
+    """The stretches so far; the last one is of `parts`, begun anew where the mixture is not the saved one."""
+    history = [Stretch.from_plain(value) for value in saved["state"].get("mixture") or ()] if saved else []
+    if not history:
+        return [Stretch(0, parts)]
+    last = history[-1]
+    if last.same_mixture(Stretch(0, parts)):
+        return history
+    assert saved is not None
+    return [*history, last.followed_by(parts, saved["sample"])]
+
+
+def shares_of(weights: Sequence[Fraction | None], sizes: Sequence[int]) -> list[int]:
+    """Whole shares in the proportions of `weights`, exactly; without weights in those of `sizes`, rounded.
+
+    `UserError` for weights whose pattern would be longer than a million samples.
+    """
+    given = [weight for weight in weights if weight is not None]
+    if not given:
+        return lowest_terms([max(1, round(NATURAL * size / sum(sizes))) for size in sizes])
+    scale = lcm(*(weight.denominator for weight in given))
+    shares = lowest_terms([int(weight * scale) for weight in given])
+    if sum(shares) > LONGEST_PATTERN:
+        raise UserError(
+            f"train_data_path: the weights {', '.join(f'{float(weight):g}' for weight in given)} repeat only after "
+            f"{sum(shares):,} samples; round them to four digits"
+        )
+    return shares
