@@ -69,7 +69,11 @@ class Trunk(nn.Module):
             positions = start if positions is None else positions
         elif segments is not None:
             positions = positions_within(segments, *tokens.shape)
-            if not attends_by_segments(tokens.device, self._compute_dtype(tokens.device), tokens.shape[1]):
+            dropped = (
+                self.dropout > 0 and self.training
+            )  # of attention weights: the flash kernel for documents has none
+            kind = (tokens.device, self._compute_dtype(tokens.device), tokens.shape[1])
+            if dropped or not attends_by_segments(*kind):
                 visible, segments = visible_within(positions), None
         elif positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)

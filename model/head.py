@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 from torch.utils.checkpoint import checkpoint
 
-IGNORED = -100  # targets with this value are not predicted
+from model import head_on_cpu
+from model.head_on_cpu import IGNORED
 
 # Logits computed at a time. On a CPU a piece should stay in the cache (16 MB of float32). Elsewhere, and under
 # torch.compile, which repeats the code of each, pieces only bound memory.
@@ -43,15 +44,19 @@ def logits_of(hidden: Tensor, weight: Tensor, vocab_size: int) -> Tensor:
 
 
 def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
-    """Summed nats (float32 scalar) and count (int64 scalar) of the targets that are not -100.
+    """Summed nats (scalar, float32 at least) and count (int64 scalar) of the targets that are not -100.
 
-    hidden (B, T, C), the head's matrix (at least V, C), targets (B, T) int64. The sum is always over float32.
+    hidden (B, T, C), the head's matrix (at least V, C), targets (B, T) int64.
     """
     flat, wanted = hidden.flatten(0, 1), targets.flatten()
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    if head_on_cpu.serves(hidden, weight, dtype):
+        return head_on_cpu.summed_nats(flat, weight, wanted, vocab_size, dtype), (wanted != IGNORED).sum()
     on_cpu = hidden.device.type == "cpu" and not torch.compiler.is_compiling()
     piece = max(1, (CPU_PIECE if on_cpu else PIECE) // weight.shape[0])
     recompute = torch.is_grad_enabled() and flat.shape[0] * weight.shape[0] > KEPT_LOGITS
-    total = torch.zeros((), device=hidden.device)
+    total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
     for part, part_targets in zip(torch.split(flat, piece), torch.split(wanted, piece), strict=True):
         if recompute:
             nats: Tensor = checkpoint(
@@ -75,5 +80,6 @@ def _without_padding(logits: Tensor, vocab_size: int) -> Tensor:
 
 
 def _piece_loss(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
-    logits = _without_padding(linear(hidden, weight), vocab_size).float()  # (N, V)
+    logits = _without_padding(linear(hidden, weight), vocab_size)  # (N, V)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")

@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation (Zhang and Sennrich, 2019), computed in float32."""
+"""Root-mean-square normalisation (Zhang and Sennrich, 2019), computed in float32 at least."""
 
 from __future__ import annotations
 
@@ -16,4 +16,5 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., width)."""
-        return nn.functional.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+        precise = torch.promote_types(x.dtype, torch.float32)
+        return nn.functional.rms_norm(x.to(precise), self.weight.shape, self.weight.to(precise), self.eps).to(x.dtype)

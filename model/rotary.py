@@ -45,5 +45,5 @@ class Rotary(nn.Module):
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn (B, H, T, D) by its positions' angles, in float32; dimension i pairs with i + D/2."""
-    first, second = x.float().chunk(2, dim=-1)  # (B, H, T, D/2)
+    first, second = x.to(torch.promote_types(x.dtype, torch.float32)).chunk(2, dim=-1)  # (B, H, T, D/2)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)

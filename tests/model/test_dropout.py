@@ -60,3 +60,10 @@ def test_dropout_keeps_the_mean_of_what_it_thins(make_decoder: Make) -> None:
     kept = seen[0] != 0
     assert 1 - kept.float().mean().item() == pytest.approx(0.25, abs=0.01)
     torch.testing.assert_close(seen[0][kept], embedded[kept] / 0.75)
+
+
+def test_dropout_acts_where_documents_share_a_row(make_decoder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way without a mask knows no dropout of attention weights: it must not be taken in training."""
+    monkeypatch.setattr("model.decoder.attends_by_segments", lambda *_: pytest.fail("taken with dropout"))
+    model = make_decoder(dropout=0.3).train()
+    model(torch.zeros(2, 7, dtype=torch.int64), segments=torch.tensor([0, 3, 7, 14]).int())
