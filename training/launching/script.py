@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 
 from training.launching.recipes import Machines, Recipe
@@ -16,7 +17,7 @@ def script(recipe: Recipe, train_data_path: str, out_dir: str) -> str:
     lines = [
         "#!/usr/bin/env bash",
         *head,
-        f"# {recipe.name}: {recipe.machines.words}; {recipe.variant.words}.",
+        *_comment(f"{recipe.name}: {recipe.machines.words}; {recipe.variant.words}."),
         "# Run it in the repository, its environment active. More options may follow: they override those below.",
         "# Started again, it continues the run in its out_dir. A step has the same samples on any number of GPUs.",
         "set -euo pipefail",
@@ -37,6 +38,10 @@ def _flags(recipe: Recipe, train_data_path: str, out_dir: str) -> list[str]:
     return [f"--{key} {shlex.quote(value)}" for key, value in (*paths, *recipe.variant.flags)]
 
 
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, 110)]
+
+
 def _continued(words: Sequence[str]) -> list[str]:
     return [f"  {word} \\" for word in words]
 
@@ -46,7 +51,8 @@ def _launch(recipe: Recipe) -> list[str]:
     machines = recipe.machines
     if recipe.slurm:
         return [
-            'HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"',
+            'HOSTS="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"',
+            "HEAD=\"${HOSTS%%$'\\n'*}\"",
             "exec srun --kill-on-bad-exit=1 torchrun \\",
             f"  --nnodes {machines.nodes} --nproc_per_node {machines.gpus} \\",
             f'  --rdzv_backend c10d --rdzv_id "$SLURM_JOB_ID" --rdzv_endpoint "$HEAD:{PORT}" \\',
@@ -58,8 +64,10 @@ def _launch(recipe: Recipe) -> list[str]:
 
 def _several_machines(machines: Machines) -> list[str]:
     return [
-        f"# Start it on each of the {machines.nodes} machines at about the same time, with out_dir on storage that",
-        "# all of them see: HEAD=host-of-the-first-machine ./this-script",
+        *_comment(
+            f"Start it on each of the {machines.nodes} machines at about the same time, with out_dir on storage that "
+            "all of them see: HEAD=host-of-the-first-machine ./this-script"
+        ),
         ': "${HEAD:?set HEAD to the host name or address of the first machine}"',
         "exec torchrun \\",
         f"  --nnodes {machines.nodes} --nproc_per_node {machines.gpus} \\",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from foundation.errors import UserError
+from foundation.logs import get_logger
 from foundation.page.wording import size
 from training.assembly import Assembly
 from training.batching.datasets import TrainingData
 from training.devices.distributed import World
+from training.devices.out_of_memory import is_out_of_memory, release, smaller
 from training.preflight.disk import check_disk, disk_need
 from training.preflight.ids import check_ids
 from training.preflight.memory import memory_limit, step_memory
@@ -21,16 +23,16 @@ from training.preflight.trial import Trial, try_step
 from training.state import RunState
 from training.step import LossModule
 
+log = get_logger("training")
 T = TypeVar("T")
 
 
-def check_data(data: TrainingData, world: World) -> None:
+def check_data(data: TrainingData, world: World, out_dir: Path) -> None:
     """`UserError` on every rank when a token id of the data is outside the vocabulary."""
 
     def check() -> None:
-        for dataset in (data.train, data.validation):
-            if dataset is not None:
-                check_ids(dataset, data.vocab_size)
+        for dataset in filter(None, (*data.datasets, data.validation)):
+            check_ids(dataset, data.vocab_size, out_dir)
 
     on_main(world, check)
 
@@ -52,21 +54,23 @@ def on_main(world: World, work: Callable[[], T]) -> T:
 
 
 class Preflight:
-    """The checks that need the assembled run; every rank makes them at the same points."""
+    """The checks that need the assembled run; every rank makes them at the same points. `assembly` is the run that
+    passed them: with a smaller microbatch where the one it came with did not fit."""
 
     def __init__(self, assembly: Assembly, state: RunState, batch_of: Upcoming) -> None:
         """`batch_of(n)` gives a microbatch of n sequences of the run."""
-        self._assembly, self._state, self._batch_of = assembly, state, batch_of
+        self.assembly, self._state, self._batch_of = assembly, state, batch_of
         self._device = assembly.device
 
     def run(self) -> Prediction:
         """Check disk and memory, try a step, predict. `UserError` for what will not fit."""
-        assembly, state = self._assembly, self._state
+        assembly, state = self.assembly, self._state
         weights = sum(parameter.numel() for parameter in assembly.snapshot.model.parameters())
         files = sum(len(content) for content in assembly.data.tokenizer.files().values())
         copies = 3 + int(assembly.training.use_ema)
         keep_last = assembly.training.keep_last
-        disk = disk_need(assembly.directory, weights, copies, keep_last, files)
+        kept = keep_last + assembly.training.keep_best
+        disk = disk_need(assembly.directory, weights, copies, kept, files)
         on_main(assembly.world, lambda: check_disk(disk, assembly.directory, keep_last))
         limit = memory_limit(self._device, assembly.training.memory_budget)
         self._check_memory(limit)
@@ -88,7 +92,7 @@ class Preflight:
 
     def _check_memory(self, limit: int) -> None:
         """Where running out of memory would end the process without a word, or beyond a budget: `UserError` before."""
-        assembly, size_now = self._assembly, self._assembly.plan.batch_size
+        assembly, size_now = self.assembly, self.assembly.plan.batch_size
         if self._device.type == "cuda" and assembly.training.memory_budget is None:
             return  # the trial finds out
         module = LossModule(assembly.snapshot.model)
@@ -97,17 +101,41 @@ class Preflight:
             raise UserError(self._too_much(f"takes about {size(memory.need(size_now))} of memory", limit))
 
     def _try(self) -> Trial:
-        assembly = self._assembly
-        batches = [self._batch_of(assembly.plan.batch_size)] * min(2, assembly.plan.accumulation_steps)
-        rate = assembly.training.learning_rate
-        try:
-            return try_step(assembly.stepper, assembly.snapshot, batches, assembly.plan.accumulation_steps, rate)
-        except torch.OutOfMemoryError:
+        """Try a step, in one process with ever smaller microbatches until it fits."""
+        while True:
+            assembly = self.assembly
+            plan = assembly.plan
+            batches = [self._batch_of(plan.batch_size)] * min(2, plan.accumulation_steps)
+            try:
+                rate = assembly.training.learning_rate
+                return try_step(assembly.stepper, assembly.snapshot, batches, plan.accumulation_steps, rate)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            self._take_less(reason)
+
+    def _take_less(self, reason: str) -> None:
+        """Go on with smaller microbatches; `UserError` where there are none or other processes would have to follow."""
+        assembly, plan = self.assembly, smaller(self.assembly.plan)
+        if plan is None or assembly.world.size > 1:
             limit = memory_limit(self._device, assembly.training.memory_budget)
-            raise UserError(self._too_much("does not fit", limit)) from None
+            raise UserError(self._too_much(f"does not fit ({reason})", limit))
+        log.warning(
+            "a step with %d sequences at a time does not fit the memory (%s): the run takes %d, %d microsteps a step "
+            "and the same samples",
+            assembly.plan.batch_size,
+            reason,
+            plan.batch_size,
+            plan.accumulation_steps,
+        )
+        assembly.stepper.forget()
+        self.assembly = replace(assembly, plan=plan)
+        self._state.microbatch = plan.batch_size
+        release()
 
     def _too_much(self, what: str, limit: int) -> str:
-        plan, length = self._assembly.plan, self._assembly.data_config.max_seq_len
+        plan, length = self.assembly.plan, self.assembly.data_config.max_seq_len
         return (
             f"batch_size {plan.batch_size}: a step of {plan.batch_size} x {length} tokens {what}; {size(limit)} "
             f"may be used on {self._device}. Give --batch_size auto (the same samples a step in smaller pieces) or a "

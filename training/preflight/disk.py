@@ -21,15 +21,15 @@ class DiskNeed:
     free: int
 
 
-def disk_need(directory: RunDirectory, weights: int, copies: int, keep_last: int, files: int) -> DiskNeed:
-    """What a run needs that keeps `keep_last` checkpoints of `copies` float32 numbers for each of `weights`.
+def disk_need(directory: RunDirectory, weights: int, copies: int, kept: int, files: int) -> DiskNeed:
+    """What a run needs that keeps `kept` checkpoints of `copies` float32 numbers for each of `weights`.
 
     While a checkpoint is written, it lies beside the kept ones; so does a model beside the one it replaces. `files`
     are the bytes of the tokenizer. What the run has already written is taken off.
     """
     one = 4 * weights * copies + files
     model = 4 * weights + files
-    total = (keep_last + 1) * one + 3 * model
+    total = (kept + 1) * one + 3 * model
     present = sum(
         checkpoint.step_path(directory.path, s).stat().st_size for s in checkpoint.saved_steps(directory.path)
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,14 @@ from tqdm import tqdm
 from foundation import atomic, fingerprint
 from foundation.errors import UserError
 from shards.dataset import Dataset
+from shards.plan_place import cache_places, first_writable
 
 BLOCK = 2**24  # tokens looked at together
 
 
-def check_ids(dataset: Dataset, vocab_size: int) -> None:
-    """`UserError` when a token id of `dataset` is outside 0 … `vocab_size` - 1."""
-    lowest, highest = id_range(dataset)
+def check_ids(dataset: Dataset, vocab_size: int, fallback: Path) -> None:
+    """`UserError` when a token id of `dataset` is outside 0 … `vocab_size` - 1. `fallback`: see `id_range`."""
+    lowest, highest = id_range(dataset, fallback)
     if lowest < 0 or highest >= vocab_size:
         wrong = highest if highest >= vocab_size else lowest
         raise UserError(
@@ -29,22 +29,21 @@ def check_ids(dataset: Dataset, vocab_size: int) -> None:
         )
 
 
-def id_range(dataset: Dataset) -> tuple[int, int]:
+def id_range(dataset: Dataset, fallback: Path) -> tuple[int, int]:
     """The smallest and the largest token id; (0, -1) without tokens.
 
-    Reads every token, with a progress bar where that takes a while. The answer is kept in the user's cache under the
-    dataset's identity and the sizes and times of its files.
+    Reads every token, with a progress bar where that takes a while. The answer is kept with the dataset, or in the
+    directory `fallback` where the dataset is read-only, as long as identity, sizes and times of its files are the same.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mateconv" / "ids"
-    record = cache / f"{_key(dataset)}.json"
-    try:
-        lowest, highest = json.loads(record.read_bytes())
-        return int(lowest), int(highest)
-    except (OSError, ValueError, TypeError):
-        pass
+    places = cache_places(dataset.path, fallback)
+    name = f"ids-{_key(dataset)[:16]}.json"
+    for place in places:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            lowest, highest = json.loads((place / name).read_bytes())
+            return int(lowest), int(highest)
     found = _scan(dataset)
-    with contextlib.suppress(OSError):  # no place to remember it: the next run reads again
-        atomic.write_json(record, list(found))
+    with contextlib.suppress(OSError, UserError):  # no place to remember it: the next run reads again
+        atomic.write_json(first_writable(places) / name, list(found))
     return found
 
 
@@ -53,7 +52,7 @@ def _key(dataset: Dataset) -> str:
     for shard in dataset.shards:
         status = shard.path.stat()
         files.append([shard.path.name, status.st_size, status.st_mtime_ns])
-    return fingerprint.of_json([dataset.identity, dataset.split, str(Path(dataset.path).resolve()), files])
+    return fingerprint.of_json([dataset.identity, dataset.split, files])
 
 
 def _scan(dataset: Dataset) -> tuple[int, int]:

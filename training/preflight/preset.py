@@ -82,17 +82,24 @@ def _for_cpu(
     model: ModelConfig, given: Collection[str], limit: int, training: TrainingConfig, work: Work, dtype: torch.dtype
 ) -> str:
     """The largest preset whose state and one sequence fit the memory, and whose run fits the time: the run's own
-    tokens within a day, or 20 tokens a parameter (Hoffmann et al. 2022) within the time budget."""
+    tokens within a day, or 20 tokens a parameter (Hoffmann et al. 2022) within the time budget. The smallest that fits
+    the memory where none fits the time."""
     time = training.time_budget or LONGEST
     rate = CORE_RATES.get(dtype, CORE_RATES[torch.float32]) * _cores()
+    fitting = None
     for name in LADDER:
         shape = with_preset(model, name, given)
         memory = state_bytes(shape, work.vocab_size) + 2 * activation_bytes(shape, work.vocab_size, work.sequence)
+        if memory > limit * (1 - RESERVE):
+            continue
+        fitting = name
         tokens = COMPUTE_OPTIMAL * parameters(shape, work.vocab_size) if work.tokens is None else work.tokens
-        needed = tokens * flops_per_token(shape, work.vocab_size, (work.sequence + 1) / 2) / rate
-        if memory <= limit * (1 - RESERVE) and needed <= time:
+        if tokens * flops_per_token(shape, work.vocab_size, (work.sequence + 1) / 2) <= time * rate:
             return name
-    raise UserError(
-        f"--preset auto: no preset trains this run here within {size(limit)} of memory and {seconds(time)}; "
-        "name one of the small ones (python -m model.presets), or shorten the run (--max_steps, --max_tokens)"
-    )
+    if fitting is None:
+        raise UserError(
+            f"--preset auto: no preset trains within {size(limit)} of memory; name a small one (python -m "
+            "model.presets), or raise --memory_budget"
+        )
+    log.warning("preset auto: even %s will take longer than %s here", fitting, seconds(time))
+    return fitting

@@ -20,11 +20,6 @@ from training.saving import checkpoint
 Usage = namedtuple("Usage", "total used free")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.mark.parametrize("more", [(), ("--optimizer", "adam", "--accumulation_steps", "2", "--dtype", "bfloat16")])
 def test_the_trial_step_leaves_no_trace(command: Any, more: tuple[str, ...]) -> None:
     """Fresh and resumed, the run with the trial is bit for bit the one without."""
@@ -93,17 +88,17 @@ def test_a_token_id_outside_the_vocabulary_is_found_before_the_run(command: Any,
 
 def test_ids_are_read_once_until_the_files_change(dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
     np.array([5, 9, 7], "<u2").tofile(tmp_path / "a.bin")
-    assert ids.id_range(Dataset.open(tmp_path / "a.bin")) == (0, 9)
+    assert ids.id_range(Dataset.open(tmp_path / "a.bin"), tmp_path) == (0, 9)
     scan = unittest.mock.Mock(side_effect=ids._scan)
     monkeypatch.setattr(ids, "_scan", scan)
-    assert ids.id_range(Dataset.open(tmp_path / "a.bin")) == (0, 9) and not scan.called
+    assert ids.id_range(Dataset.open(tmp_path / "a.bin"), tmp_path) == (0, 9) and not scan.called
     np.array([5, 300, 7], "<u2").tofile(tmp_path / "a.bin")
-    assert ids.id_range(Dataset.open(tmp_path / "a.bin")) == (0, 300) and scan.call_count == 1
+    assert ids.id_range(Dataset.open(tmp_path / "a.bin"), tmp_path) == (0, 300) and scan.call_count == 1
     with pytest.raises(UserError, match="token id 300"):
-        ids.check_ids(Dataset.open(tmp_path / "a.bin"), 300)
-    ids.check_ids(Dataset.open(tmp_path / "a.bin"), 301)
+        ids.check_ids(Dataset.open(tmp_path / "a.bin"), 300, tmp_path)
+    ids.check_ids(Dataset.open(tmp_path / "a.bin"), 301, tmp_path)
     everything = np.concatenate([shard.tokens for shard in Dataset.open(dataset).shards])
-    assert ids.id_range(Dataset.open(dataset)) == (int(everything.min()), int(everything.max()))
+    assert ids.id_range(Dataset.open(dataset), tmp_path) == (int(everything.min()), int(everything.max()))
 
 
 def test_negative_ids_are_found_too(tmp_path: Path) -> None:
@@ -112,7 +107,7 @@ def test_negative_ids_are_found_too(tmp_path: Path) -> None:
     tokens = np.array([4, -1, 2], np.int32)
     shard = Shard(tmp_path, tokens, np.zeros(1, np.int64), np.array([3]), None)
     with pytest.raises(UserError, match="token id -1"):
-        ids.check_ids(Dataset(tmp_path, "train", [shard], "signed"), 10)
+        ids.check_ids(Dataset(tmp_path, "train", [shard], "signed"), 10, tmp_path)
 
 
 def test_the_predicted_time_counts_steps_and_validations() -> None:
@@ -126,8 +121,11 @@ def test_the_predicted_time_counts_steps_and_validations() -> None:
     assert clock.run_seconds == 60 and "30 steps to do, 3,000 tokens" in clock.lines()[1]
 
 
-def test_json_of_the_recorded_range_is_plain(tmp_path: Path) -> None:
-    np.array([5, 9], "<u2").tofile(tmp_path / "b.bin")
-    ids.id_range(Dataset.open(tmp_path / "b.bin"))
-    (record,) = (tmp_path / "cache").rglob("*.json")
-    assert json.loads(record.read_text()) == [0, 9]
+def test_the_range_of_a_read_only_dataset_is_kept_with_the_run(tmp_path: Path, monkeypatch: Any) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    np.array([5, 9], "<u2").tofile(home / "b.bin")
+    monkeypatch.setattr("shards.plan_place.os.access", lambda path, mode: home not in Path(path).parents)
+    assert ids.id_range(Dataset.open(home / "b.bin"), out) == (0, 9)
+    (record,) = out.rglob("ids-*.json")
+    assert json.loads(record.read_text()) == [0, 9] and not list(home.rglob("*.json"))
