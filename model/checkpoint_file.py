@@ -36,9 +36,9 @@ def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError:
         raise DamagedCheckpoint(f"{path}: holds more than plain data and is refused; it may execute code") from None
-    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError, NotImplementedError) as error:
-        if isinstance(error, DamagedCheckpoint):
-            raise
+    except (DamagedCheckpoint, MemoryError):
+        raise
+    except Exception as error:  # a damaged archive breaks its readers in many ways: zlib.error, KeyError, struct.error…
         raise DamagedCheckpoint(f"{path}: truncated or damaged ({type(error).__name__}: {error})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DamagedCheckpoint(f"{path}: not a checkpoint of this program")

@@ -119,6 +119,38 @@ def test_damaged_newest_is_named_skipped_and_the_one_before_is_used(
     assert "ckpt.pth" in caplog.text and "step_000010.pth" in caplog.text and "step_000005.pth" in caplog.text
 
 
+def test_whatever_byte_is_changed_the_file_is_refused_or_reads_as_it_was(tmp_path: Path) -> None:
+    """Every fifth byte, cuts and zeroed ends: never another exception, never other content."""
+    small = {**content(5), "model": {"w": torch.arange(31.0), "b": torch.ones(3)}}
+    path = checkpoint.save(tmp_path, small, keep_last=1)
+    data, refused = path.read_bytes(), 0
+    damaged = [data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :] for place in range(0, len(data), 5)]
+    damaged += [data[:place] for place in range(0, len(data), 101)]
+    damaged += [data[:place] + bytes(len(data) - place) for place in range(0, len(data) - 30, 101)]
+    for number, changed in enumerate(damaged):
+        path.write_bytes(changed)
+        try:
+            loaded = checkpoint.load(path)
+        except UserError as error:
+            refused += 1
+            assert path.name in str(error)
+        else:
+            assert torch.equal(loaded["model"]["w"], torch.arange(31.0)), number
+            assert {key: value for key, value in loaded.items() if key in small and key != "model"} == {
+                key: value for key, value in small.items() if key != "model"
+            }
+    assert refused > len(damaged) / 2
+
+
+def test_a_checkpoint_that_lacks_a_part_it_was_saved_with_is_damaged(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, {**content(5), "ema": {"weights": {}}}, keep_last=1)
+    loaded = torch.load(path, weights_only=True)
+    del loaded["ema"]
+    torch.save(loaded, path)
+    with pytest.raises(UserError, match="incomplete, lacks ema"):
+        checkpoint.load(path)
+
+
 def test_damage_to_the_link_alone_costs_nothing(tmp_path: Path) -> None:
     for step in (5, 10):
         checkpoint.save(tmp_path, content(step), keep_last=3)

@@ -91,7 +91,7 @@ def save(run: Path, content: dict[str, Any], keep_last: int, best: int | None = 
     path = step_path(run, content["step"])
     (run / DIRECTORY).mkdir(parents=True, exist_ok=True)
     with atomic.atomic_path(path) as temporary:
-        _write({"format": FORMAT, "version": VERSION, **content}, temporary, path)
+        _write({"format": FORMAT, "version": VERSION, **content, "parts": sorted(content)}, temporary, path)
         failpoint("checkpoint.written", path)
     failpoint("checkpoint.renamed", path)
     _publish(path, run / NEWEST)
@@ -122,7 +122,7 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; check the path, or leave --resume_from out to start afresh")
     content = read_checkpoint(path)
-    missing = [key for key in REQUIRED if key not in content]
+    missing = [key for key in (*REQUIRED, *content.get("parts", ())) if key not in content]
     if missing:
         raise DamagedCheckpoint(f"{path}: incomplete, lacks {', '.join(missing)}")
     return content
