@@ -9,6 +9,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from model import costs
 from model.attention import Attention
@@ -53,6 +54,8 @@ class Trunk(nn.Module):
     def __init__(self, config: ModelConfig, padded_vocab_size: int) -> None:
         super().__init__()
         self.dropout = config.dropout
+        self.recompute = False
+        """Keep no activations of the blocks for backward, compute them again (Chen et al., 2016, arXiv 1604.06174)."""
         self.embed_tokens = nn.Embedding(padded_vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -80,7 +83,10 @@ class Trunk(nn.Module):
         rotation = self.rotary(positions)
         x = nn.functional.dropout(self.embed_tokens(tokens), self.dropout, self.training)  # (B, T, C)
         for block in self.layers:
-            x = block(x, rotation, visible, cache, segments)
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, rotation, visible, cache, segments, use_reentrant=False)
+            else:
+                x = block(x, rotation, visible, cache, segments)
         if cache is not None:
             cache.finish()
         out: Tensor = self.norm(x)

@@ -24,7 +24,9 @@ except ImportError:  # a build of torch without it: the mask serves every device
     varlen_attn = None
 
 FLASH_DTYPES = (torch.float16, torch.bfloat16)
-LONG_ROW = 512  # measured on x86: at 1024 a mask makes a step 14% slower, the pieces 1 to 5% faster than no borders
+# Measured on x86 in bfloat16, forward and backward of 4,096 tokens: in rows of 512 a mask over tiles takes 37 to 41 ms
+# and the pieces one by one 63, at 1024 both 62, at 2048 the tiles 120 and the pieces 60.
+LONG_ROW = 2048
 
 
 def positions_within(segments: Tensor, batch: int, length: int) -> Tensor:

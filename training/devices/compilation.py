@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,8 +29,29 @@ def compiled(module: nn.Module, choice: bool | None, device: torch.device) -> nn
         log.warning("compile: %s; training runs uncompiled", missing)
         return module
     log.info("compiling the model; the first step takes longer")
-    optimized: nn.Module = torch.compile(module, dynamic=False)  # type: ignore[assignment]
-    return optimized
+    return Compiled(module)
+
+
+class Compiled(nn.Module):
+    """A module that runs compiled, or as it is from the moment on that the compiler fails on it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        from torch._dynamo.exc import TorchDynamoException  # takes seconds; most runs on a CPU do without
+
+        super().__init__()
+        self.plain, self._failure = module, TorchDynamoException
+        self._run: Callable[..., Any] = torch.compile(module.forward, dynamic=False)
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """What the module gives."""
+        try:
+            return self._run(*inputs, **options)
+        except self._failure as error:
+            # Compilation fails before anything has run: the same call is made again, uncompiled.
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            log.warning("torch.compile failed (%s); training goes on uncompiled", reason)
+            self._run = self.plain.forward
+            return self._run(*inputs, **options)
 
 
 def _missing(device: torch.device) -> str | None:

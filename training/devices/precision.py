@@ -7,6 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 
+def set_tf32(allowed: bool, device: torch.device) -> None:
+    """Whether float32 matrices are multiplied in TF32, on CUDA devices; other devices have no such format."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+
+
 class Precision:
     """What the loop needs to know about its number format. Weights, gradients and moments stay in float32."""
 

@@ -1,0 +1,100 @@
+"""When the model is compiled, what happens where the compiler fails, and what recomputation changes."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from model.config import ModelConfig
+from model.decoder import Decoder
+from training.devices import compilation
+from training.devices.compilation import Compiled, compiled
+from training.devices.precision import set_tf32
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_auto_compiles_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_missing", lambda device: None)
+    module = nn.Linear(2, 3)
+    assert compiled(module, None, CPU) is module and compiled(module, False, CUDA) is module
+    assert isinstance(compiled(module, None, CUDA), Compiled) and isinstance(compiled(module, True, CPU), Compiled)
+
+
+def test_without_a_compiler_the_run_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(logging.getLogger("mateconv"), "propagate", True)
+    module = nn.Linear(2, 3)
+    assert compiled(module, True, CPU) is module
+    assert "no C++ compiler here (looked for no-such-compiler and clang++)" in caplog.text
+
+
+def test_a_compiler_that_fails_is_left_out_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch._inductor.config as inductor
+
+    monkeypatch.setattr(logging.getLogger("mateconv"), "propagate", True)
+    module = nn.Sequential(nn.Linear(5, 3), nn.GELU())
+    wrapped = compiled(module, True, CPU)
+    x = torch.randn(7, 5)
+    with inductor.patch({"cpp.cxx": ("false",), "force_disable_caches": True}):
+        first, second = wrapped(x), wrapped(x + 1)
+    torch.testing.assert_close(first, module(x), rtol=0, atol=0)
+    torch.testing.assert_close(second, module(x + 1), rtol=0, atol=0)
+    assert caplog.text.count("torch.compile failed") == 1 and "goes on uncompiled" in caplog.text
+    assert [name for name, _ in wrapped.named_parameters()] == ["plain.0.weight", "plain.0.bias"]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_recomputed_activations_change_memory_and_no_number(dropout: float) -> None:
+    config = ModelConfig(hidden_size=32, num_attention_heads=4, num_key_value_heads=2, dropout=dropout)
+    tokens = torch.randint(0, 101, (3, 40))
+
+    def step(recompute: bool) -> tuple[torch.Tensor, list[torch.Tensor], int]:
+        torch.manual_seed(0)
+        model = Decoder(config, 101).train()
+        model.model.recompute = recompute
+        kept: dict[int, int] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss, _ = model.loss(tokens, tokens)
+            size = sum(kept.values())
+        return loss, list(torch.autograd.grad(loss, list(model.parameters()))), size
+
+    plain, recomputed = step(False), step(True)
+    assert torch.equal(plain[0], recomputed[0])
+    assert all(torch.equal(one, other) for one, other in zip(plain[1], recomputed[1], strict=True))
+    assert recomputed[2] < 0.5 * plain[2]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("allowed", "precision"), [(True, "high"), (False, "highest")])
+def test_tf32_is_torchs_setting(allowed: bool, precision: str) -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        set_tf32(allowed, CUDA)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_tf32_leaves_other_devices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", told.append)
+    set_tf32(True, CPU)
+    assert told == []
+    set_tf32(True, CUDA)
+    set_tf32(False, CUDA)
+    assert told == ["high", "highest"]
