@@ -30,7 +30,11 @@ FAILPOINTS = [
     "publish.before_stats", "publish.before_report", "publish.before_checksums",
 ]  # fmt: skip
 PUBLISHED = ("publish.after_manifest", "publish.before_stats", "publish.before_report", "publish.before_checksums")
-ELSEWHERE = ("share.", "upload.")
+ELSEWHERE = {
+    "share.": "pipeline/test_remote.py",
+    "upload.": "pipeline/test_remote.py",
+    "plan.": "shards/test_packing_plan.py",
+}
 """Failpoints that only remote work and output reach: see test_remote.py."""
 
 
@@ -76,10 +80,9 @@ def test_every_failpoint_of_the_code_is_tried() -> None:
         for path in (ROOT / package).rglob("*.py"):
             names.update(re.findall(r'\bfailpoint\("([^"]+)"', path.read_text()))
     here = {name.partition(":")[0] for name in FAILPOINTS}
-    remote = {name for name in names if name.startswith(ELSEWHERE)}
-    assert names - remote == here and remote
-    text = (ROOT / "tests" / "pipeline" / "test_remote.py").read_text()
-    assert not [name for name in remote if name not in text]
+    others = {name: file for name in names for prefix, file in ELSEWHERE.items() if name.startswith(prefix)}
+    assert names - set(others) == here and set(others.values()) == set(ELSEWHERE.values())
+    assert not [name for name, file in others.items() if name not in (ROOT / "tests" / file).read_text()]
 
 
 @pytest.mark.parametrize("workers", [2, 3])
