@@ -31,11 +31,12 @@ def column(rows: Sequence[Row], key: str) -> tuple[list[int], np.ndarray]:
 
 
 def smooth(values: np.ndarray, span: int) -> np.ndarray:
-    """Exponential moving average over about `span` values, unbiased at the start; NaN is passed over."""
-    decay = 1 - 1 / max(1, span)
+    """Exponential moving average over about `span` values, over fewer at the start, where a loss falls fast and an
+    average would lag behind; NaN is passed over."""
     total = weight = 0.0
     out = np.empty_like(values)
     for place, value in enumerate(values):
+        decay = 1 - 1 / max(1, min(span, place // 10))
         if np.isfinite(value):
             total, weight = decay * total + (1 - decay) * value, decay * weight + (1 - decay)
         out[place] = total / weight if weight else np.nan
@@ -45,6 +46,11 @@ def smooth(values: np.ndarray, span: int) -> np.ndarray:
 def smoothing_span(count: int) -> int:
     """Over how many of `count` logged steps the strong line of the training loss is smoothed."""
     return max(1, min(50, count // 10))
+
+
+def settled_from(count: int) -> int:
+    """How many of `count` logged steps at the start do not decide what a picture shows: a twentieth of many."""
+    return count // 20 if count >= 100 else 0
 
 
 def draw_history(rows: Sequence[Row], path: Path, spikes: Sequence[Row] = ()) -> None:
@@ -87,6 +93,10 @@ def _draw_losses(axes: Any, rows: Sequence[Row], spikes: Sequence[Row]) -> None:
         places, values = column(spikes, "loss")
         axes.plot(places, values, color=_SPIKE, linestyle="", marker="^", markersize=6, label="spikes")
     axes.set(ylabel="loss (nats per token)", title=f"Training history: {rows[-1]['tokens']:,} tokens")
+    later = losses[settled_from(len(losses)) :]
+    if np.isfinite(later).any() and len(later) < len(losses):
+        room = 0.05 * (np.nanmax(later) - np.nanmin(losses))
+        axes.set_ylim(np.nanmin(losses) - room, np.nanmax(later) + room)  # the first steps lie above the picture
     axes.legend(frameon=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foundation.page.svg import Drawing
 from foundation.page.wording import tick
@@ -26,9 +26,9 @@ class Series:
     dots: bool = False
     line: bool = True
 
-    def values(self) -> list[float]:
-        """The values that are there."""
-        return [value for _, value in self.points if value is not None and math.isfinite(value)]
+    def values(self, after: float = -math.inf) -> list[float]:
+        """The values that are there, from step `after` on."""
+        return [v for step, v in self.points if v is not None and math.isfinite(v) and step >= after]
 
 
 def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
@@ -71,32 +71,49 @@ def number(value: float) -> str:
     return tick(value) if value >= 1000 else f"{value:g}"
 
 
-def line_chart(title: str, series: Sequence[Series], marks: Sequence[tuple[float, str]] = (), log: bool = False) -> str:
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    marks: Sequence[tuple[float, str]] = (),
+    log: bool = False,
+    after: float = -math.inf,
+) -> str:
     """The chart of `series` in two drawings, of which the style sheet shows the one that fits; empty without values.
 
-    `marks` are upright lines at a step, with what they mean; `log` makes the axis of values logarithmic.
+    `marks` are upright lines at a step, with what they mean; `log` makes the axis of values logarithmic. Values before
+    step `after` do not decide what the axis spans, and are left out where they lie beyond it.
     """
     if not any(one.values() for one in series):
         return ""
-    wide, narrow = (_draw(title, series, marks, log, size) for size in (WIDE, NARROW))
+    wide, narrow = (_draw(title, series, marks, log, size, after) for size in (WIDE, NARROW))
     return f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
 
 
 def small_chart(
-    title: str, series: Sequence[Series], marks: Sequence[tuple[float, str]] = (), log: bool = False
+    title: str,
+    series: Sequence[Series],
+    marks: Sequence[tuple[float, str]] = (),
+    log: bool = False,
+    after: float = -math.inf,
 ) -> str:
     """The chart in the one size that stands beside another; empty without values."""
-    return _draw(title, series, marks, log, NARROW) if any(one.values() for one in series) else ""
+    return _draw(title, series, marks, log, NARROW, after) if any(one.values() for one in series) else ""
 
 
 def _draw(
-    title: str, series: Sequence[Series], marks: Sequence[tuple[float, str]], log: bool, size: tuple[int, int]
+    title: str,
+    series: Sequence[Series],
+    marks: Sequence[tuple[float, str]],
+    log: bool,
+    size: tuple[int, int],
+    after: float,
 ) -> str:
     width, height = size
     drawing = Drawing(width, height, title)
-    values = [value for one in series for value in one.values() if value > 0 or not log]
-    if not values:
+    every = [value for one in series for value in one.values() if value > 0 or not log]
+    if not every:
         return ""
+    values = [value for one in series for value in one.values(after) if value > 0 or not log] or every
     steps = [step for one in series for step, _ in one.points]
     low, high = _span(min(values), max(values), log)
     x = _scale(min(steps), max(max(steps), min(steps) + 1), LEFT, width - RIGHT, False)
@@ -113,7 +130,7 @@ def _draw(
             drawing.line(x(step), TOP, x(step), height - BOTTOM, "mark")
             drawing.dot(x(step), TOP, 4, "halt", hint)
     for one in series:
-        _series(drawing, one, x, y, log)
+        _series(drawing, _within(one, low, high), x, y)
     return drawing.render()
 
 
@@ -132,10 +149,15 @@ def _scale(low: float, high: float, start: float, end: float, log: bool) -> Call
     return lambda value: start + (end - start) * (value - low) / (high - low)
 
 
-def _series(drawing: Drawing, one: Series, x: Callable[[float], float], y: Callable[[float], float], log: bool) -> None:
+def _within(one: Series, low: float, high: float) -> Series:
+    """The series with gaps where its values are none or lie outside `low` to `high`."""
+    return replace(one, points=[(s, v if v is not None and low <= v <= high else None) for s, v in one.points])
+
+
+def _series(drawing: Drawing, one: Series, x: Callable[[float], float], y: Callable[[float], float]) -> None:
     run: list[tuple[float, float]] = []
     for step, value in [*thin(one.points), (0.0, None)]:
-        if value is not None and math.isfinite(value) and (value > 0 or not log):
+        if value is not None:
             run.append((x(step), y(value)))
             continue
         if one.line and len(run) > 1:
@@ -143,7 +165,6 @@ def _series(drawing: Drawing, one: Series, x: Callable[[float], float], y: Calla
         elif one.line and run:
             drawing.dot(*run[0], 2, f"point {one.kind}")
         run = []
-    if one.dots:
-        for step, value in thin(one.points, 200):
-            if value is not None and math.isfinite(value) and (value > 0 or not log):
-                drawing.dot(x(step), y(value), 3.5, f"point {one.kind}", f"{one.name}, step {step:g}: {value:.4g}")
+    for step, value in thin(one.points, 200) if one.dots else ():
+        if value is not None:
+            drawing.dot(x(step), y(value), 3.5, f"point {one.kind}", f"{one.name}, step {step:g}: {value:.4g}")

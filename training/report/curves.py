@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from foundation.page import html
 from foundation.page.wording import escape
-from training.loggers.history_plot import column, smooth, smoothing_span
+from training.loggers.history_plot import column, settled_from, smooth, smoothing_span
 from training.report.charts import Point, Series, line_chart, small_chart
 from training.report.files import RunFiles
 
@@ -50,8 +51,15 @@ def losses(run: RunFiles) -> str:
         ),
     ]
     shown = [one for one in series if one.values()]
-    chart = line_chart("Loss by step", shown, halts(run))
-    return html.section("Loss", legend(shown) + chart, "nats a token") if chart else ""
+    chart = line_chart("Loss by step", shown, halts(run), after=_settled(run))
+    note = "nats a token" if _settled(run) == -math.inf else "nats a token; the first steps may lie above the picture"
+    return html.section("Loss", legend(shown) + chart, note) if chart else ""
+
+
+def _settled(run: RunFiles) -> float:
+    """The step from which on values decide what a picture spans: the first ones of a long run do not."""
+    first = settled_from(len(run.rows))
+    return float(run.rows[first]["step"]) if first else -math.inf
 
 
 def legend(series: Sequence[Series]) -> str:
@@ -60,16 +68,18 @@ def legend(series: Sequence[Series]) -> str:
     return f'<div class="legend">{"".join(entries)}</div>'
 
 
-def _small(run: RunFiles, key: str, title: str, note: str, log: bool = False, factor: float = 1) -> str:
+def _small(run: RunFiles, key: str, title: str, note: str, factor: float = 1, settled: bool = False) -> str:
     points = [(step, None if value is None else factor * value) for step, value in _points(run.rows, key)]
-    return html.section(title, small_chart(title, [Series(title, "other", points)], halts(run), log), note)
+    after = _settled(run) if settled else -math.inf
+    chart = small_chart(title, [Series(title, "other", points)], halts(run), key == "grad_norm", after)
+    return html.section(title, chart, note)
 
 
 def others(run: RunFiles) -> str:
     """Learning rate, gradient norm, speed, and the share of the peak where it is known."""
     return html.pair(
         _small(run, "lr", "Learning rate", "at each logged step"),
-        _small(run, "grad_norm", "Gradient norm", "before clipping, over a logarithmic axis", log=True),
-        _small(run, "tokens_per_second", "Speed", "tokens per second of the steps, all devices together"),
-        _small(run, "mfu", "MFU", "per cent of the devices' peak FLOP/s", factor=100),
+        _small(run, "grad_norm", "Gradient norm", "before clipping, over a logarithmic axis"),
+        _small(run, "tokens_per_second", "Speed", "tokens per second of the steps, all devices together", settled=True),
+        _small(run, "mfu", "MFU", "per cent of the devices' peak FLOP/s", factor=100, settled=True),
     )

@@ -16,7 +16,7 @@ import pytest
 
 from training.loggers import Logger
 from training.loggers.fan_out import Loggers
-from training.loggers.history_plot import draw_run
+from training.loggers.history_plot import draw_run, smooth
 from training.loggers.json_lines import JsonLines, read_lines
 from training.loggers.progress import Progress
 from training.loggers.redrawn import Redrawn
@@ -161,6 +161,19 @@ def test_every_logger_is_closed_whatever_the_others_do() -> None:
     with pytest.raises(OSError, match="disk"):
         Loggers([Broken(), fine]).close()
     assert fine.closed
+
+
+def test_smoothing_follows_a_fast_fall_and_evens_out_noise() -> None:
+    import numpy as np
+
+    steps = np.arange(1, 501)
+    noise = np.random.default_rng(1).normal(0, 0.2, 500)
+    loss = 3 + 7 * np.exp(-steps / 40)
+    even = smooth(loss + noise, 50)
+    assert np.abs(even - loss)[:100].mean() < 0.35 and np.abs(even - loss)[400:].mean() < 0.06
+    holes = loss.copy()
+    holes[7] = np.nan
+    assert np.isfinite(smooth(holes, 50)).all()
 
 
 def test_the_picture_has_the_average_and_the_spikes(tmp_path: Path) -> None:

@@ -52,5 +52,14 @@ def test_everything_lies_in_the_view_box(values: list[float | None], log: bool) 
             assert 0 <= x <= NARROW[0] and 0 <= y <= NARROW[1]
 
 
+def test_the_first_values_do_not_decide_the_span_and_stay_out() -> None:
+    points = [(float(n), 100.0 if n < 5 else 2.0 + n % 2) for n in range(100)]
+    whole = small_chart("x", [Series("a", "train", points)])
+    settled = small_chart("x", [Series("a", "train", points)], after=5)
+    assert ">100<" in whole and ">100<" not in settled and ">2.2<" in settled
+    [line] = POLYLINE.findall(settled)
+    assert len(line.split()) == 95
+
+
 def test_without_values_there_is_no_chart() -> None:
     assert line_chart("x", [Series("a", "train", [(1.0, None)])]) == ""
