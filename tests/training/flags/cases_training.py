@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from model.decoder import Block
 from tests.training.flags.trying import Trier, same_weights
 
 LONG = ("--max_steps", "8", "--learning_rate", "0.01", "--min_learning_rate", "0.001")
@@ -173,11 +174,39 @@ def compile_flag(run: Trier) -> None:
     assert seen
 
 
+def tf32(run: Trier) -> None:
+    """A CPU has no TF32: what is told to torch on a GPU."""
+    told: list[bool] = []
+    run.monkeypatch.setattr("training.run.set_tf32", lambda allowed, device: told.append(allowed))
+    run.good()
+    run.good("--tf32", "false")
+    assert told == [True, False]
+
+
+def activation_checkpointing(run: Trier) -> None:
+    """Every block is run twice a step, and computes the same."""
+    calls: list[bool] = []
+    forward = Block.forward
+
+    def counting(self: Any, *inputs: Any) -> Any:
+        calls.append(self.training)
+        return forward(self, *inputs)
+
+    run.monkeypatch.setattr(Block, "forward", counting)
+    plain = run.good("--preflight", "false")
+    once = calls.count(True)
+    calls.clear()
+    tried = run.good("--preflight", "false", "--activation_checkpointing")
+    assert calls.count(True) == 2 * once > 0
+    assert tried.column("loss") == plain.column("loss")
+
+
 CASES = {
     **{case.__name__: case for case in (
         max_steps, epochs, max_tokens, time_budget, batch_size, accumulation_steps, global_batch_size, optimizer,
         learning_rate, min_learning_rate, warmup_steps, lr_scheduler, lr_power, decay_fraction, decay_shape, betas,
         muon_momentum, weight_decay, grad_clip, use_ema, ema_decay, seed, dtype, device,
+        tf32, activation_checkpointing,
     )},
     "compile": compile_flag,
 }  # fmt: skip
