@@ -1,7 +1,7 @@
 """How fast the loader is alone: shuffled batches with targets and document borders, one core, from the page
 cache.
 
-    python benchmarks/loader.py [--tokens 50000000] [--sequence_length 1024]
+    python benchmarks/loader.py [--tokens 50000000] [--sequence_length 1024] [--packing best_fit]
 
 Makes a synthetic dataset in a temporary directory (documents of 20 to 2,000 tokens), reads it once so that it
 lies in the page cache, then measures full batches, several rounds. Prints tokens/s: median, lowest, highest.
@@ -25,6 +25,9 @@ from shards.dataset import Dataset
 from shards.documents import RECORD
 from shards.manifest import Manifest, SplitEntry
 from shards.packing import PackedSamples
+from shards.packing_plan import open_plan
+from shards.planned import PlannedSamples
+from shards.samples import Samples
 from shards.writer import SplitWriter
 
 VOCABULARY = 32_000
@@ -60,7 +63,23 @@ def make_dataset(path: Path, tokens: int, shard_tokens: int) -> Dataset:
     return Dataset.open(path, "train")
 
 
-def one_round(samples: PackedSamples, first: int, seconds: float) -> tuple[float, int]:
+def pack(dataset: Dataset, packing: str, length: int, directory: Path) -> Samples:
+    """The samples to measure; how long a plan took to make and to open is printed."""
+    if packing == "concat":
+        return PackedSamples(dataset, length, seed=1)
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        plan = open_plan(dataset, length, [directory], lambda share: None)
+        seconds.append(time.perf_counter() - began)
+    print(
+        f"plan made in {seconds[0]:.2f} s, opened in {1000 * seconds[1]:.1f} ms: {plan.summary.rows:,} rows, "
+        f"{plan.summary.pieces:,} pieces, {plan.summary.padding:.3%} padding"
+    )
+    return PlannedSamples(dataset, plan, seed=1)
+
+
+def one_round(samples: Samples, first: int, seconds: float) -> tuple[float, int]:
     """Tokens/s over at least `seconds` of whole batches from sample `first` on, and the next sample."""
     began, number = time.perf_counter(), first
     while time.perf_counter() - began < seconds:
@@ -76,6 +95,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=50_000_000)
     parser.add_argument("--shard_tokens", type=int, default=10_000_000)
     parser.add_argument("--sequence_length", type=int, default=1024)
+    parser.add_argument("--packing", choices=("concat", "best_fit"), default="concat")
     arguments = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -83,7 +103,7 @@ def main() -> None:
         dataset = make_dataset(Path(directory) / "synthetic", arguments.tokens, arguments.shard_tokens)
         warm = dataset.max_token_id()  # reads every token: now they are in the page cache
         assert warm < VOCABULARY
-        samples = PackedSamples(dataset, arguments.sequence_length, seed=1)
+        samples = pack(dataset, arguments.packing, arguments.sequence_length, Path(directory) / "plans")
         rates, number = [], 0
         for _ in range(ROUNDS):
             rate, number = one_round(samples, number, ROUND_SECONDS)

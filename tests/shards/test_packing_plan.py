@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from foundation.errors import UserError
 from shards import packing_plan
 from shards.dataset import Dataset
+from shards.documents import RECORD
 from shards.packing_plan import Plan, open_plan
 from shards.plan_place import cache_places, first_writable
 from shards.planned import PlannedSamples
 from shards.token_stream import IGNORE
+from shards.writer import SplitWriter
 
 examples = settings(max_examples=60, deadline=None)
 LENGTHS = st.lists(st.integers(0, 33), min_size=1, max_size=25).filter(lambda lengths: sum(lengths) > 1)
@@ -152,6 +155,24 @@ def test_progress_is_reported(make: SimpleNamespace, tmp_path: Path, monkeypatch
     shares: list[float] = []
     open_plan(dataset, 8, [tmp_path / "a"], shares.append)
     assert len(shares) > 1 and shares == sorted(shares) and shares[0] == 0 and shares[-1] <= 1
+
+
+def test_memory_does_not_grow_with_the_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The plan of 400,000 documents takes 4.8 MB and more; they are packed a few thousand at a time."""
+    monkeypatch.setattr(packing_plan, "DOCUMENTS_AT_ONCE", 5000)
+    lengths = np.tile(np.array([2, 3, 5, 7, 11, 41], np.int32), 70_000)
+    writer = SplitWriter(tmp_path / "train", np.dtype("uint16"), 10**9)
+    writer.append(
+        np.zeros(lengths.sum(), "uint16"), lengths, np.zeros(len(lengths), RECORD), np.ones(len(lengths), int)
+    )
+    dataset = Dataset.open(tmp_path / "train" / f"{writer.finish().shards[0].name}.bin")
+    tracemalloc.start()
+    try:
+        plan = open_plan(dataset, 16, [tmp_path / "plans"], silent)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert plan.summary.pieces >= 420_000 and peak < 3_000_000
 
 
 def test_places(tmp_path: Path):
