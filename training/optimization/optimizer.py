@@ -1,4 +1,4 @@
-"""The optimizers: which rule moves which weights, which of them decay, and the fused kernel where the device has one."""
+"""The optimizers: which rule moves which weights, which of them decay, and fused kernels where the device has them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from training.config import TrainingConfig
+from training.optimization.muon import Muon
 from training.optimization.optimizers import Optimizers
 
 FUSED_DEVICES = ("cuda", "cpu", "mps")
@@ -28,7 +29,7 @@ def build_optimizers(model: nn.Module, config: TrainingConfig, device: torch.dev
         return Optimizers({config.optimizer: _adam(parameters, config, device)})
     hidden = {id(parameter) for parameter in hidden_matrices(model)}
     matrices = [parameter for parameter in parameters if id(parameter) in hidden]
-    muon = torch.optim.Muon(
+    muon = Muon(
         matrices,
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
