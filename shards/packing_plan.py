@@ -137,6 +137,17 @@ def _make(dataset: Dataset, length: int, place: Path, key: str, report: Report) 
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    if place.parent == dataset.path:
+        _remove_outdated(dataset, place)
+
+
+def _remove_outdated(dataset: Dataset, place: Path) -> None:
+    """Remove the plans in the dataset's own directory that were made for what it was before."""
+    for path in place.iterdir():
+        plan = _existing(path)
+        if plan is not None and plan.summary.dataset != dataset.identity:
+            shutil.rmtree(path)
+            (place / f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def _write(dataset: Dataset, length: int, directory: Path, report: Report) -> Summary:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +122,33 @@ def test_the_plan_is_made_once_and_is_the_same_anywhere(
     assert open_plan(dataset, 9, [tmp_path / "a"], silent).summary.identity != first.summary.identity
     monkeypatch.setattr(packing_plan, "_make", None)
     assert open_plan(dataset, 8, [tmp_path / "c", tmp_path / "a"], silent).path == first.path
+
+
+def test_processes_that_ask_at_once_make_it_once(
+    make: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    dataset = built(make, tmp_path / "set", [5, 7, 11, 2, 3, 13, 1], 17, True)
+    write, written = packing_plan._write, []
+
+    def slowly(*arguments: Any) -> packing_plan.Summary:
+        written.append(1)
+        time.sleep(0.3)
+        return write(*arguments)
+
+    monkeypatch.setattr(packing_plan, "_write", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        plans = list(pool.map(lambda _: open_plan(dataset, 8, [tmp_path / "a"], silent), range(3)))
+    assert len(written) == 1 and len({plan.summary.identity for plan in plans}) == 1
+
+
+def test_plans_of_what_a_dataset_was_before_are_removed(make: SimpleNamespace, tmp_path: Path):
+    home = tmp_path / "set"
+    home.mkdir()
+    places = cache_places(home, tmp_path)
+    old = [open_plan(built(make, home, [5, 7, 11], 17, True), length, places, silent).path for length in (8, 9)]
+    assert all(path.is_dir() for path in old)
+    new = open_plan(built(make, home, [5, 7, 13], 17, True), 8, places, silent).path
+    assert [path for path in (home / ".plans").iterdir() if path.is_dir()] == [new]
 
 
 @pytest.mark.parametrize("damage", ["plan.json", "pieces.bin", "rows.bin"])
