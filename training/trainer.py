@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -53,20 +54,20 @@ class Trainer:
         them in a row, as configured; the last checkpoint is untouched.
         """
         hurried = False
-        try:
-            with self._stop:
+        with self._stop:  # also while an error is put in order: torchrun's SIGTERM follows another process's end
+            try:
                 code = self._loop()
                 if code == 0:
                     self._finish()
-        except KeyboardInterrupt:  # the second Ctrl-C; every row is in its file already
-            hurried = True
-            raise
-        except BaseException:
-            self._saver.abandon()
-            raise
-        finally:
-            if not hurried:
-                self._parts.loggers.close()
+            except KeyboardInterrupt:  # the second Ctrl-C; every row is in its file already
+                hurried = True
+                raise
+            except BaseException:
+                self._saver.abandon()
+                raise
+            finally:
+                if not hurried:
+                    self._parts.loggers.close()
         return code
 
     def _loop(self) -> int:
@@ -144,7 +145,11 @@ class Trainer:
         failpoint("training.step")
         self._watch.tick()
         self._rows.count(seconds)
-        self._times.add("first step" if self._rows.busy == seconds else "steps", seconds)
+        first_step = self._rows.busy == seconds
+        self._times.add("first step" if first_step else "steps", seconds)
+        if first_step:  # what is there now stays: the collector need not look through all of it again and again
+            gc.collect()
+            gc.freeze()
         self._faults.account(result, self._parts.plan, first)
         if self._parts.progress:
             self._parts.progress.advance()
