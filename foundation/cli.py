@@ -32,6 +32,28 @@ def describe_os_error(error: OSError) -> str:
     return f"{os.fsdecode(where)}: {what}" if isinstance(where, str | bytes) and where else what
 
 
+def told(error: BaseException, who: str = "", quietly: bool = False) -> int | None:
+    """Say in one line what a user or the machine did wrong; gives the exit code.
+
+    `who` names the process; `quietly` says nothing. None, and no word, for an error that deserves a traceback.
+    """
+    if isinstance(error, BrokenPipeError):
+        # The reader (head, less) went away: not an error, and Python must not complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    if isinstance(error, UserError):
+        line, code = f"error: {who}{error}", EXIT_USER_ERROR
+    elif isinstance(error, OSError):
+        line, code = f"error: {who}{describe_os_error(error)}", EXIT_FAILURE
+    elif isinstance(error, KeyboardInterrupt):
+        line, code = "interrupted", EXIT_INTERRUPTED
+    else:
+        return None
+    if not quietly:
+        print(line, file=sys.stderr)
+    return code
+
+
 def run(main: Callable[[list[str]], int]) -> NoReturn:
     """Call `main(argv)` and exit with its code.
 
@@ -39,17 +61,6 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
     """
     try:
         code = main(sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = EXIT_USER_ERROR
-    except BrokenPipeError:
-        # The reader (head, less) went away: not an error, and Python must not complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = EXIT_FAILURE
-    except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
-        code = EXIT_FAILURE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        code = told(error) or EXIT_FAILURE
     sys.exit(code)

@@ -22,7 +22,8 @@ from training.batching.samples import TrainingSamples, open_samples
 from training.batching.split import Split
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
 from training.devices.distributed import World, join_world
-from training.devices.precision import Precision
+from training.devices.ending import end
+from training.devices.precision import Precision, set_tf32
 from training.devices.strategy import choose_strategy
 from training.evaluation.early_stopping import require_validation, stopped_early
 from training.optimization.optimizer import build_optimizers
@@ -75,12 +76,17 @@ def run_training(config: RunConfig) -> int:
     )
     if problems:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
-    world, device = join_world(config.flags.ddp or config.flags.fsdp, config.flags.local_rank, config.training.device)
+    training, flags = config.training, config.flags
+    world, device = join_world(flags.ddp or flags.fsdp, flags.local_rank, training.device, training.process_timeout)
     if not world.is_main:
         logging.getLogger(logs.ROOT).setLevel(logging.ERROR)
     try:
         with ExitStack() as stack:
             return _train(config, world, device, stack)
+    except BaseException as error:
+        if world.size > 1:
+            end(error, world)
+        raise
     finally:
         world.close()
 
@@ -150,6 +156,8 @@ def _snapshot(
     """A fresh model with what trains it."""
     torch.manual_seed(derive_seed(config.training.seed, "weights"))
     model = Decoder(config.model, data.vocab_size).to(device)
+    model.model.recompute = config.training.activation_checkpointing
+    set_tf32(config.training.tf32, device)
     precision = Precision(device, pick_dtype(config.training.dtype, device))
     strategy = choose_strategy(world, device, precision.dtype, config.flags.fsdp)
     strategy.prepare(model)

@@ -6,27 +6,41 @@ import gc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from foundation.device import pick_device
 from foundation.errors import UserError
 from foundation.logs import get_logger
+from training.settings.hardware import PROCESS_TIMEOUT
 
 log = get_logger("training")
+
+PATIENCE = timedelta(days=7)
+"""For what one process does alone while the others wait, such as reading every token of a dataset."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among all. `control` carries small CPU numbers (counts, stop flags) and never waits for a
-    GPU."""
+    """This process among all.
+
+    `control` carries small CPU numbers (counts, stop flags) and never waits for a GPU; `patient` is for what may take
+    long. A process that does not answer within `timeout` seconds is given up. `store` holds notes that all can read,
+    also when one of them is gone.
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     control: Any = None
+    patient: Any = None
+    store: Any = None
+    timeout: float = PROCESS_TIMEOUT
 
     @property
     def is_main(self) -> bool:
@@ -54,11 +68,11 @@ class World:
         return tensor
 
     def same_everywhere(self, value: Any) -> Any:
-        """Rank 0's `value`, on every rank."""
+        """Rank 0's `value`, on every rank, however long it takes there."""
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, group=self.control)
+        dist.broadcast_object_list(box, src=0, group=self.patient)
         return box[0]
 
     def close(self) -> None:
@@ -76,8 +90,10 @@ def local_part(tensor: torch.Tensor) -> torch.Tensor:
     return part
 
 
-def join_world(ddp: bool, local_rank: int | None, device_name: str) -> tuple[World, torch.device]:
-    """This process's place and device, from torchrun's environment variables.
+def join_world(
+    ddp: bool, local_rank: int | None, device_name: str, timeout: float = PROCESS_TIMEOUT
+) -> tuple[World, torch.device]:
+    """This process's place and device, from torchrun's environment variables; `timeout` in seconds.
 
     `--ddp` outside torchrun is a world of one. `UserError` for torchrun without `--ddp` (each process would
     train alone, all into one directory) and for more processes on a machine than it has GPUs.
@@ -89,7 +105,6 @@ def join_world(ddp: bool, local_rank: int | None, device_name: str) -> tuple[Wor
         if ddp and "RANK" not in os.environ:
             log.info("--ddp without torchrun: training in one process (torchrun --nproc_per_node N train.py --ddp)")
         return World(), pick_device(device_name)
-    rank = int(os.environ["RANK"])
     local = int(os.environ.get("LOCAL_RANK", local_rank if local_rank is not None else 0))
     device = pick_device(device_name)
     if device.type == "cuda":
@@ -100,7 +115,21 @@ def join_world(ddp: bool, local_rank: int | None, device_name: str) -> tuple[Wor
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend)
-    control = dist.new_group(backend="gloo") if backend == "nccl" else dist.group.WORLD
-    return World(rank, size, local, control), device
+    return _join(local, device, timeout), device
+
+
+def _join(local: int, device: torch.device, timeout: float) -> World:
+    """Find the other processes at the address that torchrun gave."""
+    patience = timedelta(seconds=timeout)
+    store, rank, size = next(iter(rendezvous("env://", timeout=patience)))
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=PrefixStore("processes", store),
+        rank=rank,
+        world_size=size,
+        timeout=patience,
+        # Bound to its GPU at once, NCCL fails here and not in the first step, and never guesses the GPU of a rank.
+        device_id=device if device.type == "cuda" else None,
+    )
+    control = dist.new_group(backend="gloo", timeout=patience)
+    return World(rank, size, local, control, dist.new_group(backend="gloo", timeout=PATIENCE), store, timeout)

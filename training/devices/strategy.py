@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,6 +16,13 @@ from training.devices.distributed import World
 from training.optimization.optimizers import Optimizers
 
 log = get_logger("training")
+
+
+# The buffers are tables, the same on every rank; what says so was renamed in torch 2.13.
+_KNOWN = inspect.signature(DistributedDataParallel.__init__).parameters
+_BUFFERS_STAY: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _KNOWN else "broadcast_buffers": False
+}
 
 
 class Strategy:
@@ -77,9 +85,7 @@ class Replicated(Strategy):
     def spread(self, module: nn.Module) -> nn.Module:
         """DDP around the module."""
         devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(
-            module, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True, **_BUFFERS_STAY)
 
     def microstep(self, module: nn.Module, last: bool) -> AbstractContextManager[object]:
         """No sum over ranks but in the last microstep."""
