@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Elements of the matrices in one batch: on a CPU they should stay in its cache, elsewhere this bounds memory. Measured
-# (2 cores with bfloat16 units, 56 matrices of 256 x 256 and 256 x 704): 112 ms a step, one by one 137, all at once 129.
+# Elements of the matrices in one batch: on a CPU they should stay in its cache, elsewhere this bounds memory. A step of
+# 56 matrices of 256 x 256 and 256 x 704 on 2 cores with bfloat16 units: 144 ms, torch's 152; 85% of it is in products.
 CPU_BATCH, BATCH = 2**20, 2**26
 
 
