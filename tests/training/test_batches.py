@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import UserError
+from model.config import ModelConfig
+from model.decoder import Decoder
 from shards.dataset import Dataset
 from shards.packing import PackedSamples
-from training.batching.batches import IGNORED, BatchPlan, BatchStream
+from shards.packing_plan import open_plan
+from shards.planned import PlannedSamples
+from shards.samples import Samples
+from training.batching.batches import IGNORED, BatchPlan, BatchStream, to_microbatch
 from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.evaluation.evaluator import Evaluator
@@ -62,10 +68,53 @@ class Bigram(nn.Module):
         super().__init__()
         self.table = nn.Embedding(vocab_size, vocab_size)
 
-    def loss(self, tokens: Tensor, targets: Tensor, segments: Tensor | None) -> tuple[Tensor, Tensor]:
+    def loss(self, tokens: Tensor, targets: Tensor, segments: Tensor | None = None) -> tuple[Tensor, Tensor]:
         logits = self.table(tokens).flatten(0, 1)
         total = nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         return total, (targets != IGNORED).sum()
+
+
+@pytest.mark.parametrize("packing", ["concat", "best_fit"])
+def test_what_a_forward_pass_gets(dataset: Path, tmp_path: Path, packing: str) -> None:
+    """The count is that of the targets; borders fill a power of two, so that compiled code sees few shapes."""
+    opened = Dataset.open(dataset)
+    samples: Samples = PackedSamples(opened, LENGTH, seed=3)
+    if packing == "best_fit":
+        samples = PlannedSamples(opened, open_plan(opened, LENGTH, [tmp_path], lambda share: None), seed=3)
+    for first, size in ((0, 5), (7, 64)):
+        packed = samples.batch(np.arange(first, first + size))
+        micro = to_microbatch(packed, 280, "here", pin=False)
+        inputs, targets, segments = micro.to(torch.device("cpu"))
+        assert inputs.tolist() == packed.inputs.tolist() and targets.tolist() == packed.targets.tolist()
+        assert micro.predicted == int((targets != IGNORED).sum()) == LossModule(Bigram(280))(inputs, targets)[1]
+        borders = len(packed.pieces)
+        assert segments[:borders].tolist() == packed.pieces.tolist()
+        assert (segments[borders:] == size * LENGTH).all()
+        assert len(segments).bit_count() == 1 and (len(segments) < 2 * borders or len(segments) == 64)
+    assert len(to_microbatch(PackedSamples(opened, LENGTH, 3, document_mask=False).batch(np.arange(2)), 280, "", False)
+               .to(torch.device("cpu"))) == 2  # fmt: skip
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_validation_reads_each_document_as_if_it_stood_alone(dataset: Path, mask: bool) -> None:
+    torch.manual_seed(2)
+    shape = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    model = Decoder(ModelConfig(**shape, max_position_embeddings=LENGTH, initializer_range=0.4), 280)
+    opened = Dataset.open(dataset, "val")
+    documents = [opened.document(number).tolist() for number in range(opened.documents)]
+    tokens = [token for document in documents for token in document]
+    starts = set(np.cumsum([len(document) for document in documents]).tolist()) if mask else set()
+    total = 0.0
+    for row in range(0, len(tokens) - 1, LENGTH):
+        end = min(row + LENGTH, len(tokens) - 1)
+        # A document's first token is predicted from the terminator before it, with which its piece begins.
+        borders = [row, *(place for place in range(row + 1, end) if place + 1 in starts), end]
+        for begin, stop in itertools.pairwise(borders):
+            piece = torch.tensor([tokens[begin : stop + 1]])
+            with torch.no_grad():
+                total += model.loss(piece[:, :-1], piece[:, 1:])[0].item()
+    evaluator = Evaluator(opened, LENGTH, 4, 280, World(), Precision(torch.device("cpu"), torch.float32), mask)
+    assert evaluator.run(LossModule(model), lambda: False) == pytest.approx(total / (len(tokens) - 1), rel=1e-5)
 
 
 def test_validation_counts_every_token_but_the_first_once(dataset: Path) -> None:

@@ -31,6 +31,18 @@ def test_float32_on_the_gpu_agrees_with_the_cpu(command: Command) -> None:
         assert gpu["loss"] == pytest.approx(cpu["loss"], abs=2e-3)
 
 
+def test_documents_in_half_precision_agree_with_the_cpu(command: Command) -> None:
+    """Variable-length flash attention on the GPU, a mask on the CPU."""
+    for packing in ("concat", "best_fit"):
+        losses = {}
+        for device in ("cpu", "cuda"):
+            options = ["--packing", packing, "--dtype", "bfloat16", "--device", device, "--out_dir", packing + device]
+            done = command.run(*options)
+            assert done.returncode == 0, done.stderr
+            losses[device] = [row["loss"] for row in command.rows(packing + device)]
+        assert losses["cuda"] == pytest.approx(losses["cpu"], abs=5e-2)
+
+
 def test_compiled_agrees_with_eager(command: Command) -> None:
     assert command.run("--out_dir", "eager", "--device", "cuda").returncode == 0
     compiled = command.run("--out_dir", "compiled", "--device", "cuda", "--compile", "true")
