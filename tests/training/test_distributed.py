@@ -31,10 +31,11 @@ def test_a_run_of_two_processes_continues_in_one(command: Any, launcher: Launche
     """Ranks may change when the global batch stays: the curve is that of an uninterrupted single process."""
     two = command.run("--max_steps", "8", "--ddp", "--lr_scheduler", "constant", launcher=launcher("torchrun", 2))
     assert two.returncode == 0, two.stderr
-    refused = command.call("--resume", "--lr_scheduler", "constant")
-    assert refused.returncode == 2 and "global_batch: 6 in the checkpoint, 3 now" in refused.stderr
-    done = command.call("--resume", "--accumulation_steps", "2", "--lr_scheduler", "constant")
+    refused = command.call("--resume", "--accumulation_steps", "4", "--lr_scheduler", "constant")
+    assert refused.returncode == 2 and "global_batch: 6 in the checkpoint, 12 now" in refused.stderr
+    done = command.call("--resume", "--lr_scheduler", "constant")
     assert done.returncode == 0, done.stderr
+    assert "have 6 samples: on 1 process(es) that is batch_size 3 x accumulation 2" in done.stdout
     whole = command.call("--out_dir", "whole", "--accumulation_steps", "2", "--lr_scheduler", "constant")
     assert whole.returncode == 0
     losses, expected = ([row["loss"] for row in command.rows(name)] for name in ("out", "whole"))
