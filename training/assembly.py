@@ -209,6 +209,7 @@ class Assembly:
             **circumstances(self.device),
             "ranks": self.world.size,
             "dtype": str(self.snapshot.precision.dtype).removeprefix("torch."),
+            "compiled": hasattr(self.module, "_orig_mod"),
             "parameters": self.snapshot.model.num_parameters(),
             "dataset": data.where,
             "train_tokens": data.train.tokens,

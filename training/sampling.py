@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
+from foundation.errors import UserError
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
 from model.decoder import Decoder
 from tokenization.tokenizer import Tokenizer
 from training.config import LoggingConfig
-from training.evaluation.validation import Validation
 from training.loggers import Sample
 from training.saving.model_output import provenance
 from training.saving.snapshot import Snapshot
@@ -50,18 +50,18 @@ class Sampling:
         self._prompts, self._tokens = list(config.sample_prompts), config.sample_tokens
         self._seeds = [derive_seed(seed, "sample", place) for place in range(len(self._prompts))]
 
-    def make(self, validation: Validation | None, state: RunState) -> list[Sample]:
-        """A sample for each prompt, by the weights that `validation` decides by; none when none are asked for."""
+    def make(self, state: RunState) -> list[Sample]:
+        """A sample for each prompt, by the weights that final/ would hold; none when none are asked for."""
         if not self._tokens or not self._prompts:
             return []
         model, data = self._snapshot.model, self._snapshot.data
         was_training = model.training
-        deciding = getattr(validation, "deciding_weights", nullcontext)
+        average = self._snapshot.average
         try:
-            with deciding():
+            with average.in_place() if average is not None else nullcontext():
                 ours = provenance(data, state)
                 texts = self._write(model, data.tokenizer, ours, self._prompts, self._tokens, self._seeds)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, UserError) as error:
             log.warning("samples could not be written (%s); the run goes on without them", str(error).splitlines()[0])
             self._prompts = []
             return []

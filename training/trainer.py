@@ -199,7 +199,7 @@ class Trainer:
         self._parts.loggers.log(row)
         if self._parts.sampling:
             with self._times.part("samples"):
-                samples = self._parts.sampling.make(validation, self._state)
+                samples = self._parts.sampling.make(self._state)
             self._parts.loggers.show(self._state.step, samples)
         return True
 

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from foundation.errors import UserError
+from foundation.streams import derive_seed
 from generation import samples as generation_samples
 from generation.config import GenerationConfig
 from generation.text import TextGenerator
@@ -31,8 +34,6 @@ def test_they_are_made_at_every_validation_and_shown(command: Any) -> None:
 
 
 def test_the_last_are_what_the_final_model_says(command: Any) -> None:
-    from foundation.streams import derive_seed
-
     assert command.call(*PROMPTS).returncode == 0
     generator = TextGenerator.from_path(command.directory / "out" / "final", "cpu", "float32")
     seeds = [derive_seed(0, "sample", place) for place in range(2)]
@@ -49,19 +50,22 @@ def test_a_run_with_samples_is_the_run_without(command: Any) -> None:
     assert not (command.directory / "without" / "samples.jsonl").exists()
 
 
-def test_with_an_average_the_samples_are_its(command: Any) -> None:
-    from foundation.streams import derive_seed
-
-    assert command.call(*PROMPTS, "--use_ema", "true").returncode == 0
+@pytest.mark.parametrize("split", [True, False])
+def test_with_an_average_the_samples_are_its(command: Any, make_dataset: Any, split: bool) -> None:
+    data = [] if split else ["--train_data_path", str(make_dataset("unsplit", [np.append(np.arange(7, 40), 0)] * 11))]
+    assert command.call(*PROMPTS, "--use_ema", "true", *data).returncode == 0
     generator = TextGenerator.from_path(command.directory / "out" / "final", "cpu", "float32")
     seeds = [derive_seed(0, "sample", place) for place in range(2)]
     expected = generator.batch_generate(["the cat", ""], GenerationConfig(max_new_tokens=7), seeds=seeds)
     assert [row["text"] for row in sampled(command.directory / "out")[-2:]] == expected  # final/ holds the average
 
 
-def test_what_goes_wrong_is_said_once_and_the_run_goes_on(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, UserError])
+def test_what_goes_wrong_is_said_once_and_the_run_goes_on(
+    command: Any, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
     def broken(*_: object, **__: object) -> list[str]:
-        raise RuntimeError("out of memory, say")
+        raise kind("out of memory, say")
 
     monkeypatch.setattr(generation_samples, "write_samples", broken)
     done = command.call(*PROMPTS)
@@ -71,8 +75,6 @@ def test_what_goes_wrong_is_said_once_and_the_run_goes_on(command: Any, monkeypa
 
 
 def test_without_data_to_validate_on_they_are_made_all_the_same(command: Any, make_dataset: Any) -> None:
-    import numpy as np
-
     documents = [np.append(np.arange(7, 40), 0) for _ in range(11)]
     path = str(make_dataset("unsplit", documents))
     assert command.call(*PROMPTS, "--train_data_path", path).returncode == 0
