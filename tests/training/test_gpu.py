@@ -5,6 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
+
+from training.optimization.optimizers import Optimizers
+from training.saving.host_copy import HostCopy
+from training.step import LossModule
+from training.watching.moments import Moments
 
 from .conftest import Command
 
@@ -56,3 +62,39 @@ def test_ddp_over_nccl(command: Command) -> None:
     result = command.run("--ddp", "--device", "cuda", launcher=launcher)
     assert result.returncode == 0, result.stderr
     assert len(command.rows()) == 12
+
+
+def test_a_copy_for_the_writer_is_whole_and_pinned() -> None:
+    live = {"w": torch.arange(7919.0, device="cuda"), "tied": None, "step": torch.tensor(3.0)}
+    live["tied"] = live["w"]
+    copied = HostCopy().take(live)
+    live["w"] += 1  # the run goes on at once
+    assert copied["w"].is_pinned() and copied["w"].device.type == "cpu" and copied["tied"] is copied["w"]
+    torch.testing.assert_close(copied["w"], torch.arange(7919.0), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_broken_moment_is_found(value: float) -> None:
+    model = torch.nn.Linear(31, 17).to("cuda")
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    model(torch.randn(3, 31, device="cuda")).sum().backward()
+    optimizer.step()
+    moments = Moments(model, Optimizers({"adamw": optimizer}))
+    assert int(moments.broken()) == 0
+    optimizer.state[model.weight]["exp_avg"][5, 7] = value
+    assert int(moments.broken()) == 1 and moments.repair() == ["weight"] and int(moments.broken()) == 0
+
+
+def test_memory_that_really_runs_out_is_answered(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A microbatch of more than two sequences asks for more than the device has."""
+    forward = LossModule.forward
+
+    def greedy(self: LossModule, inputs: torch.Tensor, *arguments: torch.Tensor) -> object:
+        if self.training and len(inputs) > 2:
+            torch.empty(2**50, dtype=torch.uint8, device=inputs.device)
+        return forward(self, inputs, *arguments)
+
+    monkeypatch.setattr(LossModule, "forward", greedy)
+    done = command.call("--device", "cuda", "--batch_size", "4", "--preflight", "false")
+    assert done.returncode == 0 and "memory ran out at step 1 with 4 sequences" in done.stderr
+    assert [row["step"] for row in command.rows()] == list(range(1, 13))
