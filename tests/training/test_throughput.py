@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from model.config import ModelConfig
-from training.throughput import Throughput, attended_within, throughput
+from shards.dataset import Dataset
+from training.throughput import Throughput, attended_within, mean_attended_length, throughput
 
 
 @pytest.mark.parametrize("lengths", [[7], [1, 2, 3], [31, 5, 64, 200], [1000]])
@@ -22,6 +24,13 @@ def test_attended_length_by_counting(lengths: list[int]) -> None:
 
 def test_a_document_without_end_is_plain_causal_attention() -> None:
     assert attended_within([10**9], 128) == pytest.approx(129 / 2, rel=1e-6)
+
+
+def test_a_dataset_with_and_without_the_mask(dataset: Path) -> None:
+    opened = Dataset.open(dataset)
+    lengths = [len(opened.document(number)) for number in range(opened.documents)]
+    assert mean_attended_length(opened, 16, document_mask=True) == pytest.approx(attended_within(lengths, 16))
+    assert mean_attended_length(opened, 16, document_mask=False) == 8.5
 
 
 def test_mfu_is_the_formula() -> None:
