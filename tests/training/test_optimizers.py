@@ -16,6 +16,7 @@ from training.devices.precision import Precision
 from training.optimization import muon as muon_module
 from training.optimization.muon import Muon
 from training.optimization.optimizer import build_optimizers, hidden_matrices, set_hyperparameters
+from training.saving import checkpoint
 
 from .conftest import Command
 
@@ -172,6 +173,19 @@ def test_a_loaded_state_takes_the_settings_of_now() -> None:
     assert [group["momentum"] for group in muon.param_groups] == [0.7]
     assert all(group["betas"] == (0.5, 0.6) and group["fused"] for group in adamw.param_groups)
     assert [group["weight_decay"] for group in optimizers.groups()] == [0.01, 0.01, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_a_resumed_run_goes_on_with_the_same_moments(command: Command, kind: str) -> None:
+    options = ("--optimizer", kind, "--lr_scheduler", "constant")
+    assert command.call("--out_dir", "whole", *options).returncode == 0
+    assert command.call("--out_dir", "cut", "--max_steps", "7", *options).returncode == 0
+    assert command.call("--out_dir", "cut", "--resume", *options).returncode == 0
+    ours, theirs = (checkpoint.load(command.directory / name / "ckpt.pth") for name in ("cut", "whole"))
+    assert ours["step"] == 12 and set(ours["optimizer"]) == ({"muon", "adamw"} if kind == "muon" else {"adam"})
+    torch.testing.assert_close(ours["model"], theirs["model"], rtol=0, atol=0)
+    for name, state in theirs["optimizer"].items():
+        torch.testing.assert_close(ours["optimizer"][name]["state"], state["state"], rtol=0, atol=0)
 
 
 @pytest.mark.gpu
