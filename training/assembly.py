@@ -102,7 +102,9 @@ class Assembly:
     @cached_property
     def module(self) -> nn.Module:
         """The model as a loss, compiled where that is wanted; not yet spread over ranks."""
-        return compiled(LossModule(self.snapshot.model), self.training.compile, self.device)
+        model = self.snapshot.model
+        parts = self.snapshot.strategy.compiled_parts(model)
+        return compiled(LossModule(model), self.training.compile, self.device, parts)
 
     @cached_property
     def stepper(self) -> Stepper:

@@ -56,11 +56,22 @@ def test_two_sharded_processes_equal_one(command: Any, launcher: Callable[..., l
 
 
 def test_a_run_of_one_process_continues_sharded(command: Any, launcher: Callable[..., list[str]]) -> None:
-    """With Muon, whose matrices are split."""
+    """With Muon, whose matrices are split, and activations that are computed again."""
     whole = command.call(*SETTINGS, *MUON, "--out_dir", "whole", "--accumulation_steps", "2")
     part = command.call(*SETTINGS, *MUON, "--out_dir", "part", "--accumulation_steps", "2", "--max_steps", "8")
     assert (whole.returncode, part.returncode) == (0, 0), part.stderr
-    arguments = (*SETTINGS, *MUON, "--out_dir", "part", "--resume", "--fsdp", "--accumulation_steps", "1")
+    arguments = (
+        *SETTINGS,
+        *MUON,
+        "--activation_checkpointing",
+        "true",
+        "--out_dir",
+        "part",
+        "--resume",
+        "--fsdp",
+        "--accumulation_steps",
+        "1",
+    )
     rest = command.run(*arguments, launcher=launcher("torchrun", 2))
     assert rest.returncode == 0, rest.stderr
     after = [row for row in command.rows("part") if row["step"] > 8]

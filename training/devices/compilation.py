@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,14 @@ from foundation.logs import get_logger
 log = get_logger("training")
 
 
-def compiled(module: nn.Module, choice: bool | None, device: torch.device) -> nn.Module:
+def compiled(
+    module: nn.Module, choice: bool | None, device: torch.device, parts: Sequence[nn.Module] = ()
+) -> nn.Module:
     """`module`, compiled when `choice` says so (None: the machine decides) and the machine has what it takes.
 
     None compiles on CUDA only: on a CPU the first step waits tens of seconds for the C++ compiler, which a
-    short run does not earn back. Parameters stay the same objects; state dicts come from the plain module.
+    short run does not earn back. Parameters stay the same objects; state dicts come from the plain module. Where
+    there are `parts`, they are compiled, each for itself and in place, and the rest of the module stays as it is.
     """
     if choice is False or (choice is None and device.type != "cuda"):
         return module
@@ -29,28 +32,41 @@ def compiled(module: nn.Module, choice: bool | None, device: torch.device) -> nn
         log.warning("compile: %s; training runs uncompiled", missing)
         return module
     log.info("compiling the model; the first step takes longer")
-    return Compiled(module)
+    for part in parts:
+        part.forward = Attempt(part.forward)  # type: ignore[method-assign]
+    return module if parts else Compiled(module)
 
 
 class Compiled(nn.Module):
     """A module that runs compiled, or as it is from the moment on that the compiler fails on it."""
 
     def __init__(self, module: nn.Module) -> None:
-        from torch._dynamo.exc import TorchDynamoException  # takes seconds; most runs on a CPU do without
-
         super().__init__()
-        self.plain, self._failure = module, TorchDynamoException
-        self._run: Callable[..., Any] = torch.compile(module.forward, dynamic=False)
+        self.plain, self._attempt = module, Attempt(module.forward)
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module gives."""
+        return self._attempt(*inputs, **options)
+
+
+class Attempt:
+    """A forward function that runs compiled, or as it is from the moment on that the compiler fails on it."""
+
+    def __init__(self, plain: Callable[..., Any]) -> None:
+        from torch._dynamo.exc import TorchDynamoException  # takes seconds; most runs on a CPU do without
+
+        self._plain, self._failure = plain, TorchDynamoException
+        self._run: Callable[..., Any] = torch.compile(plain, dynamic=False)
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """What the function gives."""
         try:
             return self._run(*inputs, **options)
         except self._failure as error:
             # Compilation fails before anything has run: the same call is made again, uncompiled.
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             log.warning("torch.compile failed (%s); training goes on uncompiled", reason)
-            self._run = self.plain.forward
+            self._run = self._plain
             return self._run(*inputs, **options)
 
 

@@ -43,12 +43,14 @@ class Sharded(Strategy):
 
     def prepare(self, model: nn.Module) -> None:
         """Shard every block of each stack by itself, and what is left (embedding, last norm, head) as one."""
-        for module in list(model.modules()):
-            if isinstance(module, nn.ModuleList):
-                for block in module:
-                    fully_shard(block, mp_policy=self._block)
+        for block in self.compiled_parts(model):
+            fully_shard(block, mp_policy=self._block)
         # Not kept whole between passes: an average of the weights may take their place there.
         fully_shard(model, mp_policy=self._rest, reshard_after_forward=True)
+
+    def compiled_parts(self, model: nn.Module) -> Sequence[nn.Module]:
+        """Every block of each stack: between blocks weights are gathered and freed, which no compiler sees."""
+        return [block for stack in model.modules() if isinstance(stack, nn.ModuleList) for block in stack]
 
     @contextmanager
     def microstep(self, module: nn.Module, last: bool) -> Iterator[None]:

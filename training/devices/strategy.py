@@ -40,6 +40,10 @@ class Strategy:
     def prepare(self, model: nn.Module) -> None:
         """Change the model in place before its optimizers are made."""
 
+    def compiled_parts(self, model: nn.Module) -> Sequence[nn.Module]:
+        """The parts of the model that are to be compiled each for itself; none: the model as a whole."""
+        return ()
+
     def spread(self, module: nn.Module) -> nn.Module:
         """The module whose forward and backward the step runs; `module` is a LossModule, perhaps compiled."""
         return module
