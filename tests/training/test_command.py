@@ -190,9 +190,20 @@ def test_a_loss_that_stays_non_finite_stops_the_run(command: Any) -> None:
 
 
 def test_wandb_works_offline(command: Any) -> None:
-    done = command.run("--use_wandb", "--wandb_mode", "offline", "--max_steps", "3")
+    samples = ["--sample_prompts", "the cat", "--sample_tokens", "3"]
+    done = command.run("--use_wandb", "--wandb_mode", "offline", "--max_steps", "3", *samples)
     assert done.returncode == 0, done.stderr
-    assert list((command.directory / "out" / "wandb").glob("offline-run-*/*.wandb"))
+    out = command.directory / "out" / "wandb"
+    assert list(out.glob("offline-run-*/*.wandb"))
+    [table] = out.glob("offline-run-*/files/media/table/*.json")
+    assert json.loads(table.read_text())["data"][0][0] == "the cat"
+
+
+def test_wandb_can_be_disabled(command: Any) -> None:
+    done = command.call("--use_wandb", "--wandb_mode", "disabled", "--max_steps", "3")
+    assert done.returncode == 0, done.stderr
+    assert [row["step"] for row in command.rows()] == [1, 2, 3]
+    assert not (command.directory / "out" / "wandb").exists()
 
 
 def test_help_needs_no_torch(command: Any) -> None:
