@@ -66,7 +66,7 @@ class Stepper:
         self.module = module
         self.optimizers = optimizers
         self.precision = precision
-        self.moments = Moments(module, optimizers)
+        self.moments = Moments(module, optimizers, strategy.world)
         self.moving = False
         """Whether an optimizer step has begun and not ended: after an error, some weights are moved and some not."""
         self._strategy, self._world = strategy, strategy.world

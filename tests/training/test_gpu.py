@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from training.devices.distributed import World
 from training.optimization.optimizers import Optimizers
 from training.saving.host_copy import HostCopy
 from training.step import LossModule
@@ -79,7 +80,7 @@ def test_a_broken_moment_is_found(value: float) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     model(torch.randn(3, 31, device="cuda")).sum().backward()
     optimizer.step()
-    moments = Moments(model, Optimizers({"adamw": optimizer}))
+    moments = Moments(model, Optimizers({"adamw": optimizer}), World())
     assert int(moments.broken()) == 0
     optimizer.state[model.weight]["exp_avg"][5, 7] = value
     assert int(moments.broken()) == 1 and moments.repair() == ["weight"] and int(moments.broken()) == 0

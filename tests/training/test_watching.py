@@ -13,12 +13,16 @@ import pytest
 import torch
 from torch import nn
 
+from foundation.errors import UserError
 from shards.dataset import Dataset
 from shards.packing import PackedSamples
 from training.batching.batches import BatchPlan
+from training.devices.distributed import World
 from training.devices.out_of_memory import is_out_of_memory, smaller
 from training.optimization.optimizers import Optimizers
+from training.state import RunState
 from training.step import LossModule
+from training.watching.memory import with_less_memory
 from training.watching.moments import Moments
 from training.watching.places import documents, in_words, microstep_samples
 from training.watching.spikes import SpikeDetector
@@ -35,7 +39,7 @@ def trained(name: str) -> tuple[nn.Module, Optimizers, Moments]:
     torch.manual_seed(2)
     model = nn.Sequential(nn.Linear(5, 7, bias=False), nn.Linear(7, 3, bias=False))
     optimizers = Optimizers({name: OPTIMIZERS[name](list(model.parameters()))})
-    moments = Moments(LossModule(model), optimizers)
+    moments = Moments(LossModule(model), optimizers, World())
     assert moments.broken() is None
     model(torch.randn(11, 5)).square().sum().backward()
     optimizers.members[name].step()
@@ -61,6 +65,23 @@ def test_a_broken_moment_is_found_and_forgotten_with_the_others_of_its_weight(na
     untouched = optimizers.members[name].state[model[0].weight]
     for key in tensors:
         torch.testing.assert_close(untouched[key], sound[name]["state"][0][key], rtol=0, atol=0)
+
+
+def test_ranks_that_hold_the_same_moments_forget_the_same() -> None:
+    """Another rank's moment is broken at (2, 3) of the second matrix; this one's at (0, 0)."""
+
+    class Two(World):
+        def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.shape == (3, 7):
+                tensor[2, 3] += 1
+            return tensor
+
+    model, optimizers, _ = trained("adamw")
+    state = optimizers.members["adamw"].state[model[1].weight]
+    state["exp_avg"][0, 0] = math.nan
+    assert Moments(model, optimizers, Two()).repair() == ["1.weight"]
+    for key in ("exp_avg", "exp_avg_sq"):
+        assert (state[key] == 0).nonzero().tolist() == [[0, 0], [2, 3]]
 
 
 def test_a_spike_is_found_where_it_was_planted_and_nowhere_else() -> None:
@@ -132,6 +153,16 @@ def test_documents_of_a_sample_are_where_its_tokens_stand(dataset: Path) -> None
 def test_the_smaller_plan_keeps_the_global_batch(plan: BatchPlan, expected: BatchPlan | None) -> None:
     assert smaller(plan) == expected
     assert expected is None or expected.global_batch == plan.global_batch
+
+
+@pytest.mark.parametrize(("ranks", "moving"), [(2, False), (1, True)])
+def test_where_memory_cannot_be_answered_the_flags_to_resume_with_are_named(ranks: int, moving: bool) -> None:
+    """Other processes wait for this one's gradients; or half of the weights have moved already."""
+    parts = SimpleNamespace(
+        plan=BatchPlan(6, 2, ranks), world=World(ranks - 1, ranks), stepper=SimpleNamespace(moving=moving)
+    )
+    with pytest.raises(UserError, match=rf"process {ranks - 1} .*--resume --batch_size 3 --accumulation_steps 4"):
+        with_less_memory(parts, RunState(step=8), "CUDA out of memory.\nMany lines")
 
 
 def test_out_of_memory_is_told_from_other_errors() -> None:

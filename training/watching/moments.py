@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.devices.distributed import local_part
+from training.devices.distributed import World, local_part
 from training.optimization.optimizers import Optimizers
 
 
@@ -19,8 +19,8 @@ class Moments:
     after. Looking costs one reading of the moments a step, 8 bytes a parameter under AdamW.
     """
 
-    def __init__(self, module: nn.Module, optimizers: Optimizers) -> None:
-        self._optimizers = optimizers
+    def __init__(self, module: nn.Module, optimizers: Optimizers, world: World) -> None:
+        self._optimizers, self._world = optimizers, world
         self._names = {id(parameter): name for name, parameter in module.named_parameters()}
 
     def broken(self) -> Tensor | None:
@@ -38,10 +38,16 @@ class Moments:
     @torch.no_grad()
     def repair(self) -> list[str]:
         """Forget what is broken, and all moments of the same weight with it, so that its average starts anew: a moment
-        without the other would make a step of any size. Gives the names of the parameters concerned."""
+        without the other would make a step of any size. Gives the names of the parameters concerned.
+
+        Every rank calls it: those that hold the same moments forget the same of them.
+        """
         repaired = []
         for parameter, moments in self._by_parameter():
-            sound = torch.stack([torch.isfinite(moment) for moment in moments]).all(0)
+            broken = (~torch.stack([torch.isfinite(moment) for moment in moments])).any(0).float()
+            if local_part(parameter) is parameter:  # whole on every rank
+                self._world.add_up(broken)
+            sound = broken == 0
             if not bool(sound.all()):
                 for moment in moments:
                     moment.copy_(torch.where(sound, moment, torch.zeros_like(moment)))
