@@ -25,7 +25,7 @@ STEPS = ((100, "350m"), (40, "124m"), (24, "60m"), (12, "30m"), (6, "15m"), (3, 
 """Gigabytes of a GPU's memory from which a preset is taken. A card that is sold as 24 GB counts, though a tenth of it
 be taken by the system."""
 LADDER = ("350m", "124m", "60m", "30m", "15m", "7m", "3m")
-LONGEST = 24 * 3600.0
+LONGEST = 8 * 3600.0
 """Seconds that a run on a CPU may take, where no time_budget says."""
 CORE_RATES = {torch.float32: 40e9, torch.bfloat16: 80e9}
 """Operations a second of one CPU core in training, about (Zen 5: 50 and 90 in a 15M model)."""
@@ -82,8 +82,8 @@ def _for_cpu(
     model: ModelConfig, given: Collection[str], limit: int, training: TrainingConfig, work: Work, dtype: torch.dtype
 ) -> str:
     """The largest preset whose state and one sequence fit the memory, and whose run fits the time: the run's own
-    tokens within a day, or 20 tokens a parameter (Hoffmann et al. 2022) within the time budget. The smallest that fits
-    the memory where none fits the time."""
+    tokens within a night, or 20 tokens a parameter (Hoffmann et al. 2022) within the time budget. The smallest that
+    fits the memory where none fits the time."""
     time = training.time_budget or LONGEST
     rate = CORE_RATES.get(dtype, CORE_RATES[torch.float32]) * _cores()
     fitting = None

@@ -17,7 +17,7 @@ from training.devices.precision import Precision
 from training.preflight import microbatch
 from training.preflight.memory import StepMemory, memory_limit, resident, step_memory
 from training.saving import checkpoint
-from training.step import LossModule
+from training.step import LossModule, Stepper
 
 ROOT = Path(__file__).resolve().parents[3]
 AUTO = ("--batch_size", "auto", "--global_batch_size", "12", "--max_steps", "4", "--save_interval", "2")
@@ -78,6 +78,37 @@ def test_on_this_machine_everything_fits(command: Any) -> None:
     assert saved_microbatch(command, "out") == 16
 
 
+def test_a_step_that_does_not_fit_is_tried_in_smaller_pieces(command: Any, monkeypatch: Any) -> None:
+    """A device that holds four sequences at a time: 9 samples become microsteps of 3, and the run is the same."""
+    run = Stepper.run
+
+    def small_device(self: Stepper, batches: Any, *more: Any) -> Any:
+        if len(batches[0].inputs) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return run(self, batches, *more)
+
+    flags = ("--batch_size", "9", "--max_steps", "3")
+    assert command.call(*flags, "--out_dir", "whole").returncode == 0
+    monkeypatch.setattr(Stepper, "run", small_device)
+    done = command.call(*flags, "--out_dir", "pieces")
+    assert done.returncode == 0, done.stderr
+    assert "does not fit the memory" in done.stderr and "the run takes 3, 3 microsteps a step" in done.stderr
+    assert saved_microbatch(command, "pieces") == 3
+    for ours, theirs in zip(command.rows("pieces"), command.rows("whole"), strict=True):
+        assert ours["tokens"] == theirs["tokens"] and ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+
+
+def test_a_device_that_holds_no_sequence_is_said_at_once(command: Any, monkeypatch: Any) -> None:
+    def no_room(*args: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(Stepper, "run", no_room)
+    done = command.call()
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "does not fit (CUDA out of memory" in done.stderr and "smaller model" in done.stderr
+    assert not (command.directory / "out" / "metrics.jsonl").exists()
+
+
 def test_step_memory_grows_with_the_sequences_and_leaves_no_gradient(monkeypatch: Any) -> None:
     monkeypatch.setattr("training.preflight.memory.resident", lambda: 0)
     torch.manual_seed(0)
@@ -108,7 +139,7 @@ def test_the_limit_is_what_is_free_or_the_budget() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_prediction_agrees_with_the_resident_memory_of_a_real_step(dtype: str) -> None:
-    """A process of its own trains two steps; its peak lies between 0.65 and 1.1 of what was predicted."""
+    """A process of its own trains two steps; its peak lies between 0.55 and 1.05 of what was predicted."""
     code = f"""
 import resource, torch
 from model.config import ModelConfig
@@ -116,7 +147,7 @@ from model.decoder import Decoder
 from training.batching.batches import Microbatch
 from training.devices.precision import Precision
 from training.preflight.memory import step_memory
-from training.step import LossModule
+from training.step import LossModule, Stepper
 import sys
 torch.set_num_threads(2)
 module = LossModule(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 8000))
@@ -142,4 +173,4 @@ else:
         )
         for what in ("predict", "train")
     )
-    assert 0.65 < actual / predicted < 1.1
+    assert 0.55 < actual / predicted < 1.05
