@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from shards.dataset import Dataset
+from shards.packing import PackedSamples
+from training.step import Stepper
 
 Launcher = Callable[..., list[str]]
 
@@ -19,6 +25,7 @@ def test_two_processes_equal_one_with_twice_the_accumulation(command: Any, launc
     assert one.returncode == 0, one.stderr
     two = command.run("--out_dir", "two", "--accumulation_steps", "2", "--ddp", launcher=launcher(name, 2))
     assert two.returncode == 0, two.stderr
+    assert name == "launch" or "Warning" not in two.stderr  # torch warns of that launcher
     rows = list(zip(command.rows("one"), command.rows("two"), strict=True))
     assert len(rows) == 12
     for single, double in rows:
@@ -27,19 +34,64 @@ def test_two_processes_equal_one_with_twice_the_accumulation(command: Any, launc
             np.testing.assert_allclose(double[key], value, rtol=0, atol=1e-4, err_msg=f"step {single['step']}: {key}")
 
 
-def test_a_run_of_two_processes_continues_in_one(command: Any, launcher: Launcher) -> None:
-    """Ranks may change when the global batch stays: the curve is that of an uninterrupted single process."""
-    two = command.run("--max_steps", "8", "--ddp", "--lr_scheduler", "constant", launcher=launcher("torchrun", 2))
+# Writes down what each process computes on: for each step, for each microstep, the rows of tokens.
+RECORDER = """
+import json, os
+from training.step import Stepper
+
+computed = Stepper.run
+
+def recorded(self, batches, *rest):
+    with open(f"rows-{os.environ.get('RANK', '0')}.jsonl", "a") as file:
+        print(json.dumps([batch.inputs.tolist() for batch in batches]), file=file)
+    return computed(self, batches, *rest)
+
+Stepper.run = recorded
+"""
+DRIVER = "import runpy, sys\nsys.argv.pop(0)\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+
+
+def rows_seen(directory: Path, ranks: int) -> list[list[list[int]]]:
+    """For each step the rows of tokens in the order of their samples: microstep by microstep, in it rank by rank."""
+    files = [directory / f"rows-{rank}.jsonl" for rank in range(ranks)]
+    steps = zip(*([json.loads(line) for line in file.read_text().splitlines()] for file in files), strict=True)
+    for file in files:
+        file.unlink()
+    return [[row for shares in zip(*step, strict=True) for share in shares for row in share] for step in steps]
+
+
+def test_a_run_goes_on_with_other_processes(
+    command: Any, launcher: Launcher, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process, then two, then one, nothing said but --resume: the samples of each step and their order are those
+    of an uninterrupted process, and so is the curve."""
+    monkeypatch.setattr(Stepper, "run", Stepper.run)  # put back afterwards
+    exec(RECORDER, {})
+    monkeypatch.chdir(command.directory)
+    options = ("--accumulation_steps", "2", "--lr_scheduler", "constant", "--preflight", "false")
+    whole = command.call("--out_dir", "whole", *options)
+    assert whole.returncode == 0, whole.stderr
+    expected = rows_seen(command.directory, 1)
+    samples = PackedSamples(Dataset.open(dataset, "train"), 17, seed=0)
+    assert expected == [samples.batch(np.arange(6 * step, 6 * step + 6)).inputs.tolist() for step in range(12)]
+    assert command.call(*options, "--max_steps", "4").returncode == 0
+    seen = rows_seen(command.directory, 1)
+    driver = command.directory / "driver.py"
+    driver.write_text(RECORDER + DRIVER)
+    two = command.run(
+        *options, "--max_steps", "8", "--ddp", "--resume", launcher=[*launcher("torchrun", 2), str(driver)]
+    )
     assert two.returncode == 0, two.stderr
-    refused = command.call("--resume", "--accumulation_steps", "4", "--lr_scheduler", "constant")
-    assert refused.returncode == 2 and "global_batch: 6 in the checkpoint, 12 now" in refused.stderr
-    done = command.call("--resume", "--lr_scheduler", "constant")
+    assert "have 6 samples: on 2 process(es) that is batch_size 3 x accumulation 1" in two.stdout
+    seen += rows_seen(command.directory, 2)
+    done = command.call(*options, "--resume")
     assert done.returncode == 0, done.stderr
-    assert "have 6 samples: on 1 process(es) that is batch_size 3 x accumulation 2" in done.stdout
-    whole = command.call("--out_dir", "whole", "--accumulation_steps", "2", "--lr_scheduler", "constant")
-    assert whole.returncode == 0
-    losses, expected = ([row["loss"] for row in command.rows(name)] for name in ("out", "whole"))
-    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)
+    seen += rows_seen(command.directory, 1)
+    assert seen == expected
+    losses, wanted = ([row["loss"] for row in command.rows(name)] for name in ("out", "whole"))
+    np.testing.assert_allclose(losses, wanted, rtol=0, atol=1e-4)
+    refused = command.call("--resume", *options, "--accumulation_steps", "4")
+    assert refused.returncode == 2 and "global_batch: 6 in the checkpoint, 12 now" in refused.stderr
 
 
 def test_torchrun_without_ddp_is_refused_once(command: Any, launcher: Launcher) -> None:

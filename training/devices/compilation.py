@@ -33,7 +33,7 @@ def compiled(
         return module
     log.info("compiling the model; the first step takes longer")
     for part in parts:
-        part.forward = Attempt(part.forward)  # type: ignore[method-assign]
+        part.forward = Attempt(part.forward)
     return module if parts else Compiled(module)
 
 
