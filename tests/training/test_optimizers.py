@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pytest
 import torch
@@ -13,8 +12,6 @@ from model.config import ModelConfig
 from model.decoder import Decoder
 from training.config import TrainingConfig
 from training.devices.precision import Precision
-from training.optimization import muon as muon_module
-from training.optimization.muon import Muon
 from training.optimization.optimizer import build_optimizers, hidden_matrices, set_hyperparameters
 from training.saving import checkpoint
 
@@ -63,11 +60,6 @@ def orthogonal_steps(weight: Tensor, grads: list[Tensor], momentum: float) -> Te
     return alone.detach()
 
 
-def apart(ours: Tensor, theirs: Tensor) -> float:
-    """The relative distance of two moves of a weight."""
-    return float((ours - theirs).detach().norm() / theirs.detach().norm())
-
-
 def adaptive_steps(weight: Tensor, grads: list[Tensor], coupled: bool) -> Tensor:
     """Adam or AdamW from the papers' formulas, in float64."""
     theta, first, second = weight.double(), torch.zeros(()).double(), torch.zeros(()).double()
@@ -105,7 +97,7 @@ def test_muon_moves_the_matrices_of_the_blocks_as_torchs_own_and_adamw_the_rest(
         if name.startswith("model.layers.") and old.ndim == 2:
             by_muon.add(name.split(".", 3)[3])
             expected = orthogonal_steps(old.detach(), grads, momentum)
-            assert apart(new - old, expected - old) < 0.01, name  # both round to bfloat16
+            torch.testing.assert_close(new.detach(), expected, rtol=0, atol=0, msg=name)
         else:
             torch.testing.assert_close(
                 new.detach(), adaptive_steps(old.detach(), grads, False), rtol=2e-5, atol=2e-6, msg=name
@@ -114,41 +106,12 @@ def test_muon_moves_the_matrices_of_the_blocks_as_torchs_own_and_adamw_the_rest(
     assert not any("norm" in name for name in by_muon)
 
 
-@pytest.mark.parametrize("rule", ["match_rms_adamw", "original"])
-@pytest.mark.parametrize("nesterov", [True, False])
-@pytest.mark.parametrize("bound", [1, 500, 10**9])
-def test_muon_in_batches_of_any_size_steps_as_torchs_own(
-    rule: str, nesterov: bool, bound: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Shapes mixed up, wide, square and tall; one matrix that has no gradient; the state is torch's."""
-    monkeypatch.setattr(muon_module, "CPU_BATCH", bound)
-    torch.manual_seed(4)
-    shapes = [(12, 20), (20, 12), (12, 20), (13, 13), (20, 12), (12, 20), (7, 3)]
-    before = [torch.randn(shape) for shape in shapes]
-    settings: dict[str, Any] = {"weight_decay": 0.2, "momentum": 0.9, "nesterov": nesterov, "adjust_lr_fn": rule}
-    ours, theirs = ([nn.Parameter(weight.clone()) for weight in before] for _ in range(2))
-    pair = Muon(ours, **settings), torch.optim.Muon(theirs, **settings)
-    for step in range(STEPS):
-        for optimizer in pair:
-            optimizer.param_groups[0]["lr"] = 0.05 / (1 + step)
-        for mine, other in zip(ours[:-1], theirs[:-1], strict=True):
-            mine.grad = torch.randn(mine.shape)
-            other.grad = mine.grad.clone()
-        pair[0].step()
-        pair[1].step()
-    for old, mine, other in zip(before[:-1], ours, theirs, strict=False):
-        assert apart(mine - old, other - old) < 0.01
-        torch.testing.assert_close(pair[0].state[mine], pair[1].state[other])
-    assert torch.equal(ours[-1], before[-1]) and not pair[0].state[ours[-1]]
-    assert pair[0].state_dict()["param_groups"] == pair[1].state_dict()["param_groups"]
-
-
 def test_muons_step_has_the_size_of_adamws() -> None:
     """match_rms_adamw: the root mean square of a step is 0.1 to 0.4 of the learning rate, whatever the shape."""
     torch.manual_seed(5)
     for shape in ((64, 64), (256, 64), (64, 256)):
         parameter = nn.Parameter(torch.zeros(shape))
-        muon = Muon([parameter], lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        muon = torch.optim.Muon([parameter], lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
         parameter.grad = torch.randn(shape)
         muon.step()
         assert 0.1 < parameter.detach().square().mean().sqrt() < 0.4

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from training.config import TrainingConfig
-from training.optimization.muon import Muon
 from training.optimization.optimizers import Optimizers
 
 FUSED_DEVICES = ("cuda", "cpu", "mps")
@@ -29,7 +28,7 @@ def build_optimizers(model: nn.Module, config: TrainingConfig, device: torch.dev
         return Optimizers({config.optimizer: _adam(parameters, config, device)})
     hidden = {id(parameter) for parameter in hidden_matrices(model)}
     matrices = [parameter for parameter in parameters if id(parameter) in hidden]
-    muon = Muon(
+    muon = torch.optim.Muon(
         matrices,
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
