@@ -7,7 +7,6 @@ import json
 import logging
 import sys
 import threading
-import time
 import types
 from pathlib import Path
 from typing import Any
@@ -52,9 +51,13 @@ def test_json_lines_hold_no_number_that_json_lacks(tmp_path: Path) -> None:
     assert read_lines(tmp_path / "missing") == []
 
 
-def test_the_line_says_loss_validation_speed_share_and_time_left(lines: pytest.LogCaptureFixture) -> None:
+def test_the_line_says_loss_validation_speed_share_and_time_left(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("training.loggers.progress.time.monotonic", lambda: now[0])
     progress = Progress(2, 5)
-    progress._began -= 10
+    now[0] += 10
     progress.log({**ROW, "val_loss": 2.25, "val_loss_ema": 2.125, "mfu": 0.4321})
     progress.close()
     [line] = lines.messages
@@ -105,13 +108,13 @@ def test_a_drawing_never_holds_up_a_save_and_its_failure_is_a_warning(
 
     def draw() -> None:
         begun.set()
-        assert may_end.wait(10)
+        assert may_end.wait(200)
         drawn.append(threading.current_thread().name)
         raise ValueError("no paint")
 
     logger = Redrawn(tmp_path / "x.png", draw, seconds=0)
     logger.save()
-    assert begun.wait(10)
+    assert begun.wait(200)
     logger.save()  # one is being drawn: nothing to do, and nothing to wait for
     may_end.set()
     logger.close()
@@ -128,22 +131,23 @@ def test_it_draws_at_most_once_a_minute(tmp_path: Path) -> None:
     assert drawn == [1]
 
 
-def test_slow_drawings_are_rare(tmp_path: Path) -> None:
-    drawn: list[int] = []
+def test_slow_drawings_are_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, drawn = [0.0], []
+    monkeypatch.setattr("training.loggers.redrawn.time.monotonic", lambda: now[0])
 
     def draw() -> None:
-        time.sleep(0.2)
-        drawn.append(1)
+        now[0] += 5
+        drawn.append(now[0])
 
-    logger = Redrawn(tmp_path / "x.png", draw, seconds=0)
-    logger.save()
-    while not drawn:
-        time.sleep(0.01)
-    for _ in range(30):
-        time.sleep(0.01)
-        logger.save()  # less than twenty times 0.2 seconds have passed
-    assert drawn == [1]
-    logger.close()
+    def save_at(moment: float) -> int:
+        now[0] = moment
+        logger.save()
+        if logger._thread is not None:
+            logger._thread.join()
+        return len(drawn)
+
+    logger = Redrawn(tmp_path / "x.png", draw)
+    assert [save_at(59), save_at(60), save_at(125), save_at(159), save_at(160)] == [0, 1, 1, 1, 2]  # 20 x 5 seconds
 
 
 def test_every_logger_is_closed_whatever_the_others_do() -> None:

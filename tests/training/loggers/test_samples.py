@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from foundation.errors import UserError
 from foundation.streams import derive_seed
@@ -89,3 +90,16 @@ def test_a_resume_cuts_metrics_samples_and_spikes_back(tmp_path: Path) -> None:
         file.write_text("".join(lines) + '{"step": 4')
     directory.cut_back(2, pending=True)
     assert [file.read_text().count("\n") for file in files] == [1, 1, 2]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_compiled_run_on_a_gpu_writes_samples_and_goes_on(command: Any) -> None:
+    base = ["--device", "cuda", "--dtype", "bfloat16", "--compile", "true", "--peak_tflops", "0.1"]
+    assert command.call("--out_dir", "with", *PROMPTS, *base).returncode == 0
+    assert command.call("--out_dir", "without", *base).returncode == 0
+    assert len(sampled(command.directory / "with")) == 6
+    losses = [[row["loss"] for row in command.rows(out)] for out in ("with", "without")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # CUDA may add in another order
+    row = json.loads((command.directory / "with" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert row["mfu"] > 0

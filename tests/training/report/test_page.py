@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from foundation.errors import UserError
 from tests.foundation.page.reader import TAGS, Page
 from training.report.__main__ import main
 from training.report.files import RunFiles
@@ -138,6 +139,11 @@ def test_the_command_draws_again(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert main([str(run)]) == 0
     assert (run / "training_history.png").read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr().out.strip().endswith("report.html") and (run / "report.html").exists()
+
+
+def test_the_command_wants_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no metrics\.jsonl there"):
+        main([str(tmp_path)])
 
 
 def test_a_real_run_has_its_page(command: Any) -> None:
