@@ -44,7 +44,7 @@ def test_each_document_is_read_as_if_it_stood_alone(
     padding: int,
     by_pieces: bool,
 ) -> None:
-    monkeypatch.setattr(documents, "LONG_ROW", LENGTH if by_pieces else LENGTH + 1)
+    monkeypatch.setattr(documents, "LONG_PRECISE_ROW", LENGTH if by_pieces else LENGTH + 1)
     model = make_decoder(qk_norm=qk_norm, num_attention_heads=heads[0], num_key_value_heads=heads[1], head_dim=10)
     tokens = torch.randint(0, 101, (3, LENGTH))
     with torch.no_grad():
@@ -65,7 +65,7 @@ def test_half_precision_too(make_decoder: Make) -> None:
 def test_gradients_are_those_of_the_documents_alone(
     monkeypatch: pytest.MonkeyPatch, make_decoder: Make, long_row: int
 ) -> None:
-    monkeypatch.setattr(documents, "LONG_ROW", long_row)
+    monkeypatch.setattr(documents, "LONG_PRECISE_ROW", long_row)
     model = make_decoder().double()
     tokens, targets = torch.randint(0, 101, (2, 3, LENGTH))
     loss, count = model.loss(tokens, targets, borders(ROWS, padding=3))

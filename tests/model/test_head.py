@@ -29,6 +29,7 @@ def test_pieces_and_recomputation_change_nothing(
     monkeypatch.setattr(head, "CPU_PIECE", piece * 64)
     monkeypatch.setattr(head_on_cpu, "PIECE", piece * 53)
     monkeypatch.setattr(head_on_cpu, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(head_on_cpu, "MULTIPLE", 1)
     monkeypatch.setattr(head_on_cpu, "DTYPES", (torch.float32,) if recompute is None else ())
     monkeypatch.setattr(head, "KEPT_LOGITS", 0 if recompute else 2**40)
     loss, count = head.summed_cross_entropy(hidden, weight, targets, 53)
@@ -89,6 +90,7 @@ def test_half_precision_is_as_close_as_the_plain_way(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(head_on_cpu, "PIECE", 50 * 311)
     monkeypatch.setattr(head_on_cpu, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(head_on_cpu, "MULTIPLE", 1)
     own = errors()
     monkeypatch.setattr(head_on_cpu, "DTYPES", ())
     assert all(a < 1.5 * b + 1e-4 for a, b in zip(own, errors(), strict=True))
@@ -98,8 +100,10 @@ def test_half_precision_is_as_close_as_the_plain_way(monkeypatch: pytest.MonkeyP
 def test_pieces_are_even_and_bounded(shape: tuple[int, int]) -> None:
     rows = head_on_cpu.rows_of_a_piece(*shape)
     count = -(-shape[0] // rows)
-    assert rows * shape[1] <= max(head_on_cpu.PIECE, head_on_cpu.FEWEST_ROWS * shape[1])
-    assert shape[0] <= count * rows < shape[0] + max(count, 1)
+    most = max(head_on_cpu.PIECE, head_on_cpu.FEWEST_ROWS * shape[1])
+    assert rows * shape[1] < most + head_on_cpu.MULTIPLE * shape[1]
+    assert shape[0] <= count * rows < shape[0] + max(1, count * head_on_cpu.MULTIPLE)
+    assert count < 2 or rows % head_on_cpu.MULTIPLE == 0
 
 
 def test_the_shortcut_as_an_operation_of_torch() -> None:
