@@ -66,3 +66,10 @@ def test_a_run_that_diverges_says_so(command: Any) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert events(command.directory / "out" / "history.jsonl")[-1]["event"] == "diverged"
+
+
+def test_a_run_that_stops_early_says_so(command: Any) -> None:
+    early = ["--early_stopping", "true", "--patience", "1", "--min_delta", "100", "--eval_interval", "2"]
+    assert command.call(*early).returncode == 0
+    end = events(command.directory / "out" / "history.jsonl")[-1]
+    assert (end["event"], end["step"], end["reason"]) == ("finished", 4, "early stopping")
