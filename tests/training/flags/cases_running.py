@@ -8,6 +8,7 @@ import threading
 import types
 from typing import Any
 
+from foundation.errors import UserError
 from tests.training.flags.trying import Tried, Trier
 from training.saving import checkpoint
 
@@ -228,13 +229,16 @@ def ddp(run: Trier) -> None:
 
 def local_rank(run: Trier) -> None:
     """What the older launcher passes; it names the GPU of the process where the environment does not."""
-    from training.devices.distributed import join_world
+    given: list[int] = []
 
+    def join(local: int, *more: Any) -> Any:
+        given.append(local)
+        raise UserError("far enough")
+
+    run.monkeypatch.setattr("training.devices.distributed._join", join)
     run.monkeypatch.setenv("WORLD_SIZE", "2")
-    run.monkeypatch.setenv("RANK", "1")
     run.monkeypatch.delenv("LOCAL_RANK", raising=False)
-    run.monkeypatch.setattr("torch.distributed.init_process_group", lambda *args, **more: None)
-    assert join_world(True, 7, "cpu")[0].local_rank == 7
+    assert "far enough" in run("--ddp", "--local_rank", "7").err and given == [7]
 
 
 CASES = {

@@ -15,7 +15,7 @@ from tests.training.flags.trying import Tried, Trier
 from training.config import TrainFlags
 
 CASES: dict[str, Callable[[Trier], None]] = {**cases_model.CASES, **cases_training.CASES, **cases_running.CASES}
-ELSEWHERE = {"fsdp": "test_sharded.py"}
+ELSEWHERE = {"fsdp": "test_sharded.py", "process_timeout": "test_endings.py"}
 """Flags that take several processes to show what they change, and the file that does."""
 BASE: dict[Any, Tried] = {}
 
