@@ -213,7 +213,7 @@ class Assembly:
             "dtype": str(self.snapshot.precision.dtype).removeprefix("torch."),
             "compiled": hasattr(self.module, "_orig_mod"),
             "parameters": self.snapshot.model.num_parameters(),
-            "dataset": data.where,
+            "dataset": self.samples.where,
             "train_tokens": data.train.tokens,
             "validation_tokens": data.validation.tokens if data.validation else None,
             "vocab_size": data.vocab_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
@@ -107,6 +108,9 @@ def test_a_changed_mixture_is_refused_or_goes_on_where_each_dataset_was(command:
     history = saved(command)["state"]["mixture"]
     assert [stretch["sample"] for stretch in history] == [0, 12]
     assert [part["first"] for part in history[1]["parts"]] == [9, 3]
+    told = [json.loads(line) for line in (command.directory / "out" / "history.jsonl").read_text().splitlines()]
+    starts = [event["dataset"] for event in told if "dataset" in event]
+    assert starts == [f"{one} 75.00%, {two} 25.00%", f"{one} 50.00%, {two} 50.00%"]
     again = command.call("--resume", "--max_steps", "9", "--train_data_path", f"{one}=2", f"{two}=2")
     assert again.returncode == 0, "the same proportions"
     dropped = command.call("--resume", "--max_steps", "10", "--train_data_path", two)

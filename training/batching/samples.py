@@ -41,6 +41,11 @@ class TrainingSamples(Mixture):
         """Fingerprint of the packing plans; empty without any."""
         return fingerprint.of_json([part.plan.summary.identity for part in self._plans]) if self._plans else ""
 
+    @property
+    def where(self) -> str:
+        """The datasets' paths, and their shares where there are several."""
+        return self.stretch.describe() if len(self.stretch.parts) > 1 else self.stretch.parts[0].path
+
     def announce(self) -> None:
         """Say how documents are packed and datasets mixed."""
         for part in self._plans:
@@ -58,7 +63,7 @@ class TrainingSamples(Mixture):
             log.info("mixture from sample %d on: %s", self.stretch.sample, self.stretch.describe())
             log.info("mixture before, from sample %d: %s", self._before.sample, self._before.describe())
         elif len(self.stretch.parts) > 1:
-            log.info("mixture: %s", self.stretch.describe())
+            log.info("mixture: %s", self.where)
 
 
 def open_samples(
