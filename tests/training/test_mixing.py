@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from foundation.errors import UserError
 from shards.dataset import Dataset
@@ -152,6 +153,12 @@ def test_paths_and_weights() -> None:
     sources = DataConfig(train_data_path=("a/b=0.25", "c=x")).sources
     assert sources == [(Path("a/b"), Fraction(1, 4)), (Path("c=x"), None)]
     assert DataConfig(train_data_path=Path("dataset/demo")).train_data_path == ("dataset/demo",)
+
+
+@pytest.mark.parametrize("nothing", [None, [], 3])
+def test_no_dataset_is_no_setting(nothing: Any) -> None:
+    with pytest.raises(ValidationError):
+        DataConfig(train_data_path=nothing)
 
 
 def test_shares() -> None:

@@ -21,7 +21,9 @@ class Source(NamedTuple):
 
 
 def _several(value: Any) -> Any:
-    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else (str(value),)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(str, value))
+    return (str(value),) if isinstance(value, (str, Path)) else value
 
 
 class DataConfig(Settings):
