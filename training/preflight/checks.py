@@ -16,7 +16,7 @@ from training.devices.distributed import World
 from training.devices.out_of_memory import is_out_of_memory, release, smaller
 from training.preflight.disk import check_disk, disk_need
 from training.preflight.ids import check_ids
-from training.preflight.memory import memory_limit, step_memory
+from training.preflight.memory import memory_limit, more_bytes, step_memory
 from training.preflight.microbatch import Upcoming
 from training.preflight.prediction import Prediction
 from training.preflight.trial import Trial, try_step
@@ -96,7 +96,9 @@ class Preflight:
         if self._device.type == "cuda" and assembly.training.memory_budget is None:
             return  # the trial finds out
         module = LossModule(assembly.snapshot.model)
-        memory = step_memory(module, assembly.snapshot.precision, self._batch_of, int(assembly.training.use_ema))
+        memory = step_memory(
+            module, assembly.snapshot.precision, self._batch_of, more_bytes(assembly.training, self._device)
+        )
         if memory.need(size_now) > limit:
             raise UserError(self._too_much(f"takes about {size(memory.need(size_now))} of memory", limit))
 

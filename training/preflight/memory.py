@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from training.batching.batches import Microbatch
+from training.config import TrainingConfig
 from training.devices.distributed import local_part
 from training.devices.precision import Precision
 
@@ -80,20 +81,28 @@ def _free_in_container() -> int:
 
 
 def step_memory(
-    module: nn.Module, precision: Precision, batch_of: Callable[[int], Microbatch], shadows: int
+    module: nn.Module, precision: Precision, batch_of: Callable[[int], Microbatch], more: int
 ) -> StepMemory:
     """What a step of `module` (a LossModule, not yet wrapped) needs, from its passes over one and two sequences.
 
-    `batch_of(n)` gives a microbatch of n sequences, `shadows` the number of averaged copies of the weights. On CUDA the
-    allocator's peak is read. Elsewhere the bytes that autograd keeps are counted, which depends on nothing but shapes.
-    Leaves no gradients behind.
+    `batch_of(n)` gives a microbatch of n sequences, `more` the bytes a weight that the run keeps beside weights,
+    gradients and moments (see `more_bytes`). On CUDA the allocator's peak is read. Elsewhere the bytes that autograd
+    keeps are counted, which depends on nothing but shapes. Leaves no gradients behind.
     """
     measure = _peak if precision.device.type == "cuda" else _kept
     one, two = (measure(module, precision, batch_of(count)) for count in (1, 2))
     slope = max(0.0, two - one)
     weights = sum(local_part(p).numel() for p in module.parameters())
-    state = weights * (STATE_BYTES + 4 * shadows)
+    state = weights * (STATE_BYTES + more)
     return StepMemory(one - slope + state + _present(precision.device, weights), slope)
+
+
+def more_bytes(training: TrainingConfig, device: torch.device) -> int:
+    """Bytes a weight on `device` beside weight, gradient and moments: the average, and on a CPU the copy of everything
+    that the checkpoint's writer holds."""
+    average = 4 * training.use_ema
+    copy = 4 + STATE_BYTES + average if training.async_save and device.type == "cpu" else 0
+    return average + copy
 
 
 def _present(device: torch.device, weights: int) -> int:

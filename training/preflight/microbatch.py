@@ -17,7 +17,7 @@ from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.out_of_memory import is_out_of_memory
 from training.devices.precision import Precision
-from training.preflight.memory import RESERVE, memory_limit, step_memory
+from training.preflight.memory import RESERVE, memory_limit, more_bytes, step_memory
 from training.step import LossModule
 
 log = get_logger("training")
@@ -41,7 +41,7 @@ def choose_microbatch(
     sizes = split.divisors()
     limit = memory_limit(precision.device, training.memory_budget)
     try:
-        memory = step_memory(module, precision, batch_of, int(training.use_ema))
+        memory = step_memory(module, precision, batch_of, more_bytes(training, precision.device))
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -13,9 +13,10 @@ import torch
 from model.config import ModelConfig
 from model.decoder import Decoder
 from training.batching.batches import Microbatch
+from training.config import TrainingConfig
 from training.devices.precision import Precision
 from training.preflight import microbatch
-from training.preflight.memory import StepMemory, memory_limit, resident, step_memory
+from training.preflight.memory import StepMemory, memory_limit, more_bytes, resident, step_memory
 from training.saving import checkpoint
 from training.step import LossModule, Stepper
 
@@ -124,9 +125,17 @@ def test_step_memory_grows_with_the_sequences_and_leaves_no_gradient(monkeypatch
     assert long.per_sequence == pytest.approx(2 * short.per_sequence, rel=0.2)
     assert step_memory(module, precision, batch_of(32), 0).per_sequence == short.per_sequence
     weights = sum(p.numel() for p in module.parameters())
-    with_average = step_memory(module, precision, batch_of(32), 1)
+    with_average = step_memory(module, precision, batch_of(32), 4)
     assert with_average.fixed - short.fixed == 4 * weights
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_an_average_and_a_writer_take_memory_of_their_own() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    waiting = TrainingConfig(async_save=False, use_ema=True)
+    assert more_bytes(waiting, cpu) == more_bytes(waiting, gpu) == 4
+    assert more_bytes(TrainingConfig(), gpu) == 0 and more_bytes(TrainingConfig(), cpu) == 12
+    assert more_bytes(TrainingConfig(use_ema=True), cpu) == 4 + 16
 
 
 def test_the_limit_is_what_is_free_or_the_budget() -> None:
@@ -145,6 +154,7 @@ import resource, torch
 from model.config import ModelConfig
 from model.decoder import Decoder
 from training.batching.batches import Microbatch
+from training.config import TrainingConfig
 from training.devices.precision import Precision
 from training.preflight.memory import step_memory
 from training.step import LossModule, Stepper
