@@ -26,7 +26,7 @@ from training.state import RunState
 from training.step import StepResult
 from training.times import Times
 from training.watching.faults import FaultWatch
-from training.watching.memory import with_less_memory
+from training.watching.memory import validate, with_less_memory
 
 log = get_logger("training")
 
@@ -188,7 +188,7 @@ class Trainer:
         validation = self._parts.validation
         if validation is not None:
             with self._times.part("validation"):
-                values = validation.run(self._interrupted)
+                values = validate(validation, self._interrupted, alone=self._parts.world.size == 1)
             if values is None:
                 return False
             row = {**row, **values}

@@ -204,6 +204,27 @@ def test_memory_that_runs_out_halves_the_microbatch_and_the_samples_stay(
     assert shapes == {2: 4}
 
 
+def test_a_validation_that_does_not_fit_takes_fewer_rows(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than two rows do not fit where nothing is trained; the values are those of a run that validates by twos."""
+    assert command.call("--out_dir", "plain", "--batch_size", "4", "--max_steps", "6").returncode == 0
+    forward, sizes = LossModule.forward, Counter()
+
+    def limited(self: LossModule, inputs: torch.Tensor, *arguments: Any) -> Any:
+        sizes[len(inputs)] += not self.training
+        if not self.training and len(inputs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, inputs, *arguments)
+
+    monkeypatch.setattr(LossModule, "forward", limited)
+    done = command.call("--batch_size", "4", "--max_steps", "6", "--preflight", "false")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("memory ran out in a validation with 4 sequences at a time") == 1
+    assert sizes[4] == 1 and sizes[2] > 2
+    for row, expected in zip(command.rows(), command.rows("plain"), strict=True):
+        assert row.get("val_loss", 0) == pytest.approx(expected.get("val_loss", 0), rel=1e-5)
+        assert row["loss"] == expected["loss"]
+
+
 def test_a_single_sequence_that_does_not_fit_ends_the_run_with_advice(
     command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,9 +32,14 @@ class Validation:
             averaged = self._evaluator.run(self._module, interrupted)
         return None if averaged is None else {"val_loss": value, "val_loss_ema": averaged}
 
-    def cut_rows(self, batch_size: int) -> None:
-        """Validate `batch_size` rows at a time from now on; the values stay the same up to rounding."""
-        self._evaluator.batch_size = batch_size
+    @property
+    def rows(self) -> int:
+        """Rows that go through the model at a time; the values depend on them by rounding only."""
+        return self._evaluator.batch_size
+
+    @rows.setter
+    def rows(self, number: int) -> None:
+        self._evaluator.batch_size = number
 
     def deciding_weights(self) -> AbstractContextManager[None]:
         """Inside, the model holds the weights that `deciding` measures; every rank enters it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from foundation.errors import UserError
 from foundation.logs import get_logger
-from training.devices.out_of_memory import release, smaller
+from training.devices.out_of_memory import is_out_of_memory, release, smaller
+from training.evaluation.validation import Validation
 from training.parts import Parts
 from training.state import RunState
 
@@ -37,7 +39,7 @@ def with_less_memory(parts: Parts, state: RunState, reason: str) -> Parts:
         )
     parts.stepper.forget()
     if parts.validation is not None:
-        parts.validation.cut_rows(plan.batch_size)
+        parts.validation.rows = min(parts.validation.rows, plan.batch_size)
     release()
     state.microbatch = plan.batch_size
     log.warning(
@@ -51,3 +53,26 @@ def with_less_memory(parts: Parts, state: RunState, reason: str) -> Parts:
     )
     parts.loggers.note({"event": "out_of_memory", "step": step, "from": size, "to": plan.batch_size})
     return replace(parts, plan=plan, stream=parts.restart(state, plan))
+
+
+def validate(validation: Validation, interrupted: Callable[[], bool], alone: bool) -> dict[str, float] | None:
+    """`validation.run`, with half of the rows at a time after each time that memory runs out.
+
+    `UserError` where a single row does not fit, or where this process is not `alone`: the others wait for its sums.
+    """
+    while True:
+        try:
+            return validation.run(interrupted)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        rows = validation.rows
+        if rows == 1 or not alone:
+            raise UserError(
+                f"memory ran out in a validation with {rows} sequences at a time ({reason}). Continue from the last "
+                "checkpoint with a smaller --batch_size and as many more --accumulation_steps"
+            )
+        release()
+        validation.rows = rows // 2
+        log.warning("memory ran out in a validation with %d sequences at a time (%s): now %d", rows, reason, rows // 2)
