@@ -207,14 +207,21 @@ def command(tmp_path: Path, dataset: Path) -> Command:
 
 
 @pytest.fixture
-def launcher() -> Callable[..., list[str]]:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def launcher(free_port: int) -> Callable[..., list[str]]:
     """What goes before train.py to start processes here: `launcher("torchrun", 2)` or `launcher("launch", 2)`."""
 
     def start(name: str, processes: int) -> list[str]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        return [*LAUNCHERS[name], f"--nproc_per_node={processes}", "--master_addr=127.0.0.1", f"--master_port={port}"]
+        here = ["--master_addr=127.0.0.1", f"--master_port={free_port}"]
+        return [*LAUNCHERS[name], f"--nproc_per_node={processes}", *here]
 
     return start
 

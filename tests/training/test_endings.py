@@ -98,3 +98,43 @@ def test_a_process_that_hangs_is_given_up(command: Any, launcher: Launcher) -> N
     assert own_words(done).count("another process has not answered for 5\u202fs (process_timeout)") == 1
     assert "Traceback" not in own_words(done)
     assert (command.directory / "out/checkpoints/step_000004.pth").is_file()
+
+
+def start_nodes(command: Any, port: int, *arguments: str, driver: Path | None = None, fault: str = "") -> list[Any]:
+    """Two launchers of one process each, as on two machines, over one rendezvous."""
+    launch = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d"]
+    launch += ["--rdzv_id=test", f"--rdzv_endpoint=127.0.0.1:{port}", *([str(driver)] if driver else [])]
+    argv = command.argv("--ddp", *arguments)
+    return [
+        subprocess.Popen(
+            [argv[0], *launch, *argv[1:]],
+            cwd=command.directory,
+            env=command.environment(FAULT=fault),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+
+
+@pytest.mark.slow
+def test_two_machines_train_as_one_process(command: Any, free_port: int) -> None:
+    nodes = start_nodes(command, free_port)
+    errors = [node.communicate(timeout=200)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], errors
+    assert command.call("--out_dir", "one", "--accumulation_steps", "2").returncode == 0
+    losses, expected = ([row["loss"] for row in command.rows(name)] for name in ("out", "one"))
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_process_killed_on_one_machine_ends_the_other(command: Any, free_port: int) -> None:
+    driver: Path = command.directory / "driver.py"
+    driver.write_text(DRIVER)
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    nodes = start_nodes(command, free_port, "--preflight", "false", driver=driver, fault=kill)
+    errors = [node.communicate(timeout=200)[1] for node in nodes]
+    assert all(node.returncode for node in nodes)
+    assert sum(error.count("lost contact with another process") for error in errors) == 1
+    assert (command.directory / "out/checkpoints/step_000004.pth").is_file()
