@@ -48,13 +48,16 @@ def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     return kept
 
 
-def ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """Round values in [low, high], about `count`, evenly spaced (1, 2 or 5 times a power of ten)."""
+def ticks(low: float, high: float, count: int = 6, whole: bool = False) -> list[float]:
+    """Round values in [low, high], about `count`, evenly spaced (1, 2, 2.5 or 5 times a power of ten); `whole`: only
+    whole numbers."""
     if not high > low:
         return [low]
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    factors = (1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)
+    step = next(power * factor for factor in factors if power * factor >= rough * 0.999)
+    step = max(1.0, step) if whole else step
     first = math.ceil(low / step - 1e-9)
     return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -121,7 +124,7 @@ def _draw(
     for value in log_ticks(low, high) if log else ticks(low, high):
         drawing.line(LEFT, y(value), width - RIGHT, y(value), "grid")
         drawing.text(LEFT - 8, y(value) + 4, number(value), "axis", "end")
-    for value in ticks(min(steps), max(steps), 5 if size == NARROW else 9):
+    for value in ticks(min(steps), max(steps), 5 if size == NARROW else 9, whole=True):
         drawing.line(x(value), height - BOTTOM, x(value), height - BOTTOM + 5, "tick")
         drawing.text(x(value), height - BOTTOM + 19, number(value), "axis", "middle")
     drawing.text((LEFT + width - RIGHT) / 2, height - 3, "step", "axis", "middle")

@@ -26,14 +26,13 @@ def when(moment: float) -> str:
 
 
 def best_validation(run: RunFiles) -> tuple[float, int, bool] | None:
-    """The lowest validation loss, its step, and whether it is the EMA's; None without a validation."""
-    found = [
-        (row[key], row["step"], key == "val_loss_ema")
-        for row in run.rows
-        for key in ("val_loss", "val_loss_ema")
-        if isinstance(row.get(key), int | float)
-    ]
-    return min(found) if found else None
+    """The lowest validation loss, its step, and whether it is the EMA's, which best/ follows where there is one; None
+    without a validation."""
+    for key in ("val_loss_ema", "val_loss"):
+        found = [(row[key], row["step"]) for row in run.rows if isinstance(row.get(key), int | float)]
+        if found:
+            return (*min(found), key == "val_loss_ema")
+    return None
 
 
 def speed(run: RunFiles) -> float | None:

@@ -22,6 +22,11 @@ def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None
     assert ticks(low, high) == expected
 
 
+def test_ticks_of_steps_are_whole() -> None:
+    assert ticks(1, 12, 5, whole=True) == [5, 10] and ticks(1, 3, 5, whole=True) == [1, 2, 3]
+    assert ticks(7.4, 8.9) == [7.5, 7.75, 8, 8.25, 8.5, 8.75]
+
+
 @given(low=NUMBERS, span=st.floats(min_value=1e-3, max_value=1e6))
 def test_ticks_lie_within_and_are_few(low: float, span: float) -> None:
     found = ticks(low, low + span)

@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Path:
         if step == 13:
             row |= {"loss": None, "grad_norm": None, "skipped": True}
         if step % 10 == 0:
-            row |= {"val_loss": 5.5 - step / 50, "val_loss_ema": 5.25 - step / 50}
+            row |= {"val_loss": 4.0 - step / 50, "val_loss_ema": 5.25 - step / 50}
         rows.append(row)
     write(path / "metrics.jsonl", rows)
     samples = [{"step": 10 * n, "prompt": HOSTILE if n % 2 else "", "text": f"{HOSTILE} at {n}"} for n in range(1, 30)]
