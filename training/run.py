@@ -155,7 +155,7 @@ def _snapshot(
 ) -> Snapshot:
     """A fresh model with what trains it."""
     torch.manual_seed(derive_seed(config.training.seed, "weights"))
-    model = Decoder(config.model, data.vocab_size).to(device)
+    model = Decoder(config.model, data.vocab_size)
     model.model.recompute = config.training.activation_checkpointing
     set_tf32(config.training.tf32, device)
     precision = Precision(device, pick_dtype(config.training.dtype, device))

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
@@ -42,11 +44,15 @@ class Sharded(Strategy):
         self._rest = MixedPrecisionPolicy(cast_forward_inputs=False)
 
     def prepare(self, model: nn.Module) -> None:
-        """Shard every block of each stack by itself, and what is left (embedding, last norm, head) as one."""
+        """Shard every block of each stack by itself, and what is left (embedding, last norm, head) as one.
+
+        Each goes to the device and is cut there: never more than one block is whole on it.
+        """
+        mesh = init_device_mesh(self.device.type, (dist.get_world_size(),))
         for block in self.compiled_parts(model):
-            fully_shard(block, mp_policy=self._block)
+            fully_shard(block, mesh=mesh, mp_policy=self._block)
         # Not kept whole between passes: an average of the weights may take their place there.
-        fully_shard(model, mp_policy=self._rest, reshard_after_forward=True)
+        fully_shard(model, mesh=mesh, mp_policy=self._rest, reshard_after_forward=True)
 
     def compiled_parts(self, model: nn.Module) -> Sequence[nn.Module]:
         """Every block of each stack: between blocks weights are gathered and freed, which no compiler sees."""

@@ -38,7 +38,9 @@ class Strategy:
         self.world, self.device = world, device
 
     def prepare(self, model: nn.Module) -> None:
-        """Change the model in place before its optimizers are made."""
+        """Bring a model from the CPU to the device, changed in place as far as needed, before its optimizers are
+        made."""
+        model.to(self.device)
 
     def compiled_parts(self, model: nn.Module) -> Sequence[nn.Module]:
         """The parts of the model that are to be compiled each for itself; none: the model as a whole."""
