@@ -49,7 +49,8 @@ def memory_limit(device: torch.device, budget: int | None) -> int:
     elif device.type == "mps":
         limit = torch.mps.recommended_max_memory()
     else:
-        limit = min(_free_in_machine(), _free_in_container()) + resident()
+        sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
+        limit = min(_free_in_machine(), _free_in_container()) // sharing + resident()
     return limit if budget is None else min(limit, budget)
 
 

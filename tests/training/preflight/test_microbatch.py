@@ -14,6 +14,7 @@ from model.config import ModelConfig
 from model.decoder import Decoder
 from training.batching.batches import Microbatch
 from training.config import TrainingConfig
+from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.preflight import microbatch
 from training.preflight.memory import StepMemory, memory_limit, more_bytes, resident, step_memory
@@ -145,6 +146,25 @@ def test_the_limit_is_what_is_free_or_the_budget() -> None:
     assert memory_limit(cpu, 12345) == 12345
 
 
+def test_processes_of_one_machine_share_its_memory(monkeypatch: Any) -> None:
+    monkeypatch.setattr("training.preflight.memory._free_in_machine", lambda: 9 * 10**9)
+    monkeypatch.setattr("training.preflight.memory._free_in_container", lambda: 8 * 10**9)
+    monkeypatch.setattr("training.preflight.memory.resident", lambda: 10**9)
+    assert memory_limit(torch.device("cpu"), None) == 9 * 10**9
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert memory_limit(torch.device("cpu"), None) == 3 * 10**9
+
+
+def test_ranks_with_different_memory_agree_on_the_smallest() -> None:
+    class Three(World):
+        def total(self, numbers: Any) -> list[int]:
+            return [4 + numbers[0], numbers[1], 7 + numbers[2]]
+
+    assert microbatch.smallest_of(Three(rank=1, size=3), 6) == 4
+    assert microbatch.smallest_of(Three(rank=1, size=3), 3) == 3
+    assert microbatch.smallest_of(World(), 5) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_prediction_agrees_with_the_resident_memory_of_a_real_step(dtype: str) -> None:
@@ -155,6 +175,7 @@ from model.config import ModelConfig
 from model.decoder import Decoder
 from training.batching.batches import Microbatch
 from training.config import TrainingConfig
+from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.preflight.memory import step_memory
 from training.step import LossModule, Stepper
