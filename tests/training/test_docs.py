@@ -1,4 +1,4 @@
-"""docs/training.md names only flags and files that there are."""
+"""docs/training.md and docs/distributed.md name only flags and files that there are."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from train import SECTIONS
 from training.config import TrainFlags
 from training.saving import run_directory
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TEXT = (DOCS / "training.md").read_text(encoding="utf-8")
 OTHER_COMMANDS = {"nproc_per_node", "logdir", "document"}  # of torchrun, tensorboard and pipeline.inspect
+TORCHRUN = {"standalone", "nnodes", "nproc_per_node", "rdzv_backend", "rdzv_id", "rdzv_endpoint", "max_restarts"}
 
 
 def test_every_flag_exists() -> None:
@@ -21,6 +23,9 @@ def test_every_flag_exists() -> None:
     known = {*FlagSet(SECTIONS, TrainFlags).owner, *RESERVED, *aliases, *OTHER_COMMANDS}
     named = set(re.findall(r"--([a-z_0-9]+)", TEXT))
     assert len(named) > 40 and named <= known, named - known
+    several = set(re.findall(r"--([a-z_0-9]+)", (DOCS / "distributed.md").read_text(encoding="utf-8")))
+    known |= TORCHRUN | {"kill"}  # --kill-on-bad-exit of srun
+    assert len(several) > 12 and several <= known, several - known
 
 
 def test_every_file_of_a_run_is_named() -> None:

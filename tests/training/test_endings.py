@@ -100,6 +100,21 @@ def test_a_process_that_hangs_is_given_up(command: Any, launcher: Launcher) -> N
     assert (command.directory / "out/checkpoints/step_000004.pth").is_file()
 
 
+@pytest.mark.slow
+def test_torchrun_starts_killed_processes_again(command: Any, launcher: Launcher) -> None:
+    """--max_restarts with --resume: the run is finished, as if nothing had been."""
+    driver: Path = command.directory / "driver.py"
+    driver.write_text(DRIVER)
+    fault = "os.environ['TORCHELASTIC_RESTART_COUNT'] == '0' and os.kill(os.getpid(), signal.SIGKILL)"
+    launch = [*launcher("torchrun", 2), "--max_restarts=1", str(driver)]
+    done = command.run("--ddp", "--preflight", "false", "--resume", launcher=launch, FAULT=fault)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("lost contact with another process") == 1 and "at step 4" in done.stdout
+    assert command.call("--out_dir", "one", "--accumulation_steps", "2").returncode == 0
+    losses, expected = ([row["loss"] for row in command.rows(name)] for name in ("out", "one"))
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)
+
+
 def start_nodes(command: Any, port: int, *arguments: str, driver: Path | None = None, fault: str = "") -> list[Any]:
     """Two launchers of one process each, as on two machines, over one rendezvous."""
     launch = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d"]

@@ -121,7 +121,9 @@ def join_world(
 def _join(local: int, device: torch.device, timeout: float) -> World:
     """Find the other processes at the address that torchrun gave."""
     patience = timedelta(seconds=timeout)
-    store, rank, size = next(iter(rendezvous("env://", timeout=patience)))
+    found, rank, size = next(iter(rendezvous("env://", timeout=patience)))
+    # Processes that torchrun has started again shall not read the notes of those before them.
+    store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", found)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=PrefixStore("processes", store),
