@@ -19,9 +19,10 @@ from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.plan import limits, make_plan
 from pipeline.sources.base import BadRecord, Batch, InputOptions
-from pipeline.sources.blocks import Line, LineReader
+from pipeline.sources.blocks import LineReader
 from pipeline.sources.find import find_inputs
 from pipeline.sources.jsonl import JsonLinesSource
+from pipeline.sources.line_splitter import Line
 from pipeline.sources.records import Extractor
 from pipeline.workspace.parts import RAW_BYTES_KEPT
 

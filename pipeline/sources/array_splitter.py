@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from pipeline.sources.base import BYTE_ORDER_MARK, KEPT_OF_OVERSIZE
-from pipeline.sources.blocks import Line
+from pipeline.sources.line_splitter import Line
 from pipeline.sources.records import Unreadable
 
 _SPACE = b" \t\r\n"

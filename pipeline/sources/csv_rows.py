@@ -25,8 +25,9 @@ from pipeline.sources.base import (
     Task,
     common_fault,
 )
-from pipeline.sources.blocks import Line, LineReader
+from pipeline.sources.blocks import LineReader
 from pipeline.sources.compression import CHUNK
+from pipeline.sources.line_splitter import Line
 from pipeline.sources.lines import cut
 from pipeline.sources.records import Collector, Extractor, Unreadable
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pipeline.sources import files
 from pipeline.sources.array_splitter import ArraySplitter, Element
 from pipeline.sources.base import Batch, Identity, InputFile, Limits, Piece, Reading, Task
-from pipeline.sources.blocks import ByteReader, LineSplitter
+from pipeline.sources.blocks import ByteReader
 from pipeline.sources.jsonl import JsonLinesSource
+from pipeline.sources.line_splitter import LineSplitter
 from pipeline.sources.lines import cut
 from pipeline.sources.records import Collector, Extractor, Unreadable, extract_json
 

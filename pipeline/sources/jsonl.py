@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import orjson
 
 from pipeline.sources.base import Batch, InputOptions, Limits
-from pipeline.sources.blocks import Line, LineReader, LineRun
+from pipeline.sources.blocks import LineReader
+from pipeline.sources.line_splitter import Line, LineRun
 from pipeline.sources.lines import LineSource
 from pipeline.sources.records import LARGEST_LABEL, Collector, Extractor, Unreadable, extract_json
 

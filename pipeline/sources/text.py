@@ -18,8 +18,9 @@ from pipeline.sources.base import (
     Task,
     common_fault,
 )
-from pipeline.sources.blocks import Line, LineReader
+from pipeline.sources.blocks import LineReader
 from pipeline.sources.delimited import ParagraphReading, SeparatorReading, overlaps_itself
+from pipeline.sources.line_splitter import Line
 from pipeline.sources.lines import LineSource, cut
 
 

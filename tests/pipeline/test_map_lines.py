@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.sources import jsonl
 from pipeline.sources.base import KEPT_OF_OVERSIZE, Batch, InputOptions
-from pipeline.sources.blocks import LineRun, LineSplitter
 from pipeline.sources.jsonl import JsonLinesSource
+from pipeline.sources.line_splitter import LineRun, LineSplitter
 from pipeline.sources.records import Extractor
 
 OPTIONS = InputOptions(text_field="text", label_field="label")
