@@ -5,8 +5,11 @@ Axes: B batch, T tokens read now, S tokens attended to, C width, H query heads, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, scaled_dot_product_attention
+from torch.nn.functional import dropout, linear, scaled_dot_product_attention
 
 from model import tiles
 from model.config import ModelConfig
@@ -49,9 +52,8 @@ class Attention(nn.Module):
         cache). `segments` (see `model.documents`) take the place of a mask where `attends_by_segments`.
         """
         B, T, _ = x.shape
-        queries = self.q_proj(x).view(B, T, self.heads, self.size)
-        keys = self.k_proj(x).view(B, T, self.groups, self.size)
-        values = self.v_proj(x).view(B, T, self.groups, self.size).transpose(1, 2)  # (B, G, T, D)
+        queries, keys, values = (part.view(B, T, -1, self.size) for part in self._project(x))
+        values = values.transpose(1, 2)  # (B, G, T, D)
         if self.q_norm is not None and self.k_norm is not None:
             queries, keys = self.q_norm(queries), self.k_norm(keys)
         queries = rotate(queries.transpose(1, 2), *rotation)  # (B, H, T, D)
@@ -64,6 +66,16 @@ class Attention(nn.Module):
             mixed = self._attend(queries, keys, values, visible)  # (B, H, T, D)
         out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(B, T, self.heads * self.size))
         return dropout(out, self.dropout, self.training)
+
+    def _project(self, x: Tensor) -> Sequence[Tensor]:
+        """Queries (B, T, H * D), keys and values (B, T, G * D)."""
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        if not torch.is_grad_enabled():
+            return [part(x) for part in parts]
+        # In training one product for all three: backward then adds up no three gradients of x.
+        whole = linear(x, torch.cat([part.weight for part in parts]))
+        sizes = [part.out_features for part in parts]
+        return torch.split(whole, sizes, dim=-1)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
         B, H, T, D = queries.shape
