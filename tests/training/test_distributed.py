@@ -107,6 +107,14 @@ def test_a_refusal_is_said_once_and_no_process_hangs(command: Any, launcher: Lau
     assert done.stderr.count("error: out: holds a run") == 1
 
 
+def test_a_mistake_that_all_processes_make_is_told_once(command: Any, launcher: Launcher) -> None:
+    done = command.run("--ddp", "--train_data_path", "nowhere", launcher=launcher("torchrun", 2))
+    assert done.returncode != 0 and done.stderr.count("error: nowhere") == 1, done.stderr
+    assert "lost contact" not in done.stderr
+    cause = done.stderr.split("Root Cause")[1]
+    assert "exitcode  : 2" in cause and "nowhere" in cause
+
+
 def test_ddp_without_torchrun_trains_in_one_process(command: Any) -> None:
     done = command.call("--ddp", "--max_steps", "2")
     assert done.returncode == 0 and "one process" in done.stdout
