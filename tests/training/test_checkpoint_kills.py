@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_keeps_the_checkpoints_it_has(small_disk: Path) -> N
 
 def test_a_copy_is_whole_whatever_the_run_does_meanwhile() -> None:
     tied = torch.arange(6.0).view(2, 3)
-    live = {
+    live: dict[str, Any] = {
         "model": {"a": tied, "b": tied, "c": torch.ones(3, dtype=torch.float64)},
         "list": [torch.zeros(2), {"x": 1}],
     }

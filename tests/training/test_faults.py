@@ -46,7 +46,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 def plant_in_batch(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of the second microstep of step 6 is NaN, and so are its gradients."""
-    now = Counter()
+    now: Counter[str] = Counter()
     around(lambda trainer, step: now.update(calls=-now["calls"], step=step - now["step"]))
     forward = LossModule.forward
 
@@ -179,7 +179,8 @@ def test_memory_that_runs_out_halves_the_microbatch_and_the_samples_stay(
     by_hand = ("--batch_size", "2", "--accumulation_steps", "2", "--resume")
     assert command.call(*arguments, "--out_dir", "plain", *by_hand).returncode == 0
 
-    step, shapes = [0], Counter()
+    step = [0]
+    shapes: Counter[int] = Counter()
     around_step(lambda trainer, number: step.__setitem__(0, number))
     forward = LossModule.forward
 
@@ -207,7 +208,8 @@ def test_memory_that_runs_out_halves_the_microbatch_and_the_samples_stay(
 def test_a_validation_that_does_not_fit_takes_fewer_rows(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than two rows do not fit where nothing is trained; the values are those of a run that validates by twos."""
     assert command.call("--out_dir", "plain", "--batch_size", "4", "--max_steps", "6").returncode == 0
-    forward, sizes = LossModule.forward, Counter()
+    forward = LossModule.forward
+    sizes: Counter[int] = Counter()
 
     def limited(self: LossModule, inputs: torch.Tensor, *arguments: Any) -> Any:
         sizes[len(inputs)] += not self.training

@@ -103,7 +103,7 @@ def poison_weights(model: TinyModel) -> None:
 
 def poison_loss(model: TinyModel) -> None:
     plain = model.loss
-    model.loss = lambda tokens, targets, segments: (plain(tokens, targets)[0] + math.inf, targets.sum())  # type: ignore[method-assign]
+    model.loss = lambda tokens, targets, segments: (plain(tokens, targets)[0] + math.inf, targets.sum())  # type: ignore[method-assign,assignment,misc]
 
 
 @pytest.mark.parametrize("poison", [poison_weights, poison_loss])

@@ -8,6 +8,7 @@ import random
 import statistics
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ OPTIMIZERS = {
 }
 
 
-def trained(name: str) -> tuple[nn.Module, Optimizers, Moments]:
+def trained(name: str) -> tuple[nn.Sequential, Optimizers, Moments]:
     """Two matrices after a step."""
     torch.manual_seed(2)
     model = nn.Sequential(nn.Linear(5, 7, bias=False), nn.Linear(7, 3, bias=False))
@@ -47,23 +48,33 @@ def trained(name: str) -> tuple[nn.Module, Optimizers, Moments]:
     return model, optimizers, moments
 
 
+def matrix(model: nn.Sequential, number: int) -> torch.Tensor:
+    return list(model.parameters())[number]
+
+
+def count(moments: Moments) -> int:
+    broken = moments.broken()
+    assert broken is not None
+    return int(broken)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_broken_moment_is_found_and_forgotten_with_the_others_of_its_weight(name: str, value: float) -> None:
     model, optimizers, moments = trained(name)
-    assert int(moments.broken()) == 0 and moments.repair() == []
-    state = optimizers.members[name].state[model[1].weight]
+    assert count(moments) == 0 and moments.repair() == []
+    state = optimizers.members[name].state[matrix(model, 1)]
     sound = copy.deepcopy(optimizers.state_dict())
     tensors = [key for key, moment in state.items() if isinstance(moment, torch.Tensor) and moment.ndim == 2]
     state[tensors[-1]][1, 4] = value
-    assert int(moments.broken()) == 1
+    assert count(moments) == 1
     assert moments.repair() == ["1.weight"]
-    assert int(moments.broken()) == 0
+    assert count(moments) == 0
     for key in tensors:
         expected = sound[name]["state"][1][key].clone()
         expected[1, 4] = 0
         torch.testing.assert_close(state[key], expected, rtol=0, atol=0)
-    untouched = optimizers.members[name].state[model[0].weight]
+    untouched = optimizers.members[name].state[matrix(model, 0)]
     for key in tensors:
         torch.testing.assert_close(untouched[key], sound[name]["state"][0][key], rtol=0, atol=0)
 
@@ -78,7 +89,7 @@ def test_ranks_that_hold_the_same_moments_forget_the_same() -> None:
             return tensor
 
     model, optimizers, _ = trained("adamw")
-    state = optimizers.members["adamw"].state[model[1].weight]
+    state = optimizers.members["adamw"].state[matrix(model, 1)]
     state["exp_avg"][0, 0] = math.nan
     assert Moments(model, optimizers, Two()).repair() == ["1.weight"]
     for key in ("exp_avg", "exp_avg_sq"):
@@ -89,7 +100,8 @@ def test_a_spike_is_found_where_it_was_planted_and_nowhere_else() -> None:
     """Losses that fall from 10 to 4 with a noise of 0.1, and three planted ones."""
     chance = random.Random(1)
     planted = {150: 1.4, 151: 3.0, 400: 2.0}
-    detector = SpikeDetector(6.0, memory := {})
+    memory: dict[str, Any] = {}
+    detector = SpikeDetector(6.0, memory)
     found = {}
     for step in range(600):
         loss = 4 + 6 * math.exp(-step / 80) + chance.gauss(0, 0.1) + planted.get(step, 0)
@@ -102,7 +114,8 @@ def test_a_spike_is_found_where_it_was_planted_and_nowhere_else() -> None:
 
 def test_the_mean_is_a_plain_one_at_first_and_nothing_is_a_spike_without_a_threshold() -> None:
     losses = [5.0, 4.0, 4.5, 6.0, 3.0]
-    detector = SpikeDetector(None, memory := {})
+    memory: dict[str, Any] = {}
+    detector = SpikeDetector(None, memory)
     for loss in losses:
         assert detector.see(loss) is None
     assert memory["mean"] == pytest.approx(statistics.fmean(losses))
@@ -159,7 +172,7 @@ def test_the_smaller_plan_keeps_the_global_batch(plan: BatchPlan, expected: Batc
 @pytest.mark.parametrize(("ranks", "moving"), [(2, False), (1, True)])
 def test_where_memory_cannot_be_answered_the_flags_to_resume_with_are_named(ranks: int, moving: bool) -> None:
     """Other processes wait for this one's gradients; or half of the weights have moved already."""
-    parts = SimpleNamespace(
+    parts: Any = SimpleNamespace(
         plan=BatchPlan(6, 2, ranks), world=World(ranks - 1, ranks), stepper=SimpleNamespace(moving=moving)
     )
     with pytest.raises(UserError, match=rf"process {ranks - 1} .*--resume --batch_size 3 --accumulation_steps 4"):
