@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.config import PipelineConfig
 from pipeline.filters.base import DocumentError, Filter, TextBatch, Verdicts
@@ -17,6 +19,8 @@ from pipeline.filters.gopher_repetition import GopherRepetitionFilter, GopherRep
 from pipeline.filters.language import LanguageFilter
 from pipeline.filters.length import LengthFilter, WordCountFilter
 from pipeline.filters.repetition import RepetitionFilter
+
+Limits = TypeVar("Limits", GopherRepetitionLimits, GopherQualityLimits, C4Limits, FineWebLimits)
 
 
 def build_filters(config: PipelineConfig) -> list[Filter]:
@@ -33,13 +37,13 @@ def build_filters(config: PipelineConfig) -> list[Filter]:
     if config.blocklist:
         filters.append(BlocklistFilter(config.blocklist))
     if config.gopher_repetition:
-        filters.append(GopherRepetitionFilter(_gopher_repetition(config)))
+        filters.append(GopherRepetitionFilter(limits_of(config, GopherRepetitionLimits, "gopher_")))
     if config.gopher_quality:
-        filters.append(GopherQualityFilter(_gopher_quality(config)))
+        filters.append(GopherQualityFilter(limits_of(config, GopherQualityLimits, "gopher_")))
     if config.c4:
-        filters.append(C4Filter(_c4(config)))
+        filters.append(C4Filter(limits_of(config, C4Limits, "c4_")))
     if config.fineweb:
-        filters.append(FineWebFilter(_fineweb(config)))
+        filters.append(FineWebFilter(limits_of(config, FineWebLimits, "fineweb_")))
     if config.languages:
         filters.append(LanguageFilter(config.languages, config.min_language_probability))
     if config.custom_filter is not None:
@@ -47,53 +51,9 @@ def build_filters(config: PipelineConfig) -> list[Filter]:
     return filters
 
 
-def _gopher_repetition(config: PipelineConfig) -> GopherRepetitionLimits:
-    return GopherRepetitionLimits(
-        lines=config.gopher_max_repeated_lines,
-        paragraphs=config.gopher_max_repeated_paragraphs,
-        line_characters=config.gopher_max_repeated_line_characters,
-        paragraph_characters=config.gopher_max_repeated_paragraph_characters,
-        top_ngrams=tuple(config.gopher_max_top_ngrams),
-        repeated_ngrams=tuple(config.gopher_max_repeated_ngrams),
-    )
-
-
-def _gopher_quality(config: PipelineConfig) -> GopherQualityLimits:
-    return GopherQualityLimits(
-        min_words=config.gopher_min_words,
-        max_words=config.gopher_max_words,
-        min_word_length=config.gopher_min_word_length,
-        max_word_length=config.gopher_max_word_length,
-        max_symbol_ratio=config.gopher_max_symbol_ratio,
-        max_bullet_lines=config.gopher_max_bullet_lines,
-        max_ellipsis_lines=config.gopher_max_ellipsis_lines,
-        min_alphabetic_words=config.gopher_min_alphabetic_words,
-        min_stop_words=config.gopher_min_stop_words,
-    )
-
-
-def _c4(config: PipelineConfig) -> C4Limits:
-    return C4Limits(
-        line_punctuation=config.c4_line_punctuation,
-        citations=config.c4_citations,
-        min_sentences=config.c4_min_sentences,
-        min_line_words=config.c4_min_line_words,
-        max_word_length=config.c4_max_word_length,
-        lorem_ipsum=config.c4_lorem_ipsum,
-        javascript=config.c4_javascript,
-        curly_bracket=config.c4_curly_bracket,
-        policy=config.c4_policy,
-    )
-
-
-def _fineweb(config: PipelineConfig) -> FineWebLimits:
-    return FineWebLimits(
-        min_punctuated_lines=config.fineweb_min_punctuated_lines,
-        max_short_lines=config.fineweb_max_short_lines,
-        short_line=config.fineweb_short_line,
-        max_repeated_characters=config.fineweb_max_repeated_characters,
-        max_line_ends=config.fineweb_max_line_ends,
-    )
+def limits_of(config: PipelineConfig, kind: type[Limits], prefix: str) -> Limits:
+    """The thresholds of a set of rules: its fields have the names that its settings have behind `prefix`."""
+    return kind(**{field.name: getattr(config, prefix + field.name) for field in fields(kind)})
 
 
 class FilterChain:

@@ -39,13 +39,13 @@ _LONGEST = (1 << 6) - 1  # the six low bits of a key hold the characters of its 
 class GopherRepetitionLimits:
     """Shares above which a document is dropped."""
 
-    lines: float
-    paragraphs: float
-    line_characters: float
-    paragraph_characters: float
-    top_ngrams: tuple[float, ...]
+    max_repeated_lines: float
+    max_repeated_paragraphs: float
+    max_repeated_line_characters: float
+    max_repeated_paragraph_characters: float
+    max_top_ngrams: Sequence[float]
     """For n = 2, 3, …"""
-    repeated_ngrams: tuple[float, ...]
+    max_repeated_ngrams: Sequence[float]
     """For n = 5, 6, …"""
 
 
@@ -73,9 +73,11 @@ class GopherRepetitionFilter(Filter):
 
     def _by_lines(self, text: str) -> str | None:
         limits, characters = self._limits, max(1, len(text))
-        for parts, number, size, what in (
-            (_PARAGRAPHS.split(text.strip()), limits.paragraphs, limits.paragraph_characters, "paragraph"),
-            (_LINES.split(text), limits.lines, limits.line_characters, "line"),
+        of_paragraphs = (limits.max_repeated_paragraphs, limits.max_repeated_paragraph_characters)
+        of_lines = (limits.max_repeated_lines, limits.max_repeated_line_characters)
+        for what, parts, (number, size) in (
+            ("paragraph", _PARAGRAPHS.split(text.strip()), of_paragraphs),
+            ("line", _LINES.split(text), of_lines),
         ):
             distinct = set(parts)
             if (len(parts) - len(distinct)) / len(parts) > number:
@@ -87,16 +89,16 @@ class GopherRepetitionFilter(Filter):
     def _by_words(self, text: str) -> str | None:
         words, limits, characters = words_of(text), self._limits, max(1, len(text))
         cjk = mostly_cjk(words)
-        for n, limit in enumerate(limits.top_ngrams, SHORTEST_TOP):
+        for n, limit in enumerate(limits.max_top_ngrams, SHORTEST_TOP):
             if top_ngram_characters(words, 2 * n if cjk else n, cjk) / characters > limit:
                 return f"gopher_top_{n}gram"
-        if not limits.repeated_ngrams:
+        if not limits.max_repeated_ngrams:
             return None
         sizes = [len(word) for word in words]
         shortest = SHORTEST_REPEATED * (2 if cjk else 1)
-        if covered_characters(words, sizes, shortest) / characters <= min(limits.repeated_ngrams):
+        if covered_characters(words, sizes, shortest) / characters <= min(limits.max_repeated_ngrams):
             return None
-        for n, limit in enumerate(limits.repeated_ngrams, SHORTEST_REPEATED):
+        for n, limit in enumerate(limits.max_repeated_ngrams, SHORTEST_REPEATED):
             if repeated_ngram_characters(words, sizes, 2 * n if cjk else n) / characters > limit:
                 return f"gopher_repeated_{n}grams"
         return None
@@ -110,13 +112,13 @@ class GopherRepetitionFilter(Filter):
                 continue
             scale = 2 if cjk else 1
             table = NgramTable(words, mine)
-            if limits.top_ngrams:
+            if limits.max_top_ngrams:
                 most = table.most_pair_characters(*((2, 0) if cjk else (1, 2)))
-                for n, limit in enumerate(limits.top_ngrams, SHORTEST_TOP):
+                for n, limit in enumerate(limits.max_top_ngrams, SHORTEST_TOP):
                     suspects |= (scale * n + 1) // 2 * most > limit * batch.characters
-            if limits.repeated_ngrams:
+            if limits.max_repeated_ngrams:
                 repeated = table.repeated_characters(SHORTEST_REPEATED * scale)
-                suspects |= repeated > min(limits.repeated_ngrams) * batch.characters
+                suspects |= repeated > min(limits.max_repeated_ngrams) * batch.characters
         return suspects
 
 

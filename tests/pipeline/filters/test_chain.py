@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from pydantic import ValidationError
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.filters.base import DocumentError, Verdicts
-from pipeline.filters.chain import FilterChain
+from pipeline.filters.c4 import C4Limits
+from pipeline.filters.chain import FilterChain, limits_of
+from pipeline.filters.fineweb import FineWebLimits
+from pipeline.filters.gopher_quality import GopherQualityLimits
+from pipeline.filters.gopher_repetition import GopherRepetitionLimits
 
 from .texts import batches
 
@@ -71,6 +76,21 @@ def test_limits_of_words_and_characters() -> None:
     assert judge(filters, *texts) == [
         "too_short", None, "too_many_words", "too_short", None, "too_many_words", None, "too_long",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prefix", "kinds"),
+    [("gopher_", (GopherQualityLimits, GopherRepetitionLimits)), ("c4_", (C4Limits,)), ("fineweb_", (FineWebLimits,))],
+)
+def test_every_threshold_is_a_setting(prefix: str, kinds: tuple[Any, ...]) -> None:
+    switches = {"gopher_quality", "gopher_repetition"}
+    config = PipelineConfig()
+    limits: dict[str, Any] = {}
+    for kind in kinds:
+        limits |= asdict(limits_of(config, kind, prefix))
+    assert {prefix + name: value for name, value in limits.items()} == {
+        name: value for name, value in config if name.startswith(prefix) and name not in switches
+    }
 
 
 def test_later_filters_see_what_c4_left() -> None:

@@ -55,9 +55,11 @@ def plain_repetition(text: str, limits: GopherRepetitionLimits) -> str | None:
         again = [part for at, part in enumerate(parts) if part in parts[:at]]
         return len(again) / len(parts), sum(map(len, again)) / size
 
-    for what, parts, number, characters in (
-        ("paragraph", re.split(r"\n{2,}", text.strip()), limits.paragraphs, limits.paragraph_characters),
-        ("line", re.split(r"\n+", text), limits.lines, limits.line_characters),
+    of_paragraphs = (limits.max_repeated_paragraphs, limits.max_repeated_paragraph_characters)
+    of_lines = (limits.max_repeated_lines, limits.max_repeated_line_characters)
+    for what, parts, (number, characters) in (
+        ("paragraph", re.split(r"\n{2,}", text.strip()), of_paragraphs),
+        ("line", re.split(r"\n+", text), of_lines),
     ):
         if repeats(parts)[0] > number:
             return f"gopher_repeated_{what}s"
@@ -65,13 +67,13 @@ def plain_repetition(text: str, limits: GopherRepetitionLimits) -> str | None:
             return f"gopher_repeated_{what}_characters"
     words = words_of(text)
     scale, space = (2, "") if mostly_cjk(words) else (1, " ")
-    for n, limit in enumerate(limits.top_ngrams, 2):
+    for n, limit in enumerate(limits.max_top_ngrams, 2):
         counts = Counter(tuple(words[at : at + n * scale]) for at in range(len(words) - n * scale + 1))
         if counts:
             top, count = counts.most_common(1)[0]
             if (count > 1 or scale == 1) and len(space.join(top)) * count / size > limit:
                 return f"gopher_top_{n}gram"
-    for n, limit in enumerate(limits.repeated_ngrams, 5):
+    for n, limit in enumerate(limits.max_repeated_ngrams, 5):
         seen, at, repeated = [], 0, 0
         while at < len(words) - n * scale + 1:
             ngram = words[at : at + n * scale]
