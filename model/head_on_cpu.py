@@ -45,7 +45,7 @@ def _loss_and_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loss, and its gradients for `hidden` and `weight`, summed over the pieces in float32 at least."""
     precise = torch.promote_types(dtype, torch.float32)
-    turn, add = (_turn_in_one, _compiled_add()) if compiled else (_turn, _add)
+    turn, add = _compiled_parts() if compiled else (_turn, _add)
     with torch.autocast("cpu", enabled=False):
         columns = weight[:vocab_size].to(dtype)
         of_hidden = torch.empty_like(hidden)
@@ -90,24 +90,17 @@ def _turn(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _turn_in_one(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The same in one pass over each row, which torch.compile makes of it, but for the targets' own places."""
-    index = targets.clamp(min=0)[:, None]
-    nats, gradient, own = _compiled_pass()(logits, targets, index)
-    return nats, gradient.scatter_(1, index, own)
-
-
-def _pass(logits: Tensor, targets: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Summed nats, the softmax of each row that is predicted (0 elsewhere), the gradient at the targets (N, 1)."""
+    """The same without a change in place: torch.compile makes two loops of it."""
     scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
     scores = scores - scores.amax(dim=1, keepdim=True)
-    wanted = scores.gather(1, index)
+    wanted = scores.gather(1, targets.clamp(min=0)[:, None])
     raised = scores.exp()
     total = raised.sum(dim=1, keepdim=True)
     predicted = targets[:, None] != IGNORED
     nats = torch.where(predicted, total.log() - wanted, 0.0).sum()
-    share = torch.where(predicted, 1 / total, 0.0)
-    own = torch.where(predicted, wanted.exp() / total - 1, 0.0)
-    return nats, (raised * share).to(logits.dtype), own.to(logits.dtype)
+    hit = torch.arange(logits.shape[1])[None] == targets[:, None]
+    gradient = torch.where(predicted, raised / total - hit.to(scores.dtype), 0.0)
+    return nats, gradient.to(logits.dtype)
 
 
 def _add(total: Tensor, part: Tensor) -> None:
@@ -115,13 +108,8 @@ def _add(total: Tensor, part: Tensor) -> None:
 
 
 @cache
-def _compiled_pass() -> Any:
-    return torch.compile(_pass, dynamic=False)
-
-
-@cache
-def _compiled_add() -> Any:
-    return torch.compile(_add, dynamic=False)
+def _compiled_parts() -> tuple[Any, Any]:
+    return torch.compile(_turn_in_one, dynamic=False), torch.compile(_add, dynamic=False)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
