@@ -21,6 +21,7 @@ from pipeline.config import PipelineConfig
 from pipeline.executors.base import Ledger, Outcome, answer
 from pipeline.mapping.map_task import Mapper
 from pipeline.mapping.setup import MapSetup
+from pipeline.workspace.place import place_of
 from tokenization.engines import audit
 from tokenization.train import train_byte_bpe
 
@@ -134,6 +135,11 @@ def plain_cleaning(text: str) -> str:
     text = re.sub(r"<br[ \t]*/?>", "\n", text, flags=re.IGNORECASE)
     text = unicodedata.normalize("NFC", text).strip()
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text))
+
+
+def lock_of(output: Path) -> Path:
+    """The lock file of the dataset at `output`."""
+    return place_of(PipelineConfig(input=["any.jsonl"], output=output)).lock
 
 
 def digests(directory: Path) -> dict[str, str]:

@@ -21,28 +21,8 @@ from pipeline.verification.checksums import write_checksums
 from pipeline.verify import verify
 from shards.manifest import Manifest
 
-from .conftest import ROOT, documents
-from .damage import configuration, copy_with_work, every_file, flip, reseal, write_kinds
-
-
-@pytest.fixture(scope="module")
-def original(corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset with its work area; read only."""
-    output = tmp_path_factory.mktemp("original") / "dataset" / "x"
-    process(configuration(corpus, tokenizer, output))
-    return output
-
-
-@pytest.fixture
-def dataset(original: Path, tmp_path: Path) -> Path:
-    """A copy of it, with its work area, that a test may damage."""
-    return copy_with_work(original, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No configuration file but the defaults."""
-    monkeypatch.chdir(tmp_path)
+from ..conftest import ROOT, documents
+from .damage import every_file, flip, reseal, write_kinds
 
 
 def test_a_whole_dataset_is_found_whole(dataset: Path, corpus: Path) -> None:

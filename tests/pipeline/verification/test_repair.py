@@ -20,32 +20,11 @@ from pipeline.sources.base import Task
 from pipeline.verification.shard_repair import ShardRepair
 from pipeline.verify import verify
 from pipeline.workspace.parts import Part
-from pipeline.workspace.place import lock_path
 from shards.dataset import Dataset
 from shards.manifest import Manifest
 
-from .conftest import ROOT, digests
-from .damage import configuration, copy_with_work, every_file, flip, work, write_kinds
-
-
-@pytest.fixture(scope="module")
-def original(corpus: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset with its work area; read only."""
-    output = tmp_path_factory.mktemp("original") / "dataset" / "x"
-    process(configuration(corpus, tokenizer, output))
-    return output
-
-
-@pytest.fixture
-def dataset(original: Path, tmp_path: Path) -> Path:
-    """A copy of it, with its work area, that a test may damage."""
-    return copy_with_work(original, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No configuration file but the defaults."""
-    monkeypatch.chdir(tmp_path)
+from ..conftest import ROOT, digests, lock_of
+from .damage import configuration, every_file, flip, work, write_kinds
 
 
 @pytest.mark.parametrize("keep_work", [True, False])
@@ -155,7 +134,7 @@ def test_repair_that_cannot_be_changes_nothing(dataset: Path, tmp_path: Path) ->
 def test_repair_waits_for_nobody(dataset: Path, corpus: Path) -> None:
     flip(next(dataset.rglob("*.bin")), 1)
     with (
-        DirectoryLock(lock_path(dataset), "a test"),
+        DirectoryLock(lock_of(dataset), "a test"),
         pytest.raises(UserError, match=f"in use by process {os.getpid()}"),
     ):
         command.main([str(dataset), "--input", str(corpus), "--repair"])

@@ -18,7 +18,7 @@ from pipeline.settings.inputs import InputSpec
 from pipeline.verification.checksums import write_checksums
 from shards.manifest import FileEntry, Manifest
 
-from .conftest import documents
+from ..conftest import documents
 
 
 def configuration(corpus: Path, tokenizer: Path | None, output: Path) -> PipelineConfig:
