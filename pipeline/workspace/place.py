@@ -19,11 +19,6 @@ def work_root(output: Path) -> Path:
     return output.parent / WORK_DIRECTORY
 
 
-def lock_path(output: Path) -> Path:
-    """The lock file of such a dataset: one pipeline at a time writes to it."""
-    return work_root(output) / f"{output.name}.lock"
-
-
 @dataclass(frozen=True)
 class Place:
     """`label` tells datasets apart that keep their work in one directory."""

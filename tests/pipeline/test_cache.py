@@ -17,9 +17,8 @@ from foundation.locks import DirectoryLock
 from pipeline import cache
 from pipeline.config import PipelineConfig
 from pipeline.process import process
-from pipeline.workspace.place import lock_path
 
-from .conftest import ROOT, arguments, digests
+from .conftest import ROOT, arguments, digests, lock_of
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +102,7 @@ def test_only_old_work_is_cleared(there: Path) -> None:
 
 def test_work_in_use_is_left_alone(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = there.parent / "x"
-    with DirectoryLock(lock_path(output), "a test"):
+    with DirectoryLock(lock_of(output), "a test"):
         assert cache.main(["info"]) == 0
         assert " x: in use" in capsys.readouterr().out
         assert cache.main(["clear", "--yes"]) == 1

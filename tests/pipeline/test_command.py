@@ -13,9 +13,8 @@ from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline.config import PipelineConfig
 from pipeline.process import process
-from pipeline.workspace.place import lock_path
 
-from .conftest import Run, arguments, digests
+from .conftest import Run, arguments, digests, lock_of
 
 
 def test_existing_dataset_is_never_touched_unasked(small: PipelineConfig, run: Run) -> None:
@@ -174,7 +173,7 @@ def test_full_disk_has_one_message_and_leaves_no_litter(small: PipelineConfig, r
 
 
 def test_a_second_run_is_refused_by_name(small: PipelineConfig, run: Run) -> None:
-    with DirectoryLock(lock_path(small.output), "a test"):
+    with DirectoryLock(lock_of(small.output), "a test"):
         second = run(*arguments(small))
     assert second.returncode == 2 and f"process {os.getpid()}" in second.stderr
     assert run(*arguments(small)).returncode == 0

@@ -17,9 +17,8 @@ import pytest
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.process import process
-from pipeline.workspace.place import lock_path
 
-from .conftest import ROOT, Run, arguments, digests, documents
+from .conftest import ROOT, Run, arguments, digests, documents, lock_of
 
 
 @pytest.fixture
@@ -217,7 +216,7 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(
     assert refused.returncode == 2 and f"in use by process {first.pid} " in refused.stderr
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    assert f"process {first.pid} " in lock_path(large.output).read_text(), "the dead owner's name is still there"
+    assert f"process {first.pid} " in lock_of(large.output).read_text(), "the dead owner's name is still there"
     assert run(*arguments(large), "--resume").returncode == 0
 
 

@@ -13,9 +13,8 @@ from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline.config import PipelineConfig
 from pipeline.process import process
-from pipeline.workspace.place import lock_path
 
-from .conftest import ROOT, Run, arguments, digests
+from .conftest import ROOT, Run, arguments, digests, lock_of
 
 
 def slices(config: PipelineConfig, count: int) -> list[PipelineConfig]:
@@ -92,7 +91,7 @@ def test_the_same_slice_twice_and_publishing_beside_a_slice_are_refused(small: P
     first, second = slices(small, 2)
     process(first)
     [own] = small.output.parent.glob(".work/*-1-of-2.lock")
-    with DirectoryLock(lock_path(small.output), "a slice of a test", shared=True):
+    with DirectoryLock(lock_of(small.output), "a slice of a test", shared=True):
         with (
             DirectoryLock(own, "a slice of a test"),
             pytest.raises(UserError, match=rf"in use by process {os.getpid()}"),
@@ -101,7 +100,7 @@ def test_the_same_slice_twice_and_publishing_beside_a_slice_are_refused(small: P
         process(second)
         with pytest.raises(UserError, match=r"in use by process \d+ .*a slice of a test|in use by process \d+"):
             process(small, resume=True)
-    with DirectoryLock(lock_path(small.output), "publishing in a test"), pytest.raises(UserError, match="in use by"):
+    with DirectoryLock(lock_of(small.output), "publishing in a test"), pytest.raises(UserError, match="in use by"):
         process(second)
     process(small, resume=True)
 
