@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import UserError
-
-if TYPE_CHECKING:
-    from pipeline.filters.word_table import WordTable
 
 SEPARATOR = b"\xff"
 """Stands between the documents of a joined batch; 0xFF never occurs in UTF-8."""
@@ -24,6 +21,7 @@ _LINE_FEED, _SEPARATOR_BYTE = 0x0A, 0xFF
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
+Feature = TypeVar("Feature")
 
 
 def places_of(mask: Mask) -> Places:
@@ -59,6 +57,7 @@ class TextBatch:
         self.texts = texts
         if joined is not None:
             self.joined = joined
+        self._made: dict[Callable[[TextBatch], Any], Any] = {}
         self.fixed = [bool(each) for each in fixed] if fixed is not None else [False] * len(texts)
 
     def __len__(self) -> int:
@@ -123,12 +122,12 @@ class TextBatch:
         per_document = np.diff(np.searchsorted(ends, self.ends, "right"), prepend=0)
         return Lines(starts, ends, np.repeat(np.arange(len(self)), per_document))
 
-    @cached_property
-    def words(self) -> WordTable:
-        """The words of all documents."""
-        from pipeline.filters.word_table import WordTable  # built on TextBatch
-
-        return WordTable(self)
+    def once(self, make: Callable[[TextBatch], Feature]) -> Feature:
+        """`make` of this batch, kept for whoever asks for the same: what only some filters need, a `WordTable`."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: Feature = self._made[make]
+        return made
 
     def count(self, mask: Mask) -> npt.NDArray[np.int64]:
         """How many bytes of each document `mask` (one entry a byte of `buffer`) selects, separator included, (n,)."""

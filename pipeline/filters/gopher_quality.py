@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.filters.base import Filter, Mask, TextBatch, Verdicts
+from pipeline.filters.word_table import WordTable
 
 _SEPARATORS = (b"\r", b"\v", b"\f", b"\x1c", b"\x1d", b"\x1e", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
 """What besides a line feed ends a line to `str.splitlines`."""
@@ -46,7 +47,7 @@ class GopherQualityFilter(Filter):
         """See `Filter.judge`."""
         if not len(batch):
             return Verdicts()
-        limits, words = self._limits, batch.words
+        limits, words = self._limits, batch.once(WordTable)
         total, counted = words.sums("words"), words.sums("counted")
         mean = words.sums("counted_characters") / np.maximum(counted, 1)
         spaced = ~words.mostly_cjk

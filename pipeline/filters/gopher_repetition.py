@@ -104,7 +104,7 @@ class GopherRepetitionFilter(Filter):
         return None
 
     def _suspects_by_words(self, batch: TextBatch) -> Mask:
-        words, limits = batch.words, self._limits
+        words, limits = batch.once(WordTable), self._limits
         suspects = np.zeros(len(batch), np.bool_)
         for cjk in (False, True):
             mine = words.mostly_cjk == cjk

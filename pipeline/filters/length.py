@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.filters.base import Filter, TextBatch, Verdicts
+from pipeline.filters.word_table import WordTable
 
 
 class LengthFilter(Filter):
@@ -40,7 +41,7 @@ class WordCountFilter(Filter):
         dropped: dict[int, str] = {}
         if not len(batch):
             return Verdicts()
-        counted = batch.words.sums("counted")
+        counted = batch.once(WordTable).sums("counted")
         if self._max is not None:
             dropped |= dict.fromkeys(np.flatnonzero(counted > self._max).tolist(), "too_many_words")
         if self._min is not None:

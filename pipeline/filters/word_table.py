@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from array import array
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.filters.base import Places, TextBatch
 from pipeline.filters.characters import cjk_leads
 from pipeline.filters.punctuation import NO_WORD
 from pipeline.filters.words import is_cjk, split_chunk
-
-if TYPE_CHECKING:
-    from pipeline.filters.base import Places, TextBatch
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 """The stop words of Gopher's quality filter (Rae et al. 2021, appendix A.1.1)."""

@@ -20,6 +20,7 @@ from pipeline.filters.characters import cjk_leads
 from pipeline.filters.english import SPECIAL
 from pipeline.filters.gopher_repetition import mostly_cjk
 from pipeline.filters.punctuation import NO_WORD
+from pipeline.filters.word_table import WordTable
 from pipeline.filters.words import is_cjk, words_of
 
 from .texts import batches, texts
@@ -53,7 +54,7 @@ def test_words_are_the_text_without_white_space(text: str) -> None:
 @settings(deadline=None)
 @given(batches)
 def test_the_table_counts_what_the_plain_function_finds(documents: list[str]) -> None:
-    table = TextBatch([document.encode() for document in documents]).words
+    table = WordTable(TextBatch([document.encode() for document in documents]))
     plain = [words_of(document) for document in documents]
     counted = [[word for word in words if not set(word) <= NO_WORD] for words in plain]
     assert table.sums("words").tolist() == [len(words) for words in plain]
@@ -71,15 +72,15 @@ def test_the_table_counts_what_the_plain_function_finds(documents: list[str]) ->
 
 def test_forgetting_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     documents = [b"a rose is a rose, isn't it?", "春眠不覺曉".encode()]
-    before = TextBatch(documents).words.sums("words").tolist()
+    before = WordTable(TextBatch(documents)).sums("words").tolist()
     monkeypatch.setattr(word_table, "_MAX_BYTES", 0)
-    assert [TextBatch(documents).words.sums("words").tolist() for _ in range(3)] == [before] * 3
+    assert [WordTable(TextBatch(documents)).sums("words").tolist() for _ in range(3)] == [before] * 3
 
 
 def test_a_batch_and_its_words_go_without_the_collector() -> None:
     """A cycle would keep some megabytes alive for every batch until the collector comes by."""
     batch = TextBatch([b"a rose is a rose"])
-    assert batch.words.sums("words").tolist() == [5] and len(batch.words.documents) == 5
+    assert batch.once(WordTable).sums("words").tolist() == [5] and len(batch.once(WordTable).documents) == 5
     alive = weakref.ref(batch)
     gc.disable()
     try:
