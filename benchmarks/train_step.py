@@ -1,10 +1,9 @@
-"""How fast training steps are: our decoder beside those of nanoGPT and `transformers`; on a GPU with its MFU.
+"""How fast training steps are: our decoder beside those of nanoGPT and of `transformers`.
 
     python -m benchmarks.train_step [--nanogpt DIR] [--modes eager-float32 eager-bfloat16 compiled-bfloat16]
-    python -m benchmarks.train_step --device cuda          124M at T=1024 and 15M at 8x256, document masks off and on
 
 The models of one mode take turns, a step each, in one process, with the same batches, loss, clipping and optimizer
-(fused AdamW for all). What counts is the ratio of the medians. A GPU's utilisation follows `Decoder.flops_per_token`.
+(fused AdamW for all). What counts is the ratio of the medians.
 """
 
 from __future__ import annotations
