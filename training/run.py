@@ -162,6 +162,7 @@ def _snapshot(
     strategy = choose_strategy(world, device, precision.dtype, config.flags.fsdp)
     strategy.prepare(model)
     optimizers = build_optimizers(model, config.training, device)
+    strategy.check(optimizers)
     average = WeightAverage(model, config.training.ema_decay) if config.training.use_ema else None
     return Snapshot(model, optimizers, strategy, precision, identity, data, average)
 

@@ -147,6 +147,18 @@ def test_nothing_stays_whole_between_passes(group: None) -> None:
     assert after == pytest.approx(uniform, rel=1e-5) and before != pytest.approx(uniform, rel=1e-3)
 
 
+def test_muon_needs_a_row_for_each_rank(group: None) -> None:
+    """The decoder's smallest matrix has 16 rows."""
+    strategy, model = Sharded(World(), CPU, torch.float32), small_decoder()
+    strategy.prepare(model)
+    muon, adamw = (build_optimizers(model, TrainingConfig(optimizer=name), CPU) for name in ("muon", "adamw"))
+    Sharded(World(size=16), CPU, torch.float32).check(muon)
+    too_many = Sharded(World(size=17), CPU, torch.float32)
+    too_many.check(adamw)
+    with pytest.raises(UserError, match="a matrix of 16 rows cannot be split over 17 processes"):
+        too_many.check(muon)
+
+
 def test_float16_is_refused_for_shards(group: None) -> None:
     with pytest.raises(UserError, match=r"--fsdp cannot train in float16.*--dtype bfloat16"):
         choose_strategy(World(size=2), CPU, torch.float16, sharded=True)

@@ -54,6 +54,17 @@ class Sharded(Strategy):
         # Not kept whole between passes: an average of the weights may take their place there.
         fully_shard(model, mesh=mesh, mp_policy=self._rest, reshard_after_forward=True)
 
+    def check(self, optimizers: Optimizers) -> None:
+        """Muon works on matrices that every rank has a row of."""
+        for member in optimizers.members.values():
+            if isinstance(member, torch.optim.Muon):
+                rows = min(parameter.shape[0] for group in member.param_groups for parameter in group["params"])
+                if rows < self.world.size:
+                    raise UserError(
+                        f"--optimizer muon with --fsdp: a matrix of {rows} rows cannot be split over {self.world.size} "
+                        "processes; so small a model trains with --ddp, or with --optimizer adamw"
+                    )
+
     def compiled_parts(self, model: nn.Module) -> Sequence[nn.Module]:
         """Every block of each stack: between blocks weights are gathered and freed, which no compiler sees."""
         return [block for stack in model.modules() if isinstance(stack, nn.ModuleList) for block in stack]

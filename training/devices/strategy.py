@@ -28,7 +28,8 @@ _BUFFERS_STAY: dict[str, Any] = {
 class Strategy:
     """One process: everything is here. Other strategies replace what differs.
 
-    Order of use: `prepare` the model, build the optimizers from it, `spread` the module around it, then steps.
+    Order of use: `prepare` the model, build the optimizers from it and `check` them, `spread` the module around it,
+    then steps.
     """
 
     whole_model = True
@@ -41,6 +42,9 @@ class Strategy:
         """Bring a model from the CPU to the device, changed in place as far as needed, before its optimizers are
         made."""
         model.to(self.device)
+
+    def check(self, optimizers: Optimizers) -> None:
+        """`UserError` where the optimizers cannot move weights as this strategy holds them."""
 
     def compiled_parts(self, model: nn.Module) -> Sequence[nn.Module]:
         """The parts of the model that are to be compiled each for itself; none: the model as a whole."""
