@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from foundation.errors import UserError
-from tokenization.kinds.words import BERT_SPECIAL
+from tokenization.bert import BERT_SPECIAL
 from tokenization.tokenizer import Tokenizer
 from tokenization.train import KINDS, train_tokenizer
 

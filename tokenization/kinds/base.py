@@ -1,13 +1,15 @@
-"""What the kinds have in common: batches of texts, the files of a trained tokenizer."""
+"""What the kinds have in common: batches of texts, words and how often they occur, the files of a trained tokenizer."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import tokenizers
+from tokenizers import normalizers, pre_tokenizers
 
 from tokenization.files import CONFIG_JSON, TOKENIZER_JSON
 from tokenization.tokenizer import Tokenizer
@@ -20,6 +22,20 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
     iterator = iter(texts)
     while batch := list(islice(iterator, BATCH)):
         yield batch
+
+
+def count_words(
+    texts: Iterable[str], normalizer: normalizers.Normalizer, splitter: pre_tokenizers.PreTokenizer
+) -> Counter[str]:
+    """How often each word occurs. `splitter` must split at blanks, so that every run between blanks is split once."""
+    chunks: Counter[str] = Counter()
+    for text in texts:
+        chunks.update(normalizer.normalize_str(text).split())
+    words: Counter[str] = Counter()
+    for chunk, count in chunks.items():
+        for word, _ in splitter.pre_tokenize_str(chunk):
+            words[word] += count
+    return words
 
 
 def finish(trained: tokenizers.Tokenizer, config: Mapping[str, Any]) -> Tokenizer:

@@ -8,8 +8,8 @@ import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from foundation.errors import UserError
-from tokenization.kinds.base import finish
-from tokenization.kinds.words import BERT_CONFIG, BERT_SPECIAL, add_bert_template, bert_normalizer, count_words
+from tokenization.bert import BERT_CONFIG, BERT_SPECIAL, add_bert_template, bert_normalizer
+from tokenization.kinds.base import count_words, finish
 from tokenization.tokenizer import Tokenizer
 
 

@@ -11,16 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import models, pre_tokenizers, trainers
 
 from foundation.errors import UserError
-from tokenization.kinds.base import batches, finish
-from tokenization.kinds.words import BERT_CONFIG, BERT_SPECIAL, add_bert_template, bert_normalizer, count_words
+from tokenization.bert import BERT_CONFIG, BERT_SPECIAL, LONGEST_WORD, PREFIX, bert_normalizer, build_word_piece
+from tokenization.kinds.base import batches, count_words, finish
 from tokenization.tokenizer import Tokenizer
 
-PREFIX = "##"
-LONGEST_WORD = 100
-"""BERT turns longer words into [UNK]."""
 COVERAGE = 0.9995
 """Share of the text's characters that get a token of their own (SentencePiece's default); the rest are rare enough to
 be [UNK]."""
@@ -40,25 +37,6 @@ def train_word_piece(texts: Iterable[str], vocab_size: int, lowercase: bool = Tr
     tokens = _train_bpe(marked, alphabet, vocab_size)
     vocabulary = {_unmark(token, alphabet): number for token, number in sorted(tokens.items(), key=lambda t: t[1])}
     return finish(build_word_piece(vocabulary, lowercase), {**BERT_CONFIG, "do_lower_case": lowercase})
-
-
-def build_word_piece(
-    vocabulary: dict[str, int], lowercase: bool, strip_accents: bool | None = None, chinese: bool = True
-) -> tokenizers.Tokenizer:
-    """A tokenizer as BERT's: `vocabulary` by token, its own special tokens marked."""
-    model = models.WordPiece(
-        vocabulary,
-        unk_token=BERT_SPECIAL["unk"],
-        max_input_chars_per_word=LONGEST_WORD,
-        continuing_subword_prefix=PREFIX,
-    )
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.normalizer = bert_normalizer(lowercase, strip_accents, chinese)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(PREFIX)
-    tokenizer.add_special_tokens([token for token in BERT_SPECIAL.values() if token in vocabulary])
-    add_bert_template(tokenizer)
-    return tokenizer
 
 
 def _mark(words: Counter[str], room: int) -> tuple[list[tuple[str, int]], dict[str, str]]:

@@ -1,17 +1,17 @@
-"""BERT's words: the normaliser and the special tokens that WordPiece and word-level tokenizers share (Devlin et al.
-2019; google-research/bert, tokenization.py)."""
+"""BERT's tokenizer, made from its vocabulary: its normaliser, its special tokens, its WordPiece (Devlin et al. 2019;
+google-research/bert, tokenization.py)."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-
 import tokenizers
-from tokenizers import normalizers, pre_tokenizers, processors
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 BERT_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 """BERT's special tokens by role, in id order from 0."""
 BERT_CONFIG = {f"{role}_token": token for role, token in BERT_SPECIAL.items()}
+PREFIX = "##"
+LONGEST_WORD = 100
+"""BERT turns longer words into [UNK]."""
 
 
 def bert_normalizer(lowercase: bool, strip_accents: bool | None = None, chinese: bool = True) -> normalizers.Normalizer:
@@ -31,15 +31,20 @@ def add_bert_template(tokenizer: tokenizers.Tokenizer) -> None:
         )
 
 
-def count_words(
-    texts: Iterable[str], normalizer: normalizers.Normalizer, splitter: pre_tokenizers.PreTokenizer
-) -> Counter[str]:
-    """How often each word occurs. `splitter` must split at blanks, so that every run between blanks is split once."""
-    chunks: Counter[str] = Counter()
-    for text in texts:
-        chunks.update(normalizer.normalize_str(text).split())
-    words: Counter[str] = Counter()
-    for chunk, count in chunks.items():
-        for word, _ in splitter.pre_tokenize_str(chunk):
-            words[word] += count
-    return words
+def build_word_piece(
+    vocabulary: dict[str, int], lowercase: bool, strip_accents: bool | None = None, chinese: bool = True
+) -> tokenizers.Tokenizer:
+    """A tokenizer as BERT's: `vocabulary` by token, its own special tokens marked."""
+    model = models.WordPiece(
+        vocabulary,
+        unk_token=BERT_SPECIAL["unk"],
+        max_input_chars_per_word=LONGEST_WORD,
+        continuing_subword_prefix=PREFIX,
+    )
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = bert_normalizer(lowercase, strip_accents, chinese)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(PREFIX)
+    tokenizer.add_special_tokens([token for token in BERT_SPECIAL.values() if token in vocabulary])
+    add_bert_template(tokenizer)
+    return tokenizer
