@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from foundation.errors import UserError
 from pipeline.cleaning.cleaner import Cleaner
+from pipeline.cleaning.conversations import clean_conversations
 from pipeline.dedup.minhash import ARRAY as SIGNATURES
 from pipeline.dedup.minhash import signatures
 from pipeline.dedup.normalized import ARRAY as NORMALIZED
@@ -215,19 +216,3 @@ class _TaskRun:
         if self._config.near_dedup:
             self._writer.add_array(SIGNATURES, signatures(texts, self._config))
             self._tick("signatures")
-
-
-def clean_conversations(
-    cleaner: Cleaner, texts: list[bytes], conversations: list[Conversation]
-) -> tuple[list[bytes], list[Conversation]]:
-    """Each content of the conversations cleaned by itself, and the texts that they then make; the empty conversation
-    stands for a plain text."""
-    contents = [[content for _, content in talk] or [text] for talk, text in zip(conversations, texts, strict=True)]
-    owners = [place for place, parts in enumerate(contents) for _ in parts]
-    cleaned = iter(cleaner.clean([part for parts in contents for part in parts], owners))
-    again = [[next(cleaned) for _ in parts] for parts in contents]
-    talks = [
-        tuple((role, part) for (role, _), part in zip(talk, parts, strict=True)) if talk else ()
-        for talk, parts in zip(conversations, again, strict=True)
-    ]
-    return [b"\n".join(parts) for parts in again], talks

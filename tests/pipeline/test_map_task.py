@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from foundation.errors import UserError
 from pipeline.cleaning.cleaner import Cleaner
+from pipeline.cleaning.conversations import clean_conversations
 from pipeline.config import PipelineConfig
-from pipeline.mapping.map_task import Mapper, clean_conversations
+from pipeline.mapping.map_task import Mapper
 from pipeline.mapping.setup import MapSetup
 from pipeline.mapping.structured import Encoded
 from pipeline.mapping.token_lengths import TokenLengths, select
