@@ -32,8 +32,9 @@ from pipeline.settings.inputs import DEFAULT_INPUT
 from pipeline.sources.base import InputFile
 from pipeline.sources.find import find_inputs
 from pipeline.sources.staging import stage
-from pipeline.workspace.area import WHOLE, Work, work_of
+from pipeline.workspace.area import WHOLE, Work
 from pipeline.workspace.place import place_of
+from pipeline.workspace.work_of import work_of
 from shards.manifest import Manifest
 from tokenization.tokenizer import Tokenizer
 

@@ -25,10 +25,10 @@ from pipeline.sources.base import Task
 from pipeline.sources.find import find_inputs
 from pipeline.statistics.token_counts import SAMPLE, TOKEN_COUNTS
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
-from pipeline.workspace.area import work_of
 from pipeline.workspace.part_store import PartStore
 from pipeline.workspace.parts import SUMMARY, Part, Summary
 from pipeline.workspace.place import place_of
+from pipeline.workspace.work_of import work_of
 from shards.documents import RECORD
 from shards.manifest import TOKENIZER_DIRECTORY
 from shards.megatron import token_dtype

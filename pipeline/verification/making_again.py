@@ -24,9 +24,9 @@ from pipeline.settings.inputs import InputSpec
 from pipeline.sources.base import InputFile
 from pipeline.sources.find import find_inputs
 from pipeline.verification.checksums import DamagedList, read_checksums
-from pipeline.workspace.area import work_of
 from pipeline.workspace.areas import WorkArea
 from pipeline.workspace.place import place_of
+from pipeline.workspace.work_of import work_of
 from shards.manifest import FILE_NAME, TOKENIZER_DIRECTORY, Manifest
 from tokenization.tokenizer import Tokenizer
 

@@ -6,19 +6,17 @@ import json
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foundation import atomic, fingerprint
 from foundation.locks import DirectoryLock
 from pipeline.mapping.encode import REFERENCE
+from pipeline.mapping.setup import Mapped
 from pipeline.sources.base import Task
 from pipeline.workspace.journal import Journal
 from pipeline.workspace.part_store import PartStore
 from pipeline.workspace.parts import Part
 from pipeline.workspace.place import Place
-
-if TYPE_CHECKING:
-    from pipeline.mapping.setup import Mapped
 
 WHOLE = "all"
 """Name of the run that is no slice."""
@@ -126,12 +124,3 @@ class Work:
     def add_timings(self, seconds: dict[str, float]) -> None:
         """Write the time each step took in this run."""
         atomic.write_text(self.timings, json.dumps(seconds, indent=1) + "\n")
-
-
-def work_of(place: Place, settings: dict[str, Any], name: str = WHOLE) -> Work:
-    """The work at its place: on the local or a shared file system, or at a URL."""
-    if place.work_url is None:
-        return Work(place, settings, name)
-    from pipeline.workspace.remote import RemoteWork
-
-    return RemoteWork(place, settings, name)

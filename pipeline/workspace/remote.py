@@ -16,19 +16,17 @@ import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foundation import atomic, fingerprint
 from pipeline.mapping.encode import REFERENCE
+from pipeline.mapping.setup import Mapped
 from pipeline.sources.base import Task
 from pipeline.workspace.area import WHOLE, Work
 from pipeline.workspace.part_store import PartCache, RemotePart
 from pipeline.workspace.parts import SUMMARY, Part
 from pipeline.workspace.place import Place
 from pipeline.workspace.storage import Storage
-
-if TYPE_CHECKING:
-    from pipeline.mapping.setup import Mapped
 
 READY, ENGINE, PUBLISHED, IDENTITY = "tokenizer/ready.json", "engine.json", "published.json", "work.json"
 
