@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.filters.base import SEPARATOR, Bytes, Places, places_of
+from pipeline.arrays import SEPARATOR, Bytes, Places, places_of
 
 _SEPARATOR_BYTE = SEPARATOR[0]
 

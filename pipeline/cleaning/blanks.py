@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.arrays import Bytes, Mask, Places, places_of
 from pipeline.cleaning.base import Texts
-from pipeline.filters.base import Bytes, Mask, Places, places_of
 
 _LF, _TAB, _SPACE = 0x0A, 0x09, 0x20
 _LONGEST_RUN = 64

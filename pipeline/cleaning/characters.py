@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
+from pipeline.arrays import Bytes, Places, places_of
 from pipeline.cleaning.base import BufferStep, Texts, TextStep
-from pipeline.filters.base import Bytes, Places, places_of
 
 _CONTROL_BYTES = bytes([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 _C1 = re.compile(rb"\xc2[\x80-\x9f]")  # U+0080 to U+009F; 0xC2 occurs in UTF-8 as a first byte only

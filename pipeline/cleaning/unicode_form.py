@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.arrays import SEPARATOR, places_of
 from pipeline.cleaning.base import Texts
-from pipeline.filters.base import SEPARATOR, places_of
 
 _MANY = 8  # where one byte in so many is not ASCII, hardly a document is
 

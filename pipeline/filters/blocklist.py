@@ -12,7 +12,8 @@ import re
 
 import numpy as np
 
-from pipeline.filters.base import Filter, Mask, TextBatch, Verdicts
+from pipeline.arrays import Mask
+from pipeline.filters.base import Filter, TextBatch, Verdicts
 from pipeline.filters.characters import CJK
 
 GROUP = 400  # more in one expression overrun RE2's memory for its automaton, and then it is 200 times as slow

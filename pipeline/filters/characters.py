@@ -23,7 +23,8 @@ import re
 
 import numpy as np
 
-from pipeline.filters.base import Filter, Mask, Places, TextBatch, Verdicts
+from pipeline.arrays import Mask, Places
+from pipeline.filters.base import Filter, TextBatch, Verdicts
 
 MIN_VISIBLE = 20
 _MANY = 8  # one document in so many is cheaper to score with all others than each by itself

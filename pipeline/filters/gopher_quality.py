@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.filters.base import Filter, Mask, TextBatch, Verdicts
+from pipeline.arrays import Mask
+from pipeline.filters.base import Filter, TextBatch, Verdicts
 from pipeline.filters.word_table import WordTable
 
 _SEPARATORS = (b"\r", b"\v", b"\f", b"\x1c", b"\x1d", b"\x1e", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9")

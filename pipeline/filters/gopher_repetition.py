@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.filters.base import Filter, Mask, TextBatch, Verdicts
+from pipeline.arrays import Mask
+from pipeline.filters.base import Filter, TextBatch, Verdicts
 from pipeline.filters.hashing import mix
 from pipeline.filters.repetition import documents_with_equal_lines
 from pipeline.filters.word_table import WordTable

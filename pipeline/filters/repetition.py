@@ -21,7 +21,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.filters.base import Filter, Places, TextBatch, Verdicts, places_of
+from pipeline.arrays import Places, places_of
+from pipeline.filters.base import Filter, TextBatch, Verdicts
 from pipeline.filters.hashing import mix, repeated_in_document
 
 N_GRAM = 32

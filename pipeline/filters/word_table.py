@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.filters.base import Places, TextBatch
+from pipeline.arrays import Places
+from pipeline.filters.base import TextBatch
 from pipeline.filters.characters import cjk_leads
 from pipeline.filters.punctuation import NO_WORD
 from pipeline.filters.words import is_cjk, split_chunk

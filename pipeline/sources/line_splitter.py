@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.filters.base import places_of
+from pipeline.arrays import places_of
 from pipeline.sources.base import KEPT_OF_OVERSIZE
 
 _LINE_FEED = 0x0A
