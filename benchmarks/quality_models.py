@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.nanogpt import load_gpt
 from foundation.errors import UserError
 from model.config import ModelConfig
 from model.decoder import Decoder
@@ -23,15 +22,8 @@ class NanoGPT(nn.Module):
 
     def __init__(self, directory: Path, vocab_size: int) -> None:
         super().__init__()
-        path = directory / "model.py"
-        spec = importlib.util.spec_from_file_location("nanogpt_model", path)
-        if not path.is_file() or spec is None or spec.loader is None:
-            raise UserError(f"{path}: not there; --nanogpt names a checkout of nanoGPT")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        shape = {"n_layer": LAYERS, "n_head": HEADS, "n_embd": WIDTH, "dropout": 0.0, "bias": False}
-        self.gpt = module.GPT(module.GPTConfig(block_size=SEQUENCE, vocab_size=vocab_size, **shape))
+        sizes = {"layers": LAYERS, "heads": HEADS, "width": WIDTH, "length": SEQUENCE, "vocab_size": vocab_size}
+        self.gpt = load_gpt(directory, **sizes)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Summed nats and the number of predicted tokens, for (B, T) int64 each."""

@@ -5,8 +5,6 @@ Each is called with tokens and targets, (B, T) int64 each, and gives the mean lo
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foundation.errors import UserError
+from benchmarks.nanogpt import load_gpt
 from model.config import ModelConfig
 from model.decoder import Decoder
 from model.interop import to_transformers
@@ -57,9 +55,9 @@ class Ours(nn.Module):
         super().__init__()
         self.decoder = Decoder(shape.config(**changes), shape.vocab_size)
 
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss."""
-        loss, count = self.decoder.loss(tokens, targets)
+    def forward(self, tokens: Tensor, targets: Tensor, segments: Tensor | None = None) -> Tensor:
+        """The mean loss; `segments` are the borders of documents, where attention shall stop at them."""
+        loss, count = self.decoder.loss(tokens, targets, segments)
         return loss / count
 
 
@@ -68,18 +66,8 @@ class NanoGPT(nn.Module):
 
     def __init__(self, shape: Shape, directory: Path | None) -> None:
         super().__init__()
-        path = (directory or Path()) / "model.py"
-        spec = importlib.util.spec_from_file_location("nanogpt_model", path)
-        if directory is None or not path.is_file() or spec is None or spec.loader is None:
-            raise UserError(f"{path}: no model.py there; --nanogpt takes a checkout of github.com/karpathy/nanoGPT")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        sizes = {"n_layer": shape.layers, "n_head": shape.heads, "n_embd": shape.width}
-        config = module.GPTConfig(
-            block_size=shape.length, vocab_size=shape.vocab_size, dropout=0.0, bias=False, **sizes
-        )
-        self.gpt = module.GPT(config)
+        sizes = {"layers": shape.layers, "heads": shape.heads, "width": shape.width}
+        self.gpt = load_gpt(directory, length=shape.length, vocab_size=shape.vocab_size, **sizes)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """The mean loss."""

@@ -1,77 +1,35 @@
 """How fast training steps are: our decoder beside those of nanoGPT and of `transformers`.
 
     python -m benchmarks.train_step [--nanogpt DIR] [--modes eager-float32 eager-bfloat16 compiled-bfloat16]
+    python -m benchmarks.train_step --device cuda [--nanogpt DIR] [--sizes 124m 15m] [--rows 64]
 
-The models of one mode take turns, a step each, in one process, with the same batches, loss, clipping and optimizer
-(fused AdamW for all). What counts is the ratio of the medians.
+The first compares small models: those of one mode take turns, a step each, in one process, with the same batches, loss,
+clipping and optimizer (fused AdamW for all). What counts is the ratio of the medians.
+
+The second says what a GPU makes of models of these sizes, compiled, in bfloat16: tokens a second and their share of its
+peak rate (MFU by `model.costs.flops_per_token`), with document masks off and on, in a plain loop ("ours") and in the
+step of train.py with all its checks. Without `--rows` the microbatch is found by trying. `--device cpu --sizes
+2x4x64x512x64` tries the same code without a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
-from benchmarks.train_models import NAMES, Shape, build, parameters_of
+from benchmarks.contenders import MODES, contender, random_batch, timed_steps
+from benchmarks.train_models import NAMES, Shape, parameters_of
+from benchmarks.train_rates import SIZES, Rates
+from foundation import cli
+from foundation.device import pick_device
+from model import head
 
-MODES = ("eager-float32", "eager-bfloat16", "compiled-bfloat16")
 # 8 heads share 4 key heads; the feed-forward layer takes what that saves.
 SMALL = Shape(layers=8, heads=8, width=256, vocab_size=32_000, length=256, key_heads=4, inner=768)
-
-
-@dataclass
-class Contender:
-    """One model with its optimizer, and how long its steps took."""
-
-    name: str
-    model: nn.Module
-    run: nn.Module
-    dtype: torch.dtype
-    seconds: list[float] = field(default_factory=list)
-    loss: float = 0.0
-
-    def __post_init__(self) -> None:
-        matrices = [parameter for parameter in self.model.parameters() if parameter.dim() >= 2]
-        vectors = [parameter for parameter in self.model.parameters() if parameter.dim() < 2]
-        groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=3e-4, betas=(0.9, 0.95), fused=True)
-
-    def step(self, tokens: Tensor, targets: Tensor, timed: bool) -> None:
-        """Forward, backward, clipping, update."""
-        device = tokens.device.type
-        precision: AbstractContextManager[object] = (
-            nullcontext() if self.dtype == torch.float32 else torch.autocast(device, self.dtype)
-        )
-        began = time.perf_counter()
-        with precision:
-            loss = self.run(tokens, targets)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.loss = loss.item()
-        if timed:
-            self.seconds.append(time.perf_counter() - began)
-
-
-def contender(name: str, mode: str, shape: Shape, nanogpt: Path | None, device: torch.device) -> Contender:
-    """A model ready for `mode`."""
-    model = build(name, shape, nanogpt).to(device)
-    run: nn.Module = torch.compile(model, dynamic=False) if mode.startswith("compiled") else model  # type: ignore[assignment]
-    return Contender(name, model, run, torch.float32 if mode.endswith("float32") else torch.bfloat16)
-
-
-def random_batch(shape: Shape, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens and targets, (rows, length) int64 each."""
-    ids = torch.randint(0, shape.vocab_size, (rows, shape.length + 1), device=device)
-    return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
 
 
 def compare(names: Sequence[str], mode: str, arguments: argparse.Namespace) -> None:
@@ -82,7 +40,8 @@ def compare(names: Sequence[str], mode: str, arguments: argparse.Namespace) -> N
     batches = [random_batch(SMALL, arguments.rows, device) for _ in range(4)]
     for step in range(arguments.warmup + arguments.steps):
         for rival in rivals:
-            rival.step(*batches[step % len(batches)], timed=step >= arguments.warmup)
+            seconds = timed_steps(rival, [batches[step % len(batches)]], 1, device)
+            rival.seconds += seconds if step >= arguments.warmup else []
     tokens = arguments.rows * SMALL.length
     ours = statistics.median(rivals[0].seconds)
     for rival in rivals:
@@ -96,26 +55,51 @@ def compare(names: Sequence[str], mode: str, arguments: argparse.Namespace) -> N
         )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def rate(names: Sequence[str], arguments: argparse.Namespace) -> None:
+    """What the device makes of each size, one mode after the other."""
+    device = pick_device(arguments.device)
+    what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, {what}", flush=True)
+    if arguments.keep_logits:
+        head.KEPT_LOGITS = head.PIECE = 2**62
+    for mode in arguments.modes or ["compiled-bfloat16"]:
+        for name in arguments.sizes or SIZES:
+            print(f"{name}, {mode}:", flush=True)
+            Rates(name, mode, arguments).measure(names)
+            torch.compiler.reset()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nanogpt", type=Path, help="a checkout of github.com/karpathy/nanoGPT")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
-    parser.add_argument("--models", nargs="+", choices=NAMES[1:], help="whom to compare with (default: all there are)")
-    parser.add_argument("--rows", type=int, default=16, help="sequences in a step")
+    parser.add_argument("--modes", nargs="+", choices=MODES, help="default: all; of sizes compiled-bfloat16")
+    parser.add_argument("--models", nargs="*", choices=NAMES[1:], help="whom to compare with (default: all there are)")
+    parser.add_argument("--rows", type=int, help="sequences in a step (default: 16; of sizes found by trying)")
     parser.add_argument("--warmup", type=int, default=2, help="steps before the clock runs")
-    parser.add_argument("--steps", type=int, default=10, help="steps of each model")
+    parser.add_argument("--steps", type=int, default=10, help="steps of each model (of sizes: three times)")
     parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sizes", nargs="+", help=f"{', '.join(SIZES)} or LAYERSxHEADSxWIDTHxVOCABULARYxLENGTH")
+    parser.add_argument("--peak_tflops", type=float, help="peak rate of the device (default: from the table)")
+    parser.add_argument("--keep_logits", action="store_true", help="of sizes: the head in one piece, never recomputed")
     arguments = parser.parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    rivals = arguments.models or [name for name in NAMES[1:] if name != "nanogpt" or arguments.nanogpt]
+    rivals = arguments.models
+    if rivals is None:
+        rivals = [name for name in NAMES[1:] if name != "nanogpt" or arguments.nanogpt]
+    if arguments.sizes or arguments.device != "cpu":
+        rate(rivals, arguments)
+        return 0
+    arguments.rows = arguments.rows or 16
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.rows} x {SMALL.length} tokens a step"
     )
-    for mode in arguments.modes:
+    for mode in arguments.modes or MODES:
         compare(["ours", *rivals], mode, arguments)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)
