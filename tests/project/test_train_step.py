@@ -72,7 +72,7 @@ def _check(printed: str, rows: int | None, peak: float = 1e9) -> None:
 
 
 def test_the_microbatch_is_the_largest_that_pays_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a step costs 1 ms and 1 ms a row up to eight rows, 2 ms each from then on; over `fits[-1]` memory ends."""
+    """A step costs 1 ms and 1 ms a row up to eight rows, 2 ms each from then on; memory ends over `fits[-1]`."""
     tried: list[int] = []
     fits: list[int] = []
 
