@@ -23,6 +23,7 @@ from training.batching.split import Split
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
 from training.devices.distributed import World, join_world
 from training.devices.ending import end
+from training.devices.host_memory import keep_freed_memory
 from training.devices.precision import Precision, set_tf32
 from training.devices.strategy import choose_strategy
 from training.evaluation.early_stopping import require_validation, stopped_early
@@ -78,6 +79,7 @@ def run_training(config: RunConfig) -> int:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
     training, flags = config.training, config.flags
     world, device = join_world(flags.ddp or flags.fsdp, flags.local_rank, training.device, training.process_timeout)
+    keep_freed_memory(device)
     if not world.is_main:
         logging.getLogger(logs.ROOT).setLevel(logging.ERROR)
     try:

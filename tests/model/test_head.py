@@ -120,3 +120,14 @@ def test_both_forms_of_a_piece_agree_with_autograd(compiled: str) -> None:
     nats, gradient = getattr(head_on_cpu, compiled)(logits.detach(), targets)
     torch.testing.assert_close(nats, expected)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0])
+
+
+@pytest.mark.parametrize("form", ["_turn", "_turn_in_one"])
+def test_a_target_of_next_to_no_probability_costs_what_it_costs(form: str) -> None:
+    """Its probability is below float32's smallest number; the loss is not infinite, and as exact as any."""
+    logits = torch.tensor([[0.0, 200.0, 3.0], [0.0, 75.0, 1.0], [-80.0, 0.0, 1.0]])
+    targets = torch.tensor([0, 0, 0])
+    expected = cross_entropy(logits.double(), targets, reduction="sum")
+    nats, gradient = getattr(head_on_cpu, form)(logits, targets)
+    torch.testing.assert_close(nats.double(), expected, rtol=1e-6, atol=0)
+    assert gradient.isfinite().all()

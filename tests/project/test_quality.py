@@ -143,7 +143,8 @@ def test_nanogpt_is_asked_for_the_same_sum(nanogpt: Path) -> None:
     targets = (tokens + 1).clone()
     targets[1, 3:] = IGNORE
     total, count = model(tokens, targets)
-    logits = model.gpt.head(model.gpt.wte(tokens)).flatten(0, 1)
+    gpt: Any = model.gpt
+    logits = gpt.head(gpt.wte(tokens)).flatten(0, 1)
     assert int(count) == 10
     torch.testing.assert_close(total, torch.nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum"))
 

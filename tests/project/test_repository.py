@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 
 # The import name of a package, where it differs from the name it is installed by.
 IMPORT_NAMES = {"pyyaml": "yaml", "huggingface-hub": "huggingface_hub", "lingua-language-detector": "lingua"}
-# What fsspec needs for a protocol; never imported by name.
-PLUGINS = {"s3fs", "aiohttp"}
+# What another package finds for itself (fsspec for a protocol, torch for its SummaryWriter); never imported by name.
+PLUGINS = {"s3fs", "aiohttp", "tensorboard"}
 
 
 def tracked_files(root: Path) -> list[Path]:
