@@ -14,7 +14,7 @@ from training.batching.batches import BatchPlan, BatchStream
 from training.batching.datasets import TrainingData
 from training.batching.samples import TrainingSamples
 from training.config import DataConfig, LoggingConfig, TrainingConfig
-from training.devices.compilation import compiled
+from training.devices.compilation import compiled, switch_of
 from training.devices.distributed import World
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.validation import Validation
@@ -211,7 +211,7 @@ class Assembly:
             **circumstances(self.device),
             "ranks": self.world.size,
             "dtype": str(self.snapshot.precision.dtype).removeprefix("torch."),
-            "compiled": hasattr(self.module, "_orig_mod"),
+            "compiled": switch_of(self.module) is not None,
             "parameters": self.snapshot.model.num_parameters(),
             "dataset": self.samples.where,
             "train_tokens": data.train.tokens,

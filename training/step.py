@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from training.batching.batches import Microbatch
+from training.devices.compilation import first_line, switch_of
+from training.devices.out_of_memory import is_out_of_memory
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy
 from training.optimization.optimizers import Optimizers
@@ -72,6 +74,8 @@ class Stepper:
         self._strategy, self._world = strategy, strategy.world
         self._limit = grad_clip if grad_clip is not None else math.inf
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._switch = switch_of(module)
+        self._tried = self._all_plain = False
 
     def run(self, batches: Sequence[Microbatch], rate: float, interrupted: Callable[[], bool]) -> StepResult | None:
         """One step with learning rate `rate`; None when `interrupted` (asked by all ranks alike) before its
@@ -80,7 +84,14 @@ class Stepper:
         Every microstep's summed loss is divided by the number of predicted tokens of the *whole* step, over
         all microsteps and ranks, so that the gradient is the mean over tokens however they are split.
         """
-        counts = self._world.total([batch.predicted for batch in batches])
+        self._try_compiled(batches[0])
+        plain = int(self._switch is None or not self._switch.on)
+        *counts, plain = self._world.total([*(batch.predicted for batch in batches), plain])
+        if plain and not self._all_plain:
+            self._all_plain = True
+            reason = self._world.first_of(self._switch.reason if self._switch is not None else None)
+            if self._switch is not None:
+                self._switch.turn_off(reason or "another process does not compile")
         if sum(counts) == 0:
             raise AssertionError("a training step without a single predicted token")
         losses = self._accumulate(batches, sum(counts), interrupted)
@@ -116,13 +127,37 @@ class Stepper:
         for number, batch in enumerate(batches):
             if interrupted():
                 return None
-            last = number == len(batches) - 1
-            with self._strategy.microstep(self.module, last):
-                with self.precision.autocast():
-                    loss, _ = self.module(*batch.to(self.precision.device))
-                self.precision.scaler.scale(loss * factor).backward()
+            loss = self._microstep(batch, factor, last=number == len(batches) - 1)
             losses.append(loss.detach().to(torch.promote_types(loss.dtype, torch.float32)))
         return losses
+
+    def _microstep(self, batch: Microbatch, factor: float, last: bool) -> Tensor:
+        """Forward and backward; gives the summed loss."""
+        with self._strategy.microstep(self.module, last):
+            with self.precision.autocast():
+                loss, _ = self.module(*batch.to(self.precision.device))
+            self.precision.scaler.scale(loss * factor).backward()
+        summed: Tensor = loss
+        return summed
+
+    def _try_compiled(self, batch: Microbatch) -> None:
+        """Run compiled code for the first time by itself, forward and backward without a sum over ranks: should it
+        fail, no process waits for the gradients of another, nothing has moved, and the step goes on uncompiled."""
+        # Sharded weights are fetched from the other ranks within a pass: there is no trying without them.
+        if self._tried or self._switch is None or not self._strategy.whole_model:
+            return
+        self._tried = True
+        device, reason = self.precision.device, None
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            try:
+                self._microstep(batch, 1.0, last=False)
+            except Exception as error:  # compilers and what they make raise anything
+                if is_out_of_memory(error):
+                    raise
+                reason = first_line(error)
+        self.optimizers.zero_grad()
+        if reason is not None:
+            self._switch.turn_off(reason)
 
     def _judge(self, losses: Sequence[Tensor], counts: Sequence[int], norm: Tensor) -> StepResult:
         """What all ranks know of the step before it moves a weight: one sum over ranks and one wait for the device."""

@@ -32,9 +32,36 @@ def compiled(
         log.warning("compile: %s; training runs uncompiled", missing)
         return module
     log.info("compiling the model; the first step takes longer")
+    import torch._functorch.config as functorch  # compilers take seconds to import; most runs on a CPU do without
+
+    # Backward is compiled along with forward. Left for later, its compiler would fail where other processes wait for
+    # this one's gradients.
+    if hasattr(functorch, "force_non_lazy_backward_lowering"):
+        functorch.force_non_lazy_backward_lowering = True
+    if not parts:
+        return Compiled(module)
+    switch = Switch()
     for part in parts:
-        part.forward = Attempt(part.forward)
-    return module if parts else Compiled(module)
+        part.forward = Attempt(part.forward, switch)
+    return module
+
+
+class Switch:
+    """Whether the compiled parts of a module run compiled. Off, it stays off."""
+
+    reason: str | None = None
+    """Why it is off, in one line."""
+
+    @property
+    def on(self) -> bool:
+        """Whether nothing has failed."""
+        return self.reason is None
+
+    def turn_off(self, reason: str) -> None:
+        """Run uncompiled from now on, with one warning."""
+        if self.on:
+            log.warning("torch.compile failed (%s); training goes on uncompiled", reason)
+            self.reason = reason
 
 
 class Compiled(nn.Module):
@@ -42,7 +69,8 @@ class Compiled(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.plain, self._attempt = module, Attempt(module.forward)
+        self.plain, self._attempt = module, Attempt(module.forward, Switch())
+        self.switch = self._attempt.switch
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module gives."""
@@ -50,24 +78,41 @@ class Compiled(nn.Module):
 
 
 class Attempt:
-    """A forward function that runs compiled, or as it is from the moment on that the compiler fails on it."""
+    """A forward function that runs compiled as long as `switch` is on; a compiler that fails turns it off."""
 
-    def __init__(self, plain: Callable[..., Any]) -> None:
-        from torch._dynamo.exc import TorchDynamoException  # takes seconds; most runs on a CPU do without
+    def __init__(self, plain: Callable[..., Any], switch: Switch) -> None:
+        from torch._dynamo.exc import TorchDynamoException
 
+        self.switch = switch
         self._plain, self._failure = plain, TorchDynamoException
         self._run: Callable[..., Any] = torch.compile(plain, dynamic=False)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """What the function gives."""
+        if not self.switch.on:
+            return self._plain(*inputs, **options)
         try:
             return self._run(*inputs, **options)
         except self._failure as error:
-            # Compilation fails before anything has run: the same call is made again, uncompiled.
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            log.warning("torch.compile failed (%s); training goes on uncompiled", reason)
-            self._run = self._plain
-            return self._run(*inputs, **options)
+            self.switch.turn_off(first_line(error))
+        # Compilation fails before anything has run: the same call is made again, uncompiled.
+        return self._plain(*inputs, **options)
+
+
+def switch_of(module: nn.Module) -> Switch | None:
+    """The switch of what `compiled` made of the module or of parts of it; None: nothing is compiled."""
+    for part in module.modules():
+        if isinstance(part, Compiled):
+            return part.switch
+        if isinstance(part.forward, Attempt):
+            return part.forward.switch
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, or the one that a compiler wrapped in it, in one line."""
+    error = getattr(error, "inner_exception", error)
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _missing(device: torch.device) -> str | None:

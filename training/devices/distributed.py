@@ -75,6 +75,14 @@ class World:
         dist.broadcast_object_list(box, src=0, group=self.patient)
         return box[0]
 
+    def first_of(self, text: str | None) -> str | None:
+        """The `text` of the first rank that has one. Every rank calls it at the same point."""
+        if self.size == 1:
+            return text
+        texts: list[str | None] = [None] * self.size
+        dist.all_gather_object(texts, text, group=self.control)
+        return next((each for each in texts if each is not None), None)
+
     def close(self) -> None:
         """Leave the process group."""
         if self.size > 1 and dist.is_initialized():
