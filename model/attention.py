@@ -13,7 +13,7 @@ from torch.nn.functional import dropout, linear, scaled_dot_product_attention
 
 from model import tiles
 from model.config import ModelConfig
-from model.documents import attend_by_segments
+from model.documents import FLASH_DTYPES, attend_by_segments
 from model.kv_cache import KVCache
 from model.norm import RMSNorm
 from model.rotary import rotate
@@ -87,6 +87,10 @@ class Attention(nn.Module):
         dropped = self.dropout if self.training else 0.0
         if not dropped and tiles.pays(queries, keys):
             return tiles.attend_tiles(queries, keys, values, visible)
+        groups = self.groups != H
+        if groups and not kernel_groups(queries.device, queries.dtype, visible is not None):
+            groups = False
+            keys, values = (x.repeat_interleave(H // self.groups, dim=1) for x in (keys, values))
         return scaled_dot_product_attention(
             queries,
             keys,
@@ -94,5 +98,14 @@ class Attention(nn.Module):
             attn_mask=visible,
             dropout_p=dropped,
             is_causal=visible is None,
-            enable_gqa=self.groups != H,
+            enable_gqa=groups,
         )
+
+
+def kernel_groups(device: torch.device, dtype: torch.dtype, masked: bool) -> bool:
+    """Whether attention over fewer key heads than query heads has a fast kernel.
+
+    On CUDA that is flash attention alone, which takes half precision and no mask. Elsewhere torch falls back on the
+    plain formula, which keeps all (T, S) scores in memory; with a key head for each query head it need not.
+    """
+    return device.type != "cuda" or (dtype in FLASH_DTYPES and not masked)

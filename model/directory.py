@@ -81,6 +81,8 @@ def save_model_directory(
         _write_json(temporary / CONFIG, config)
         _write_json(temporary / GENERATION, generation)
         save_file(export_tensors(model), temporary / WEIGHTS, metadata={"format": "pt"})
+        # safetensors makes a file that only its owner can read; the one beside it has the mode that the user wants.
+        shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
         replace_directory(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,21 @@ def saved(make_decoder: Make, tmp_path: Path) -> Path:
         mateconv={"step": 5},
     )
     return tmp_path / "m"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize(("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750)])
+def test_others_may_read_what_the_umask_lets_them(
+    make_decoder: Make, tmp_path: Path, umask: int, file: int, folder: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        save_model_directory(tmp_path / "m", make_decoder(), tokenizer_files=TOKENIZER, generation=None, mateconv={})
+    finally:
+        os.umask(before)
+    assert tmp_path.joinpath("m").stat().st_mode & 0o777 == folder
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "m").iterdir()}
+    assert "model.safetensors" in modes and modes == dict.fromkeys(modes, file)
 
 
 def test_round_trip(make_decoder: Make, saved: Path) -> None:
