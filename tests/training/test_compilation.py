@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -102,3 +104,18 @@ def test_tf32_leaves_other_devices_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     set_tf32(True, CUDA)
     set_tf32(False, CUDA)
     assert told == ["high", "highest"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(compilation._missing(CPU) is not None, reason="no C++ compiler here")
+@pytest.mark.parametrize(("options", "ranks"), [((), 1), (("--ddp",), 2), (("--ddp", "--fsdp"), 2)])
+def test_a_compiled_run_is_the_plain_run(
+    command: Any, launcher: Callable[..., list[str]], options: tuple[str, ...], ranks: int
+) -> None:
+    start = launcher("torchrun", ranks) if ranks > 1 else ()
+    for name in ("plain", "compiled"):
+        compile_it = str(name == "compiled").lower()
+        done = command.run("--out_dir", name, "--compile", compile_it, *options, launcher=start)
+        assert done.returncode == 0 and "uncompiled" not in done.stderr, done.stderr
+    losses = [[row["loss"] for row in command.rows(name)] for name in ("plain", "compiled")]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
