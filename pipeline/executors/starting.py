@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import warnings
 from collections.abc import Mapping
 from multiprocessing.context import BaseContext
 
 _LOADED = ["pipeline.executors.local", "pipeline.mapping.map_task", "pipeline.process"]
 """What workers run, and what the command imports: they import its module again, as `multiprocessing` has it."""
+
+# That it is there already is meant so, and nothing a user should read.
+warnings.filterwarnings("ignore", ".*found in sys.modules after import", RuntimeWarning, "runpy")
 
 
 def context() -> BaseContext:

@@ -30,7 +30,9 @@ def test_existing_dataset_is_never_touched_unasked(small: PipelineConfig, run: R
 
 
 def test_the_summary_says_what_became_of_every_record(small: PipelineConfig, run: Run) -> None:
-    told = run(*arguments(small)).stdout
+    done = run(*arguments(small))
+    assert "Warning" not in done.stderr
+    told = done.stdout
     accounts = json.loads((small.output / "stats.json").read_text())["accounts"]
     for outcome, entry in accounts.items():
         assert re.search(rf"{outcome} +{entry['records']:,} records", told)
