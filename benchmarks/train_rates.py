@@ -29,7 +29,7 @@ SIZES = {
 }
 DOCUMENT = 300  # mean length of a document in tokens; web text and reviews have about as many
 BATCHES, ROUNDS, TRIED_STEPS = 4, 3, 5
-FIRST_TOKENS, MOST_TOKENS = {"cuda": 2**14, "cpu": 2**8}, {"cuda": 2**18, "cpu": 2**10}  # of the microbatches tried
+FIRST_TOKENS, MOST_TOKENS = {"cuda": 2**15, "cpu": 2**8}, {"cuda": 2**17, "cpu": 2**10}  # of the microbatches tried
 GAIN = 1.02  # a microbatch twice as large that is not so much faster is not worth its memory
 
 
