@@ -3,8 +3,8 @@
     python -m benchmarks.train_step [--nanogpt DIR] [--modes eager-float32 eager-bfloat16 compiled-bfloat16]
     python -m benchmarks.train_step --device cuda [--nanogpt DIR] [--sizes 124m 15m] [--rows 64]
 
-The first compares small models: those of one mode take turns, a step each, in one process, with the same batches, loss,
-clipping and optimizer (fused AdamW for all). What counts is the ratio of the medians.
+The first compares small models: those of one mode take turns, a step each, each in a process of its own, with the same
+batches, loss, clipping and optimizer (fused AdamW for all). What counts is the ratio of the medians.
 
 The second says what a GPU makes of models of these sizes, compiled, in bfloat16: tokens a second and their share of its
 peak rate (MFU by `model.costs.flops_per_token`), with document masks off and on, in a plain loop ("ours") and in the
@@ -17,13 +17,15 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
-from benchmarks.contenders import MODES, contender, random_batch, timed_steps
-from benchmarks.train_models import NAMES, Shape, parameters_of
+from benchmarks.contenders import MODES
+from benchmarks.train_models import NAMES, Shape
 from benchmarks.train_rates import SIZES, Rates
+from benchmarks.turns import Entry, Player
 from foundation import cli
 from foundation.device import pick_device
 from model import head
@@ -34,23 +36,21 @@ SMALL = Shape(layers=8, heads=8, width=256, vocab_size=32_000, length=256, key_h
 
 def compare(names: Sequence[str], mode: str, arguments: argparse.Namespace) -> None:
     """Time the models of one mode, a step in turn, and print a line for each."""
-    device = torch.device("cpu")
-    rivals = [contender(name, mode, SMALL, arguments.nanogpt, device) for name in names]
-    torch.manual_seed(1)
-    batches = [random_batch(SMALL, arguments.rows, device) for _ in range(4)]
-    for step in range(arguments.warmup + arguments.steps):
-        for rival in rivals:
-            seconds = timed_steps(rival, [batches[step % len(batches)]], 1, device)
-            rival.seconds += seconds if step >= arguments.warmup else []
+    entries = [Entry(name, mode, SMALL, arguments.rows, arguments.nanogpt, arguments.threads) for name in names]
+    with ExitStack() as stack:
+        players = [stack.enter_context(Player(entry)) for entry in entries]
+        for step in range(arguments.warmup + arguments.steps):
+            for player in players:
+                player.turn(step, timed=step >= arguments.warmup)
     tokens = arguments.rows * SMALL.length
-    ours = statistics.median(rivals[0].seconds)
-    for rival in rivals:
-        median = statistics.median(rival.seconds)
-        spread = f"{tokens / max(rival.seconds):,.0f} to {tokens / min(rival.seconds):,.0f}"
-        ratio = "" if rival is rivals[0] else f"   ours is {median / ours:.2f} times as fast"
+    ours = statistics.median(players[0].seconds)
+    for player in players:
+        median = statistics.median(player.seconds)
+        spread = f"{tokens / max(player.seconds):,.0f} to {tokens / min(player.seconds):,.0f}"
+        ratio = "" if player is players[0] else f"   ours is {median / ours:.2f} times as fast"
         print(
-            f"{mode:18} {rival.name:8} {parameters_of(rival.model) / 1e6:6.2f} M parameters "
-            f"{tokens / median:8,.0f} tokens/s ({spread}), loss {rival.loss:.3f}{ratio}",
+            f"{mode:18} {player.entry.name:8} {player.parameters / 1e6:6.2f} M parameters "
+            f"{tokens / median:8,.0f} tokens/s ({spread}), loss {player.loss:.3f}{ratio}",
             flush=True,
         )
 

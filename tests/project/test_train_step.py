@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -40,6 +41,17 @@ def test_documents_of_the_batches_are_what_attention_sees() -> None:
     assert task.attended == pytest.approx(seen / len(lengths)) and task.attended < 350
     assert len(set(lengths)) == 1  # one shape: compiled code is made once
     assert work(size_of(TINY), 5, torch.device("cpu"), documents=False).attended == 12.5
+
+
+def test_models_take_turns_in_processes_of_their_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_step, "SMALL", size_of(TINY))
+    train_step.main(["--models", "gpt2", "--modes", "eager-float32", "--rows", "3", "--steps", "2", "--warmup", "1"])
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[1] for line in lines] == ["ours", "gpt2"] and "ours is" in lines[1]
+    losses = [float(re.search(r"loss ([\d.]+)", line)[1]) for line in lines]  # type: ignore[index]
+    assert losses == pytest.approx([math.log(101)] * 2, abs=0.5)  # an untrained model guesses
 
 
 def test_rates_of_a_tiny_size(capsys: pytest.CaptureFixture[str]) -> None:
