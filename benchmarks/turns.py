@@ -1,4 +1,4 @@
-"""Contenders that take turns, each in a process of its own, as their users run them: its own memory, its own settings."""
+"""Contenders that take turns, each in a process of its own: its own memory and settings, as their users run them."""
 
 from __future__ import annotations
 
