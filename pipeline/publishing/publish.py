@@ -193,7 +193,8 @@ def _holds(directory: Path, files: dict[str, bytes]) -> bool:
 
 def remove_unnamed(output: Path, manifest: Manifest) -> None:
     """Remove temporaries, and shards that the manifest does not name."""
-    atomic.remove_temporaries(output)
+    for directory in (output, *(path for path in output.iterdir() if path.is_dir())):
+        atomic.remove_temporaries(directory)
     for split in SPLITS:
         directory = output / split
         if not directory.is_dir():

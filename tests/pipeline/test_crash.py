@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from foundation import atomic
 from pipeline.config import PipelineConfig
 from pipeline.process import process
 
@@ -189,6 +190,15 @@ def children(pid: str) -> list[str]:
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
+
+
+def test_what_a_kill_left_beside_a_report_of_documents_goes(
+    small: PipelineConfig, expected: dict[str, str], run: Run
+) -> None:
+    assert run(*arguments(small), failpoint="publish.before_checksums").returncode < 0
+    (small.output / "duplicates" / f"{atomic.TEMPORARY_PREFIX}clusters.jsonl-1-abcd").write_text("half a line")
+    assert run(*arguments(small), "--resume").returncode == 0
+    assert digests(small.output) == expected
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in Linux's /proc")
