@@ -100,7 +100,7 @@ def small_chart(
     after: float = -math.inf,
 ) -> str:
     """The chart in the one size that stands beside another; empty without values."""
-    return _draw(title, series, marks, log, NARROW, after) if any(one.values() for one in series) else ""
+    return _draw(title, series, marks, log, NARROW, after)
 
 
 def _draw(
