@@ -84,7 +84,7 @@ def one_round(samples: Samples, first: int, seconds: float) -> tuple[float, int]
     began, number = time.perf_counter(), first
     while time.perf_counter() - began < seconds:
         batch = samples.batch(np.arange(number, number + BATCH, dtype=np.int64))
-        assert batch.inputs.shape == batch.targets.shape and len(batch.pieces) > BATCH
+        assert batch.inputs.shape == batch.next_tokens.shape and len(batch.pieces) > BATCH
         number += BATCH
     return (number - first) * samples.sequence_length / (time.perf_counter() - began), number
 

@@ -127,7 +127,7 @@ class Run:
             self.state.unlink(missing_ok=True)
 
     def _losses(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        tokens, targets = (torch.from_numpy(a).to(self.device) for a in (batch.inputs, batch.targets))
+        tokens, targets = (torch.from_numpy(a).to(self.device) for a in (batch.inputs, batch.next_tokens))
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             out: tuple[Tensor, Tensor] = self.loss(tokens, targets=targets)
         return out
@@ -160,7 +160,7 @@ class Run:
         for first in range(0, len(samples), ROWS):
             batch = samples.batch(first, ROWS)
             missing = ((0, ROWS - len(batch.inputs)), (0, 0))
-            inputs, targets = np.pad(batch.inputs, missing), np.pad(batch.targets, missing, constant_values=IGNORE)
+            inputs, targets = np.pad(batch.inputs, missing), np.pad(batch.next_tokens, missing, constant_values=IGNORE)
             total, count = self._losses(PackedBatch(inputs, targets, batch.segments))
             nats, counted = nats + total.item(), counted + int(count)
         return nats / counted

@@ -115,20 +115,8 @@ class Mixture:
         parts, own = self.resolve(numbers)
         if len(self._samples) == 1:
             return self._samples[0].batch(own)
-        length = self.sequence_length
-        inputs, targets = np.empty((2, len(numbers), length), np.int64)
-        borders = []
-        for part in np.unique(parts).tolist():
-            rows = np.flatnonzero(parts == part)
-            batch = self._samples[part].batch(own[rows])
-            inputs[rows], targets[rows] = batch.inputs, batch.targets
-            if batch.segments is not None:
-                row, place = np.divmod(batch.segments[:-1], length)
-                borders.append(rows[row] * length + place)
-        if not borders:
-            return PackedBatch(inputs, targets, None)
-        borders.append(np.array([len(numbers) * length]))
-        return PackedBatch(inputs, targets, np.sort(np.concatenate(borders)).astype(np.int32))
+        found = [np.flatnonzero(parts == part) for part in np.unique(parts)]
+        return _merged([(rows, self._samples[int(parts[rows[0]])].batch(own[rows])) for rows in found])
 
     def locate(self, numbers: npt.NDArray[np.int64]) -> list[list[Place]]:
         """For each of the samples `numbers` (B,), where its tokens come from."""
@@ -141,3 +129,33 @@ class Mixture:
         assert len(turns) == 0 or turns.min() >= 0, "a sample before the stretch"
         parts = self._parts[places]
         return parts, self._firsts[parts] + turns * self._shares[parts] + self._ranks[places]
+
+
+def _merged(batches: Sequence[tuple[npt.NDArray[np.int64], PackedBatch]]) -> PackedBatch:
+    """One batch out of several: each with the rows that its own become. All have the same fields."""
+    rows, length = sum(len(rows) for rows, _ in batches), batches[0][1].inputs.shape[1]
+
+    def woven(parts: Sequence[npt.NDArray[np.int64] | None]) -> npt.NDArray[np.int64] | None:
+        whole = np.empty((rows, length), np.int64)
+        for (places, _), part in zip(batches, parts, strict=True):
+            if part is None:
+                return None
+            whole[places] = part
+        return whole
+
+    inputs = woven([batch.inputs for _, batch in batches])
+    assert inputs is not None
+    targets = woven([batch.targets for _, batch in batches])
+    token_types = woven([batch.token_types for _, batch in batches])
+    if batches[0][1].segments is None:
+        return PackedBatch(inputs, targets, None, token_types)
+    borders, labels = [], []
+    for places, batch in batches:
+        row, place = np.divmod(batch.pieces[:-1], length)
+        borders.append(places[row] * length + place)
+        labels.append(batch.labels)
+    starts = np.concatenate(borders)
+    order = np.argsort(starts)
+    segments = np.append(starts[order], rows * length).astype(np.int32)
+    known = [of_pieces for of_pieces in labels if of_pieces is not None]
+    return PackedBatch(inputs, targets, segments, token_types, np.concatenate(known)[order] if known else None)

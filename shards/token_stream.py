@@ -24,17 +24,28 @@ IGNORE = -100
 @dataclass(frozen=True)
 class PackedBatch:
     """`segments` are cumulative borders (int32, starting 0, ending B*T) of the pieces of documents in the flattened
-    rows, as variable-length attention takes them; every row starts a piece. None where documents may see each other."""
+    rows, as variable-length attention takes them; every row starts a piece. None where documents may see each other.
+
+    `token_types` are 0 in the first sentence of a pair, 1 in the second. `labels` has one class for each piece of
+    `segments[:-1]`, IGNORE for those without: padding is a piece as well."""
 
     inputs: npt.NDArray[np.int64]  # (B, T)
-    targets: npt.NDArray[np.int64]  # (B, T), IGNORE where nothing is to be predicted
+    targets: npt.NDArray[np.int64] | None  # (B, T), IGNORE where nothing is to be predicted; None: no next tokens
     segments: npt.NDArray[np.int32] | None  # (pieces + 1,)
+    token_types: npt.NDArray[np.int64] | None = None  # (B, T)
+    labels: npt.NDArray[np.int64] | None = None  # (pieces,)
 
     @property
     def pieces(self) -> npt.NDArray[np.int32]:
         """The borders, of a batch that has them."""
         assert self.segments is not None
         return self.segments
+
+    @property
+    def next_tokens(self) -> npt.NDArray[np.int64]:
+        """The targets (B, T), of a batch that has them."""
+        assert self.targets is not None
+        return self.targets
 
 
 class TokenStream:

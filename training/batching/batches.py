@@ -65,14 +65,14 @@ class BatchPlan:
 def to_microbatch(batch: PackedBatch, vocab_size: int, where: str, pin: bool) -> Microbatch:
     """Tensors of a packed batch. `UserError` for a token id outside the vocabulary, naming `where` it came
     from."""
-    highest = max(int(batch.inputs.max()), int(batch.targets.max()))
+    highest = max(int(batch.inputs.max()), int(batch.next_tokens.max()))
     if highest >= vocab_size:
         raise UserError(
             f"{where}: token id {highest} is outside the tokenizer's vocabulary of {vocab_size}; "
             "give the tokenizer that made these tokens with --tokenizer_path"
         )
-    predicted = int(np.count_nonzero(batch.targets != IGNORED))
-    inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
+    predicted = int(np.count_nonzero(batch.next_tokens != IGNORED))
+    inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.next_tokens)
     segments = None if batch.segments is None else _padded(batch.segments)
     if pin:
         inputs, targets = inputs.pin_memory(), targets.pin_memory()
