@@ -28,6 +28,7 @@ class WandbLogger(Logger):
         try:
             self._run = wandb.init(
                 project=config.wandb_project,
+                name=config.wandb_run_name,
                 mode=config.wandb_mode,
                 dir=str(directory),
                 id=run_id,

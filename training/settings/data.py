@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -29,6 +29,7 @@ def _several(value: Any) -> Any:
 class DataConfig(Settings):
     """What is read."""
 
+    aliases: ClassVar[Mapping[str, Sequence[str]]] = {"train_data_path": ["--data_path", "--data-path"]}
     FREE: ClassVar[frozenset[str]] = frozenset({"train_data_path", "val_data_path", "tokenizer_path", "prefetch_steps"})
 
     train_data_path: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(

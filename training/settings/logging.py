@@ -23,6 +23,7 @@ class LoggingConfig(Settings):
             "use_tensorboard",
             "use_wandb",
             "wandb_project",
+            "wandb_run_name",
             "wandb_mode",
         }
     )
@@ -45,6 +46,9 @@ class LoggingConfig(Settings):
     )
     use_wandb: bool = Field(False, description="also log to Weights & Biases")
     wandb_project: str = Field("mateconv", min_length=1, description="Weights & Biases project")
+    wandb_run_name: str | None = Field(
+        None, min_length=1, description="name of the Weights & Biases run; null: one that Weights & Biases makes up"
+    )
     wandb_mode: Literal["online", "offline", "disabled"] = Field(
         "online", description="online, offline (files under out_dir/wandb, no network) or disabled"
     )

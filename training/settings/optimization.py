@@ -15,6 +15,7 @@ class OptimizationSettings(Settings):
     """Optimizer, schedule and average."""
 
     aliases: ClassVar[Mapping[str, Sequence[str]]] = {
+        "optimizer": ["--optimizer_type", "--optimizer-type"],
         "learning_rate": ["--lr"],
         "min_learning_rate": ["--min_lr", "--min-lr"],
         "warmup_steps": ["--warmup_iters", "--warmup-iters"],

@@ -183,6 +183,12 @@ def wandb_project(run: Trier) -> None:
     assert began[0]["project"] == "poems"
 
 
+def wandb_run_name(run: Trier) -> None:
+    began = imitated_wandb(run)
+    run.good("--use_wandb", "--wandb_run_name", "exp1")
+    assert began[0]["name"] == "exp1"
+
+
 def wandb_mode(run: Trier) -> None:
     began = imitated_wandb(run)
     run.good("--use_wandb", "--wandb_mode", "disabled")
@@ -246,7 +252,8 @@ CASES = {
     for case in (
         eval_interval, early_stopping, patience, min_delta, out_dir, save_interval, keep_last, keep_best, async_save,
         on_nonfinite, max_bad_steps, spike_threshold, preflight, memory_budget, log_interval, sample_prompts,
-        sample_tokens, report, peak_tflops, use_tensorboard, use_wandb, wandb_project, wandb_mode, resume, resume_from,
+        sample_tokens, report, peak_tflops, use_tensorboard, use_wandb, wandb_project, wandb_run_name, wandb_mode,
+        resume, resume_from,
         overwrite, allow_change, dry_run, ddp, local_rank,
     )
 }  # fmt: skip

@@ -34,18 +34,19 @@ def test_the_flag_changes_what_it_says(flag: str, run: Trier) -> None:
 
 
 MATECONV = {
-    "epochs": "15", "batch_size": "32", "learning_rate": "3e-4", "optimizer": "adamw", "lr_scheduler": "cosine",
+    "epochs": "15", "batch_size": "32", "learning_rate": "3e-4", "optimizer_type": "adamw", "lr_scheduler": "cosine",
     "min_lr": "1e-5", "warmup_iters": "100", "weight_decay": "0.1", "grad_clip": "1.0", "accumulation_steps": "1",
     "dtype": "bfloat16", "use_ema": "true", "ema_decay": "0.999", "early_stopping": "true", "patience": "5",
     "max_seq_len": "256", "eval_interval": "100", "save_interval": "100", "log_interval": "10", "out_dir": "elsewhere",
-    "train_data_path": "data", "val_data_path": "other", "tokenizer_path": "tokens", "use_wandb": "true",
-    "wandb_project": "poems", "device": "cpu", "seed": "7", "dropout": "0.1", "hidden_size": "64",
+    "data_path": "data", "val_data_path": "other", "tokenizer_path": "tokens", "use_wandb": "true",
+    "wandb_project": "poems", "wandb_run_name": "exp1", "device": "cpu", "seed": "7", "dropout": "0.1",
+    "hidden_size": "64",
 }  # fmt: skip
 """Names that MateConv's users type or have in their config.yaml, with its values."""
 
 
 def test_the_names_of_mateconv_are_understood_as_flags_and_in_the_file(tmp_path: Path) -> None:
-    """`min_lr` and `warmup_iters` are other names of our own; every value arrives where it belongs."""
+    """`data_path`, `optimizer_type`, `min_lr` and `warmup_iters` are other names of ours; each arrives where it belongs."""
     flags = [word for name, value in MATECONV.items() for word in (f"--{name}", value)]
     (tmp_path / "empty.yaml").touch()
     flags += ["--config", str(tmp_path / "empty.yaml")]
