@@ -1,11 +1,12 @@
 """A packing plan: which pieces of documents lie together in which row. Computed once, kept as memory-mapped files.
 
     KEY/plan.json     what it was made for, counts, checksums
-    KEY/pieces.bin    (start int64, length int32) of each piece: its input tokens in the stream, row after row
+    KEY/pieces.bin    (start int64, length int32) of each piece, row after row
     KEY/rows.bin      int64, the first piece of each row, and the number of pieces at the end
 
-A piece holds the inputs of one document (see `shards.token_stream`); each is followed by its target. A document longer
-than a row is cut; its whole rows stand alone, the rest is packed with others.
+What a piece is, and what its start counts, says the `Cutting` that the plan was made with: for a causal model the
+inputs of one document, each followed by its target. A document longer than a row is cut; its whole rows stand alone,
+the rest is packed with others.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,24 +28,23 @@ from foundation.errors import UserError
 from foundation.failpoints import failpoint
 from foundation.locks import DirectoryLock
 from shards.best_fit import best_fit
+from shards.cutting import Cutting, NextTokens
 from shards.dataset import Dataset
 from shards.plan_place import first_writable
 
 VERSION = 1
 PIECE = np.dtype([("start", "<i8"), ("length", "<i4")])
 ROW = np.dtype("<i8")
-DOCUMENTS_AT_ONCE = 2**18
-"""Documents packed with each other: more waste memory, and leave hardly less padding."""
 ROWS_AT_ONCE = 2**20
 REPORT_SECONDS = 5.0
 
-Pieces = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # starts, lengths
 Report = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The content of plan.json. `tokens` are targets: the rest of rows x sequence_length is padding."""
+    """The content of plan.json. `tokens` are those of the pieces, `frame` what each takes besides: the rest of
+    rows x sequence_length is padding. `cut` are the documents that were cut or shortened."""
 
     version: int
     dataset: str
@@ -56,16 +56,21 @@ class Summary:
     tokens: int
     cut: int
     checksums: dict[str, str]
+    cutting: dict[str, Any] = field(default_factory=dict)
+    frame: int = 0
 
     @property
     def padding(self) -> float:
         """The share of all places that holds nothing."""
-        return 1 - self.tokens / max(1, self.rows * self.sequence_length)
+        return 1 - (self.tokens + self.frame * self.pieces) / max(1, self.rows * self.sequence_length)
 
     @property
     def identity(self) -> str:
         """Fingerprint of the plan, its content included."""
-        return fingerprint.of_json(asdict(self))
+        content = asdict(self)
+        if not self.cutting:  # a plan for next tokens is named as before there were others
+            del content["cutting"], content["frame"]
+        return fingerprint.of_json(content)
 
 
 class Plan:
@@ -88,20 +93,28 @@ class Plan:
         return found
 
 
-def open_plan(dataset: Dataset, sequence_length: int, places: list[Path], report: Report) -> Plan:
-    """The plan for rows of `sequence_length`, from one of `places` or made in the first that can be written.
+def open_plan(
+    dataset: Dataset, sequence_length: int, places: list[Path], report: Report, cutting: Cutting | None = None
+) -> Plan:
+    """The plan for rows of `sequence_length`, from one of `places` or made in the first that can be written; its pieces
+    are those of `cutting`, without one the inputs of a causal model.
 
     Processes that ask at once wait for the first; the plan is the same wherever it is made. `report` hears at the
-    start and now and then what share is done. `UserError` when no place takes files; OSError (disk full) leaves nothing
-    behind.
+    start and now and then what share is done. `UserError` when no place takes files or a row holds no piece; OSError
+    (disk full) leaves nothing behind.
     """
-    made_for = {
+    cutting = cutting or NextTokens()
+    if sequence_length <= cutting.frame:
+        raise UserError(f"max_seq_len {sequence_length} leaves no room for text between [CLS] and [SEP]; give more")
+    made_for: dict[str, Any] = {
         "version": VERSION,
         "dataset": dataset.identity,
         "split": dataset.split,
         "sequence_length": sequence_length,
         "terminator": dataset.terminator_length,
     }
+    if cutting.name:
+        made_for["cutting"] = _described(cutting)
     key = fingerprint.short(fingerprint.of_json(made_for), 16)
     for place in places:
         if (plan := _existing(place / key)) is not None:
@@ -113,8 +126,12 @@ def open_plan(dataset: Dataset, sequence_length: int, places: list[Path], report
         atomic.recover_directory(place / key)
         for left in place.glob(f"{atomic.TEMPORARY_PREFIX}{key}-*"):  # of a process that died: we hold its lock
             shutil.rmtree(left)
-        _make(dataset, sequence_length, place, key, report)
+        _make(dataset, sequence_length, cutting, place, key, report)
     return Plan(place / key)
+
+
+def _described(cutting: Cutting) -> dict[str, Any]:
+    return {"name": cutting.name, **cutting.settings()} if cutting.name else {}
 
 
 def _existing(path: Path) -> Plan | None:
@@ -125,12 +142,12 @@ def _existing(path: Path) -> Plan | None:
         return None
 
 
-def _make(dataset: Dataset, length: int, place: Path, key: str, report: Report) -> None:
+def _make(dataset: Dataset, length: int, cutting: Cutting, place: Path, key: str, report: Report) -> None:
     report(0.0)
     temporary = atomic.temporary_directory(place, key)
     try:
         with atomic.naming(place / key):
-            summary = _write(dataset, length, temporary, report)
+            summary = _write(dataset, length, cutting, temporary, report)
             failpoint("plan.written", place / key)
             (temporary / "plan.json").write_text(json.dumps(asdict(summary), indent=1) + "\n")
             atomic.replace_directory(temporary, place / key)
@@ -150,27 +167,25 @@ def _remove_outdated(dataset: Dataset, place: Path) -> None:
             (place / f"{path.name}.lock").unlink(missing_ok=True)
 
 
-def _write(dataset: Dataset, length: int, directory: Path, report: Report) -> Summary:
+def _write(dataset: Dataset, length: int, cutting: Cutting, directory: Path, report: Report) -> Summary:
     """Pack every document of `dataset` into rows; memory does not grow with their number."""
     rows = pieces = tokens = cut = 0
-    spoken = time.monotonic()
+    room, spoken = length - cutting.frame, time.monotonic()
     with _Hashed(directory / "pieces.bin") as piece_file, _Hashed(directory / "rows.bin") as row_file:
-        for starts, lengths in _documents(dataset, length):
-            cut += int(np.count_nonzero(lengths > length))
+        for starts, lengths, done, shortened in cutting.portions(dataset, room):
+            cut += shortened + int(np.count_nonzero(lengths > room))
             tokens += int(lengths.sum())
-            packed, sizes = _pack(starts, lengths, length)
-            piece_file.write(packed)
-            row_file.write(np.cumsum(sizes, dtype=ROW) - sizes + pieces)
-            rows, pieces = rows + len(sizes), pieces + len(packed)
+            for some in _groups(lengths, room):
+                packed, sizes = _pack(starts[some], lengths[some], length, cutting.frame)
+                piece_file.write(packed)
+                row_file.write(np.cumsum(sizes, dtype=ROW) - sizes + pieces)
+                rows, pieces = rows + len(sizes), pieces + len(packed)
             if time.monotonic() - spoken > REPORT_SECONDS:
                 spoken = time.monotonic()
-                report((int(starts[-1]) + 1) / dataset.tokens)
+                report(done)
         row_file.write(np.array([pieces], ROW))
     if not rows:
-        raise UserError(
-            f"{dataset.path}: split {dataset.split!r} has no document of two tokens; give more text to train on"
-        )
-    checksums = {"pieces.bin": piece_file.digest, "rows.bin": row_file.digest}
+        raise UserError(cutting.nothing(dataset))
     return Summary(
         VERSION,
         dataset.identity,
@@ -181,49 +196,33 @@ def _write(dataset: Dataset, length: int, directory: Path, report: Report) -> Su
         pieces,
         tokens,
         cut,
-        checksums,
+        {"pieces.bin": piece_file.digest, "rows.bin": row_file.digest},
+        _described(cutting),
+        cutting.frame,
     )
 
 
-def _documents(dataset: Dataset, length: int) -> Iterator[Pieces]:
-    """Inputs of the documents in the stream, start and length, many at once; those without any are left out."""
-    lead, last = dataset.terminator_length, dataset.tokens - 1
-    for shard, offset in zip(dataset.shards, dataset.token_offsets.tolist(), strict=False):
-        count, size = len(shard.pointers), shard.tokens.itemsize
-        for first in range(0, count, DOCUMENTS_AT_ONCE):
-            borders = np.asarray(shard.pointers[first : first + DOCUMENTS_AT_ONCE + 1]) // size
-            if first + DOCUMENTS_AT_ONCE >= count:
-                borders = np.append(borders, len(shard.tokens))
-            borders += offset
-            starts = np.maximum(borders[:-1] - lead, 0)
-            # The last token of a document without a terminator predicts nothing; nor does the stream's very last.
-            ends = np.minimum(borders[1:] - max(lead, 1), last)
-            kept = ends > starts
-            yield from _portions(starts[kept], ends[kept] - starts[kept], length)
-
-
-def _portions(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], length: int) -> Iterator[Pieces]:
-    """Cut the documents into groups that fill about ROWS_AT_ONCE rows at most."""
-    portion = np.cumsum(lengths // length) // ROWS_AT_ONCE
-    for cut in np.split(np.arange(len(starts)), np.flatnonzero(np.diff(portion)) + 1):
-        if len(cut):
-            yield starts[cut], lengths[cut]
+def _groups(lengths: npt.NDArray[np.int64], room: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The numbers of the pieces, in groups that fill about ROWS_AT_ONCE rows at most."""
+    group = np.cumsum(lengths // room) // ROWS_AT_ONCE
+    yield from (some for some in np.split(np.arange(len(group)), np.flatnonzero(np.diff(group)) + 1) if len(some))
 
 
 def _pack(
-    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], length: int
+    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], length: int, frame: int
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
     """The pieces (n,) of these documents, row after row, and the number of pieces in each row."""
-    whole, rest = lengths // length, lengths % length
+    room = length - frame
+    whole, rest = lengths // room, lengths % room
     first = np.repeat(np.cumsum(whole) - whole, whole)  # number of the document's first whole row, at each of them
-    full_starts = np.repeat(starts, whole) + (np.arange(int(whole.sum())) - first) * length
-    partial = np.flatnonzero(rest)
-    row_of = best_fit(rest[partial], length)
+    full_starts = np.repeat(starts, whole) + (np.arange(int(whole.sum())) - first) * room
+    partial = np.flatnonzero((rest > 0) | (lengths == 0))
+    row_of = best_fit(rest[partial] + frame, length)
     order = np.argsort(row_of, kind="stable")
     chosen = partial[order]
     packed = np.empty(len(full_starts) + len(chosen), PIECE)
-    packed["start"] = np.concatenate([full_starts, starts[chosen] + whole[chosen] * length])
-    packed["length"] = np.concatenate([np.full(len(full_starts), length), rest[chosen]])
+    packed["start"] = np.concatenate([full_starts, starts[chosen] + whole[chosen] * room])
+    packed["length"] = np.concatenate([np.full(len(full_starts), room), rest[chosen]])
     return packed, np.concatenate([np.ones(len(full_starts), np.int64), np.bincount(row_of)])
 
 

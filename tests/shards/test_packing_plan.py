@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
-from shards import packing_plan
+from shards import cutting, packing_plan
 from shards.dataset import Dataset
 from shards.documents import RECORD
 from shards.packing_plan import Plan, open_plan
@@ -66,7 +66,7 @@ def test_every_target_is_in_every_epoch_once(
 ):
     expected = [tokens for tokens in documents_of(lengths, terminated) if tokens]
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing_plan, "DOCUMENTS_AT_ONCE", at_once)
+        patch.setattr(cutting, "DOCUMENTS_AT_ONCE", at_once)
         patch.setattr(packing_plan, "ROWS_AT_ONCE", at_once)
         dataset = built(make, Path(folder) / "set", lengths, shard_tokens, terminated)
         places = [Path(folder) / "plans"]
@@ -189,7 +189,7 @@ def test_progress_is_reported(make: SimpleNamespace, tmp_path: Path, monkeypatch
 
 def test_memory_does_not_grow_with_the_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The plan of 400,000 documents takes 4.8 MB and more; they are packed a few thousand at a time."""
-    monkeypatch.setattr(packing_plan, "DOCUMENTS_AT_ONCE", 5000)
+    monkeypatch.setattr(cutting, "DOCUMENTS_AT_ONCE", 5000)
     lengths = np.tile(np.array([2, 3, 5, 7, 11, 41], np.int32), 70_000)
     writer = SplitWriter(tmp_path / "train", np.dtype("uint16"), 10**9)
     writer.append(
