@@ -46,7 +46,7 @@ MATECONV = {
 
 
 def test_the_names_of_mateconv_are_understood_as_flags_and_in_the_file(tmp_path: Path) -> None:
-    """`data_path`, `optimizer_type`, `min_lr` and `warmup_iters` are other names of ours; each arrives where it belongs."""
+    """`data_path`, `optimizer_type`, `min_lr` and `warmup_iters` are other names of ours; each arrives in its place."""
     flags = [word for name, value in MATECONV.items() for word in (f"--{name}", value)]
     (tmp_path / "empty.yaml").touch()
     flags += ["--config", str(tmp_path / "empty.yaml")]
