@@ -27,6 +27,13 @@ SHORT_NAMES = {
     "openwebtext": "hf://datasets/Skylion007/openwebtext:plain_text",
     "c4": "hf://datasets/allenai/c4:en",
     "pile-cc": "hf://datasets/ArmelR/the-pile-splitted:Pile-CC",
+    "ag_news": "hf://datasets/fancyzhx/ag_news",
+    "amazon_polarity": "hf://datasets/fancyzhx/amazon_polarity",
+    "dbpedia_14": "hf://datasets/fancyzhx/dbpedia_14",
+    "squad": "hf://datasets/rajpurkar/squad",
+    "squad_v2": "hf://datasets/rajpurkar/squad_v2",
+    "yelp_polarity": "hf://datasets/fancyzhx/yelp_polarity",
+    "yelp_review_full": "hf://datasets/Yelp/yelp_review_full",
 }
 """Names people know -> where the dataset lives."""
 

@@ -208,7 +208,8 @@ def test_short_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(hub_module, "find", find)
     monkeypatch.chdir(tmp_path)
-    for name in ("imdb", "wikitext", "wikipedia", "openwebtext", "c4", "pile-cc"):
+    assert {"imdb", "wikitext", "wikipedia", "openwebtext", "c4", "pile-cc", "ag_news"} <= hub_module.SHORT_NAMES.keys()
+    for name in hub_module.SHORT_NAMES:
         assert hub_module.is_dataset(hub_module.SHORT_NAMES[name])
         with pytest.raises(UserError, match="stop"):
             read(name)
