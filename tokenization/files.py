@@ -33,7 +33,7 @@ def find_files(where: Path | str) -> tuple[dict[str, bytes], str]:
     match = _HUB.fullmatch(text)
     if match and (match[1] or not path.exists()) and (match[1] or not isinstance(where, Path)):
         downloaded = _download(match[2], (match[3] or "@")[1:] or None, explicit=bool(match[1]))
-        return _with_tokenizer_json(downloaded, f"hf://{match[2]}"), text
+        return with_tokenizer_json(downloaded, f"hf://{match[2]}"), text
     if path.is_file() and path.name not in (TOKENIZER_JSON, VOCAB_TXT):
         raise UserError(f"{path}: a tokenizer is a {TOKENIZER_JSON}, a {VOCAB_TXT} or a directory that holds one")
     directory = path.parent if path.is_file() else path
@@ -46,10 +46,10 @@ def find_files(where: Path | str) -> tuple[dict[str, bytes], str]:
             f"{directory}: no {TOKENIZER_JSON} or {VOCAB_TXT} there; give a tokenizer directory of Hugging Face's"
             " layout, or a hub repository as hf://OWNER/NAME"
         )
-    return _with_tokenizer_json(files, str(directory)), str(directory)
+    return with_tokenizer_json(files, str(directory)), str(directory)
 
 
-def _with_tokenizer_json(files: dict[str, bytes], where: str) -> dict[str, bytes]:
+def with_tokenizer_json(files: dict[str, bytes], where: str) -> dict[str, bytes]:
     """`files` with a `tokenizer.json`, made from `vocab.txt` if there is none. Raises `UserError` if that cannot be."""
     vocabulary = files.pop(VOCAB_TXT, None)
     if TOKENIZER_JSON not in files:

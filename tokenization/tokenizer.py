@@ -14,7 +14,15 @@ import tokenizers
 
 from foundation import atomic, fingerprint
 from foundation.errors import UserError
-from tokenization.files import CARRIED_FILES, CHAT_TEMPLATE, CONFIG_JSON, TOKENIZER_JSON, find_files
+from tokenization.files import (
+    CARRIED_FILES,
+    CHAT_TEMPLATE,
+    CONFIG_JSON,
+    TOKENIZER_JSON,
+    VOCAB_TXT,
+    find_files,
+    with_tokenizer_json,
+)
 from tokenization.roles import Roles, find_roles
 
 
@@ -47,10 +55,10 @@ class Tokenizer:
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], where: str = "tokenizer") -> Tokenizer:
-        """Build from file contents, as a model directory or a checkpoint carries them."""
-        if TOKENIZER_JSON not in files:
+        """Build from file contents, as a model directory or a checkpoint carries them; BERT's may be a vocab.txt."""
+        if TOKENIZER_JSON not in files and VOCAB_TXT not in files:
             raise UserError(f"{where}: {TOKENIZER_JSON} is missing among {sorted(files) or 'no files'}")
-        return cls(files, where)
+        return cls(with_tokenizer_json(dict(files), where), where)
 
     def _build(self, special: bool) -> tokenizers.Tokenizer:
         try:

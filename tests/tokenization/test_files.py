@@ -214,3 +214,11 @@ def test_paths_that_look_like_repositories_are_paths(tmp_path: Path):
     for path in (tmp_path / "absent", Path("absent/tokenizer"), "a/b/c", "./absent/x", "absent"):
         with pytest.raises(UserError, match=r"no tokenizer\.json or vocab\.txt there"):
             Tokenizer.load(path)
+
+
+def test_a_model_s_own_vocabulary_file_serves_too(tmp_path: Path) -> None:
+    place = write_vocabulary(tmp_path / "bert", config={"do_lower_case": False})
+    files = {file.name: file.read_bytes() for file in place.iterdir()}
+    carried = Tokenizer.from_files(files, "model")
+    assert carried.fingerprint == Tokenizer.load(place).fingerprint and "vocab.txt" not in carried.files()
+    assert carried.roles == Tokenizer.load(place).roles

@@ -12,6 +12,7 @@ import tokenizers
 from tokenizers import normalizers, pre_tokenizers
 
 from tokenization.files import CONFIG_JSON, TOKENIZER_JSON
+from tokenization.roles import TRAINED_ROLES
 from tokenization.tokenizer import Tokenizer
 
 BATCH = 1000
@@ -36,6 +37,12 @@ def count_words(
         for word, _ in splitter.pre_tokenize_str(chunk):
             words[word] += count
     return words
+
+
+def role_tokens() -> list[str | tokenizers.AddedToken]:
+    """TRAINED_ROLES' tokens in id order. In a text to fill, the mask takes the blank before it: so does each word."""
+    taking = tokenizers.AddedToken(TRAINED_ROLES["mask"], lstrip=True, normalized=False, special=True)
+    return [taking if role == "mask" else token for role, token in TRAINED_ROLES.items()]
 
 
 def finish(trained: tokenizers.Tokenizer, config: Mapping[str, Any]) -> Tokenizer:

@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from foundation.errors import UserError
-from tokenization.kinds.base import batches, finish
+from tokenization.kinds.base import batches, finish, role_tokens
 from tokenization.roles import TRAINED_ROLES, role_config
 from tokenization.tokenizer import Tokenizer
 
@@ -37,7 +37,7 @@ def train_byte_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=list(TRAINED_ROLES.values()),
+        special_tokens=role_tokens(),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )

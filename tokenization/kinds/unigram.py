@@ -11,7 +11,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from foundation.errors import UserError
-from tokenization.kinds.base import batches, finish
+from tokenization.kinds.base import batches, finish, role_tokens
 from tokenization.roles import TRAINED_ROLES, role_config
 from tokenization.tokenizer import Tokenizer
 
@@ -107,5 +107,5 @@ def _assemble(pieces: list[tuple[str, float]], vocab_size: int) -> tokenizers.To
     tokenizer.pre_tokenizer = _splitter()
     blanks: Any = decoders.Replace(BLANK, " ")
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), blanks])
-    tokenizer.add_special_tokens(_SPECIAL)
+    tokenizer.add_special_tokens([UNKNOWN, *role_tokens()])
     return tokenizer
