@@ -10,6 +10,7 @@ from training.settings.flags import TrainFlags
 from training.settings.hardware import HardwareSettings
 from training.settings.length import LengthSettings
 from training.settings.logging import LoggingConfig
+from training.settings.objective import ObjectiveSettings
 from training.settings.optimization import OptimizationSettings
 from training.settings.preflight import PreflightSettings
 from training.settings.robustness import RobustnessSettings
@@ -28,6 +29,7 @@ class TrainingConfig(
     ValidationSettings,
     OptimizationSettings,
     LengthSettings,
+    ObjectiveSettings,
 ):
     """How the model is trained."""
 

@@ -17,8 +17,13 @@ from tests.training.flags.trying import Tried, Trier
 from training.config import TrainFlags, TrainingConfig
 
 CASES: dict[str, Callable[[Trier], None]] = {**cases_model.CASES, **cases_training.CASES, **cases_running.CASES}
-ELSEWHERE = {"fsdp": "test_sharded.py", "process_timeout": "test_endings.py"}
-"""Flags that take several processes to show what they change, and the file that does."""
+MASKING = ("mlm_probability", "mask_replace_prob", "random_replace_prob", "whole_word_mask")
+ELSEWHERE = {
+    "fsdp": "test_sharded.py",
+    "process_timeout": "test_endings.py",
+    **dict.fromkeys(("task", *MASKING), "test_objective.py"),
+}
+"""Flags that take several processes or another task to show what they change, and the file that does."""
 BASE: dict[Any, Tried] = {}
 
 
