@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from foundation.noise import mix
 from foundation.streams import derive_seed
 
 ROUNDS = 6
@@ -19,14 +20,6 @@ ROUNDS = 6
 @lru_cache(maxsize=64)
 def _round_keys(seed: int, epoch: int) -> tuple[np.uint64, ...]:
     return tuple(np.uint64(derive_seed(seed, "order", epoch, i)) for i in range(ROUNDS))
-
-
-def _mix(value: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele et al. 2014), keyed."""
-    value = value ^ key
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
 
 
 def permute(positions: npt.NDArray[np.int64], size: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -52,7 +45,7 @@ def _encrypt(
     low, high = value & low_mask, value >> low_bits
     for number, key in enumerate(keys):
         if number % 2:
-            low = low ^ (_mix(high, key) & low_mask)
+            low = low ^ (mix(high ^ key) & low_mask)
         else:
-            high = high ^ (_mix(low, key) & high_mask)
+            high = high ^ (mix(low ^ key) & high_mask)
     return (high << low_bits) | low

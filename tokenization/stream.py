@@ -9,7 +9,7 @@ from tokenization.tokenizer import Tokenizer
 
 
 @cache
-def _byte_of_character() -> dict[str, int]:
+def byte_of_character() -> dict[str, int]:
     """The inverse of GPT-2's printable byte alphabet (openai/gpt-2, encoder.py `bytes_to_unicode`)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -50,7 +50,7 @@ class StreamDecoder:
         name = self._tokenizer.id_to_token(token)
         if name is None:  # a padded id: stands for no text
             return ""
-        table = _byte_of_character()
+        table = byte_of_character()
         if all(character in table for character in name):
             return self._utf8.decode(bytes(table[character] for character in name))
         return self._utf8.decode(name.encode())  # an added token, stored as plain text
