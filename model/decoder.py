@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model import costs
 from model.attention import Attention
+from model.base import LanguageModel
 from model.config import ModelConfig
 from model.documents import attends_by_segments, positions_within, visible_within
 from model.head import logits_of, summed_cross_entropy
@@ -20,8 +21,6 @@ from model.kv_cache import KVCache
 from model.mlp import FeedForward
 from model.norm import RMSNorm
 from model.rotary import Rotary
-
-VOCABULARY_MULTIPLE = 64  # rows of the embedding are padded to this, for the matmul kernels
 
 
 class Block(nn.Module):
@@ -59,7 +58,7 @@ class Trunk(nn.Module):
         self.embed_tokens = nn.Embedding(padded_vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.rotary = Rotary(config.head_size, config.max_position_embeddings, config.rope_theta)
+        self.rotary = Rotary(config.head_size, config.max_position_embeddings, config.rope_base)
 
     def forward(
         self, tokens: Tensor, cache: KVCache | None, positions: Tensor | None, segments: Tensor | None = None
@@ -99,17 +98,11 @@ class Trunk(nn.Module):
         return self.embed_tokens.weight.dtype
 
 
-class Decoder(nn.Module):
-    """A causal language model over `vocab_size` tokens.
-
-    The embedding (and an untied head) has extra rows up to a multiple of 64; logits never show them.
-    """
+class Decoder(LanguageModel):
+    """A causal language model."""
 
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
-        super().__init__()
-        assert vocab_size > 0
-        self.config, self.vocab_size = config, vocab_size
-        self.padded_vocab_size = -(-vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+        super().__init__(config, vocab_size)
         self.model = Trunk(config, self.padded_vocab_size)
         self.lm_head = (
             None if config.tie_word_embeddings else nn.Linear(config.hidden_size, self.padded_vocab_size, bias=False)
@@ -125,6 +118,25 @@ class Decoder(nn.Module):
             residual = name.endswith(("o_proj.weight", "down_proj.weight"))
             scale = 1 / math.sqrt(2 * self.config.num_hidden_layers) if residual else 1.0
             nn.init.normal_(parameter, mean=0.0, std=std * scale)
+
+    @property
+    def recompute(self) -> bool:
+        """Whether the blocks compute their activations again in backward."""
+        return self.model.recompute
+
+    @recompute.setter
+    def recompute(self, wanted: bool) -> None:
+        self.model.recompute = wanted
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The token embedding, (padded V, C)."""
+        return self.model.embed_tokens
+
+    @property
+    def vocabulary_tensors(self) -> frozenset[str]:
+        """The embedding and the head."""
+        return frozenset({"model.embed_tokens.weight", "lm_head.weight"})
 
     @property
     def head_weight(self) -> Tensor:
@@ -174,12 +186,6 @@ class Decoder(nn.Module):
         """
         out: tuple[Tensor, Tensor] = self(tokens, targets=targets, segments=segments)
         return out
-
-    def num_parameters(self) -> int:
-        """Weights of the model, the padding of the vocabulary left out."""
-        padding = (self.padded_vocab_size - self.vocab_size) * self.config.hidden_size
-        matrices = 1 if self.lm_head is None else 2
-        return sum(parameter.numel() for parameter in self.parameters()) - matrices * padding
 
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of forward and backward for one token of whole rows of `length`."""

@@ -24,8 +24,8 @@ KEPT_LOGITS = 2**28
 BLOCKS, FEW_POSITIONS, LARGE_MATRIX = 16, 4, 2**22
 
 
-def logits_of(hidden: Tensor, weight: Tensor, vocab_size: int) -> Tensor:
-    """Logits (..., V) for hidden states (..., C) and the head's matrix (at least V, C)."""
+def logits_of(hidden: Tensor, weight: Tensor, vocab_size: int, bias: Tensor | None = None) -> Tensor:
+    """Logits (..., V) for hidden states (..., C), the head's matrix (at least V, C) and its bias (at least V,)."""
     positions = hidden.numel() // hidden.shape[-1]
     blocks = (
         hidden.device.type == "cpu"
@@ -36,23 +36,27 @@ def logits_of(hidden: Tensor, weight: Tensor, vocab_size: int) -> Tensor:
         and not torch.is_autocast_enabled("cpu")
     )
     if not blocks:
-        return _without_padding(linear(hidden, weight), vocab_size)
+        return _without_padding(linear(hidden, weight, bias), vocab_size)
     rows = weight.view(BLOCKS, -1, weight.shape[1])  # (16, V/16, C)
     columns = hidden.reshape(positions, -1).t().expand(BLOCKS, -1, -1)  # (16, C, N)
     logits = torch.bmm(rows, columns).flatten(0, 1).t()  # (N, V)
+    if bias is not None:
+        logits = logits + bias
     return _without_padding(logits.reshape(*hidden.shape[:-1], -1), vocab_size)
 
 
-def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
+def summed_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Summed nats (scalar, float32 at least) and count (int64 scalar) of the targets that are not -100.
 
-    hidden (B, T, C), the head's matrix (at least V, C), targets (B, T) int64.
+    hidden (..., C), the head's matrix (at least V, C) and bias (at least V,), targets (...) int64.
     """
-    flat, wanted = hidden.flatten(0, 1), targets.flatten()
+    flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.flatten()
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     if head_on_cpu.serves(hidden, weight, dtype):
-        return head_on_cpu.summed_nats(flat, weight, wanted, vocab_size, dtype), (wanted != IGNORED).sum()
+        return head_on_cpu.summed_nats(flat, weight, wanted, vocab_size, dtype, bias), (wanted != IGNORED).sum()
     on_cpu = hidden.device.type == "cpu" and not torch.compiler.is_compiling()
     piece = max(1, (CPU_PIECE if on_cpu else PIECE) // weight.shape[0])
     recompute = torch.is_grad_enabled() and flat.shape[0] * weight.shape[0] > KEPT_LOGITS
@@ -65,11 +69,12 @@ def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_
                 weight,
                 part_targets,
                 vocab_size,
+                bias,
                 use_reentrant=False,
                 preserve_rng_state=False,
             )
         else:
-            nats = _piece_loss(part, weight, part_targets, vocab_size)
+            nats = _piece_loss(part, weight, part_targets, vocab_size, bias)
         total = total + nats
     return total, (wanted != IGNORED).sum()
 
@@ -79,7 +84,7 @@ def _without_padding(logits: Tensor, vocab_size: int) -> Tensor:
     return logits if logits.shape[-1] == vocab_size else logits[..., :vocab_size]
 
 
-def _piece_loss(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
-    logits = _without_padding(linear(hidden, weight), vocab_size)  # (N, V)
+def _piece_loss(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, bias: Tensor | None) -> Tensor:
+    logits = _without_padding(linear(hidden, weight, bias), vocab_size)  # (N, V)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")

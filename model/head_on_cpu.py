@@ -33,45 +33,66 @@ def serves(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
     return wanted and hidden.device.type == "cpu" and dtype in DTYPES
 
 
-def summed_nats(hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, dtype: torch.dtype) -> Tensor:
-    """Summed cross entropies, a scalar in float32 at least, of hidden (N, C), weight (at least V, C), targets (N,)."""
+def summed_nats(
+    hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, dtype: torch.dtype, bias: Tensor | None = None
+) -> Tensor:
+    """Summed cross entropies, a scalar in float32 at least, of hidden (N, C), weight (at least V, C), targets (N,) and
+    the bias (at least V,) of the logits."""
     compiling = torch.compiler.is_compiling()
-    nats: Tensor = _loss_and_gradients(hidden, weight, targets, vocab_size, dtype, compiling)[0]
+    nats: Tensor = _loss_and_gradients(hidden, weight, bias, targets, vocab_size, dtype, compiling)[0]
     return nats
 
 
 # One operation for torch.compile, which would unroll the pieces. Of each it compiles what no product does.
 @torch.library.custom_op("mateconv::head_loss", mutates_args=())
 def _loss_and_gradients(
-    hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, dtype: torch.dtype, compiled: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss, and its gradients for `hidden` and `weight`, summed over the pieces in float32 at least."""
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    vocab_size: int,
+    dtype: torch.dtype,
+    compiled: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The loss, and its gradients for `hidden`, `weight` and `bias` (empty without one), summed over the pieces in
+    float32 at least."""
     precise = torch.promote_types(dtype, torch.float32)
     turn, add = _compiled_parts() if compiled else (_turn, _add)
     with torch.autocast("cpu", enabled=False):
         columns = weight[:vocab_size].to(dtype)
         of_hidden = torch.empty_like(hidden)
         of_weight = torch.zeros_like(weight, dtype=precise)
+        of_bias = weight.new_zeros(0 if bias is None else weight.shape[0], dtype=precise)
+        added = None if bias is None else bias[:vocab_size].to(dtype)
         total = torch.zeros((), dtype=precise)
         rows = rows_of_a_piece(hidden.shape[0], vocab_size)
         for start in range(0, hidden.shape[0], rows):
             part = hidden[start : start + rows].to(dtype)
-            nats, gradient = turn(linear(part, columns), targets[start : start + rows])
+            nats, gradient = turn(linear(part, columns, added), targets[start : start + rows])
             total += nats
+            if bias is not None:
+                of_bias[:vocab_size] += gradient.sum(dim=0, dtype=precise)
             of_hidden[start : start + rows] = gradient @ columns
             if dtype == precise:
                 of_weight[:vocab_size].addmm_(gradient.t(), part)
             else:
                 add(of_weight[:vocab_size], gradient.t() @ part)
-    return total, of_hidden, of_weight.to(weight.dtype)
+    return total, of_hidden, of_weight.to(weight.dtype), of_bias if bias is None else of_bias.to(bias.dtype)
 
 
 @_loss_and_gradients.register_fake
 def _(
-    hidden: Tensor, weight: Tensor, targets: Tensor, vocab_size: int, dtype: torch.dtype, compiled: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    total = hidden.new_empty((), dtype=torch.promote_types(dtype, torch.float32))
-    return total, torch.empty_like(hidden), torch.empty_like(weight)
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    vocab_size: int,
+    dtype: torch.dtype,
+    compiled: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    precise = torch.promote_types(dtype, torch.float32)
+    of_bias = weight.new_empty(0, dtype=precise) if bias is None else torch.empty_like(bias)
+    return hidden.new_empty((), dtype=precise), torch.empty_like(hidden), torch.empty_like(weight), of_bias
 
 
 def rows_of_a_piece(count: int, vocab_size: int) -> int:
@@ -121,13 +142,15 @@ def _compiled_parts() -> tuple[Any, Any]:
     return torch.compile(_turn_in_one, dynamic=False), torch.compile(_add, dynamic=False)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    ctx.biased = inputs[2] is not None
     ctx.save_for_backward(*output[1:])
 
 
 def _differentiate(ctx: Any, upstream: Tensor, *_: object) -> tuple[Tensor | None, ...]:
-    of_hidden, of_weight = ctx.saved_tensors
-    return of_hidden * upstream, of_weight * upstream, None, None, None, None
+    of_hidden, of_weight, of_bias = ctx.saved_tensors
+    bias = of_bias * upstream if ctx.biased else None
+    return of_hidden * upstream, of_weight * upstream, bias, None, None, None, None
 
 
 _loss_and_gradients.register_autograd(_differentiate, setup_context=_keep)

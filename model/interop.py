@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from foundation.errors import UserError
+from model.architectures import DECODER
 from model.config import ModelConfig
 from model.decoder import Decoder
 
@@ -46,8 +47,8 @@ def to_transformers(config: ModelConfig, vocab_size: int, dtype: torch.dtype) ->
         "intermediate_size": config.feed_forward_size,
         "hidden_act": "silu",
         "max_position_embeddings": config.max_position_embeddings,
-        "rope_theta": config.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "rope_theta": config.rope_base,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_base},
         "rms_norm_eps": config.rms_norm_eps,
         "attention_bias": False,
         "mlp_bias": False,
@@ -77,6 +78,7 @@ def from_transformers(values: Mapping[str, Any], where: str) -> tuple[ModelConfi
     if not isinstance(rope, Mapping) or rope.get("rope_type", "default") != "default":
         raise UserError(f"{where}: rope_parameters {rope!r} is not supported; use a model with plain RoPE")
     own = {key: values[key] for key in ModelConfig.model_fields if values.get(key) is not None}
+    own["architecture"] = DECODER
     own["rope_theta"] = rope.get("rope_theta", own.get("rope_theta", 10000.0))
     own["qk_norm"] = kind == "qwen3"
     own.setdefault("rms_norm_eps", 1e-6)  # the defaults of transformers, not ours

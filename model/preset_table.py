@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from foundation.config import load_config
 from foundation.quantities import Count
 from foundation.section import Section
-from model import costs
+from model import costs, presets
 from model.config import ModelConfig
-from model.presets import PRESETS
 
 HEADINGS = ("preset", "layers", "heads", "width", "feed-forward", "parameters", "memory", "tokens", "GFLOP/token")
+MASKED_SHARE = 0.15
 
 
 class TableFlags(Section):
@@ -22,19 +22,34 @@ class TableFlags(Section):
 
     positional: ClassVar[Sequence[str]] = ()
 
+    architecture: Literal["llama", "bert", "modernbert"] = Field("llama", description="list the presets of this one")
     vocab_size: Count = Field(32_000, ge=1, description="tokens of the vocabulary that the parameters count")
     max_seq_len: Count = Field(1024, ge=2, description="tokens of a sequence")
     batch_size: Count = Field(16, ge=1, description="sequences of a microstep, for the memory")
 
+    @property
+    def head_share(self) -> float:
+        """The share of positions that the head computes: an encoder's, the masked ones of its default."""
+        return 1.0 if self.architecture == "llama" else MASKED_SHARE
+
+    @property
+    def usage(self) -> str:
+        """How such a model is trained."""
+        if self.architecture == "llama":
+            return "--preset 15m"
+        return "--task mlm --preset " + ("bert-mini" if self.architecture == "bert" else "modern-mini")
+
 
 def row(name: str, flags: TableFlags) -> tuple[str, ...]:
     """What the table says about one preset."""
-    config = ModelConfig(**PRESETS[name])
+    config = ModelConfig(**presets.merged(name, {"architecture": flags.architecture}, ()))
     count = costs.parameters(config, flags.vocab_size)
+    tokens = flags.batch_size * flags.max_seq_len
     memory = costs.state_bytes(config, flags.vocab_size)
-    memory += costs.activation_bytes(config, flags.vocab_size, flags.batch_size * flags.max_seq_len)
-    operations = costs.flops_per_token(config, flags.vocab_size, (flags.max_seq_len + 1) / 2)
-    heads = f"{config.num_attention_heads}/{config.num_key_value_heads}"
+    memory += costs.activation_bytes(config, flags.vocab_size, tokens, flags.head_share)
+    attended = flags.max_seq_len if config.is_encoder else (flags.max_seq_len + 1) / 2
+    operations = costs.flops_per_token(config, flags.vocab_size, attended, flags.head_share)
+    heads = f"{config.num_attention_heads}/{config.key_value_heads}"
     shape = (str(config.num_hidden_layers), heads, str(config.hidden_size), str(config.feed_forward_size))
     size = (short(count), f"{memory / 1e9:.2f} GB", short(costs.COMPUTE_OPTIMAL * count), f"{operations / 1e9:.3g}")
     return (name, *shape, *size)
@@ -50,14 +65,14 @@ def short(number: int) -> str:
 
 def table(flags: TableFlags) -> str:
     """All presets, a line each, under the headings."""
-    rows = [HEADINGS, *(row(name, flags) for name in PRESETS)]
+    rows = [HEADINGS, *(row(name, flags) for name in presets.of(flags.architecture))]
     widths = [max(len(line[column]) for line in rows) for column in range(len(HEADINGS))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in rows]
     note = (
         f"\nheads: of queries / of keys and values. parameters: with a vocabulary of {flags.vocab_size:,}. memory to "
         f"train: weights, gradients and\nAdam's moments in float32, and the activations of {flags.batch_size} "
         f"sequences of {flags.max_seq_len} tokens in bfloat16 (an estimate).\ntokens: compute-optimal, "
-        f"{costs.COMPUTE_OPTIMAL} a parameter. Use one with: python train.py --preset 15m"
+        f"{costs.COMPUTE_OPTIMAL} a parameter. Use one with: python train.py {flags.usage}"
     )
     return "\n".join(lines) + "\n" + note
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -22,21 +23,21 @@ def test_derived_sizes() -> None:
     ("changes", "says"),
     [
         ({"hidden_size": 30, "num_attention_heads": 4}, "not a multiple of num_attention_heads 4"),
-        ({"num_key_value_heads": 3}, "not a multiple of num_key_value_heads 3"),
+        ({"num_key_value_heads": 3, "architecture": "llama"}, "not a multiple of num_key_value_heads 3"),
         ({"head_dim": 5}, "even width"),
         ({"hidden_size": 0}, "greater than 0"),
         ({"rope_theta": float("inf")}, "finite"),
         ({"hidden_sise": 3}, "hidden_sise"),
     ],
 )
-def test_impossible_values_are_named(changes: dict[str, float], says: str) -> None:
+def test_impossible_values_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         ModelConfig(**changes)
 
 
 def test_all_problems_at_once() -> None:
     with pytest.raises(ValidationError) as caught:
-        ModelConfig(hidden_size=30, num_attention_heads=4, num_key_value_heads=3)
+        ModelConfig(architecture="llama", hidden_size=30, num_attention_heads=4, num_key_value_heads=3)
     assert "num_attention_heads 4: change" in str(caught.value)
     assert "num_key_value_heads 3" in str(caught.value)
 

@@ -108,8 +108,10 @@ def test_pieces_are_even_and_bounded(shape: tuple[int, int]) -> None:
 
 def test_the_shortcut_as_an_operation_of_torch() -> None:
     hidden, weight, targets = _case()
-    inputs = (hidden.flatten(0, 1).detach().requires_grad_(), weight, targets.flatten(), 53, torch.float32, False)
-    torch.library.opcheck(head_on_cpu._loss_and_gradients, inputs)
+    flat = hidden.flatten(0, 1).detach().requires_grad_()
+    for bias in (None, torch.randn(weight.shape[0], requires_grad=True)):
+        inputs = (flat, weight, bias, targets.flatten(), 53, torch.float32, False)
+        torch.library.opcheck(head_on_cpu._loss_and_gradients, inputs)
 
 
 @pytest.mark.parametrize("compiled", ["_turn", "_turn_in_one"])

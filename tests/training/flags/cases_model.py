@@ -40,6 +40,29 @@ def model_leaf(leaf: str) -> Any:
     return case
 
 
+OF_ENCODERS: dict[str, Any] = {
+    "architecture": "bert",
+    "layer_norm_eps": 0.5,
+    "type_vocab_size": 3,
+    "local_attention": 4,
+    "global_attn_every_n_layers": 2,
+    "local_rope_theta": 3.0,
+    "classifier_dropout": 0.5,
+    "classifier_pooling": "mean",
+}
+
+
+def of_encoders(leaf: str) -> Any:
+    """The case of a leaf that decoders lack; tests/model/encoder shows what it changes in an encoder."""
+
+    def case(run: Trier) -> None:
+        tried = run(f"--{leaf}", str(OF_ENCODERS[leaf]))
+        assert tried.code == 2
+        assert leaf in tried.err and ("llama" in tried.err)
+
+    return case
+
+
 def preset(run: Trier) -> None:
     run.command.base = [word for word in run.command.base if word]
     shape = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
@@ -109,6 +132,7 @@ def document_mask(run: Trier) -> None:
 
 CASES = {
     **{leaf: model_leaf(leaf) for leaf in MODEL_VALUES},
+    **{leaf: of_encoders(leaf) for leaf in OF_ENCODERS},
     **{case.__name__: case for case in (
         preset, max_position_embeddings, train_data_path, val_data_path, tokenizer_path, max_seq_len, prefetch_steps,
         document_mask, packing,
