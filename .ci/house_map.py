@@ -41,7 +41,7 @@ def line_about(name: str) -> str:
     """What the map says about one file. A file nobody describes ends the program with the way to do it."""
     path = Path(name)
     line = first_paragraph(ROOT / name) if path.suffix == ".py" else OTHERS.get(name, "")
-    if not line and path.parts[0] == "docs":
+    if not line and path.parts[0] in ("docs", "configs"):
         line = (ROOT / name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") + "."
     if not line and path.parts[0] == "tests":
         return f"Tests of {' '.join([*path.parts[1:-1], path.stem.removeprefix('test_').replace('_', ' ')])}."
