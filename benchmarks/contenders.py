@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.train_models import Shape, build
-from training.batching.batches import Microbatch
 from training.devices.compilation import compiled
 from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy
 from training.optimization.optimizers import Optimizers
-from training.step import LossModule, Stepper
+from training.step import Stepper
+from training.tasks.causal import CausalLoss, next_tokens
 
 MODES = ("eager-float32", "eager-bfloat16", "compiled-bfloat16")
 RATE, BETAS, DECAY, CLIP = 3e-4, (0.9, 0.95), 0.1, 1.0
@@ -63,7 +63,7 @@ def trainer(mode: str, shape: Shape, device: torch.device) -> Contender:
     model = build("ours", shape, None).to(device)
     decoder = model.decoder
     assert isinstance(decoder, nn.Module)
-    module = compiled(LossModule(decoder), mode.startswith("compiled"), device)
+    module = compiled(CausalLoss(decoder), mode.startswith("compiled"), device)
     stepper = Stepper(
         module,
         Optimizers({"adamw": adamw(model)}),
@@ -73,7 +73,7 @@ def trainer(mode: str, shape: Shape, device: torch.device) -> Contender:
     )
 
     def step(tokens: Tensor, targets: Tensor, segments: Tensor | None = None) -> Tensor:
-        result = stepper.run([Microbatch(tokens, targets, targets.numel(), segments)], RATE, lambda: False)
+        result = stepper.run([next_tokens(tokens, targets, targets.numel(), segments)], RATE, lambda: False)
         assert result is not None
         return torch.tensor(result.loss)
 

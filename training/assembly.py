@@ -16,7 +16,6 @@ from training.batching.samples import TrainingSamples
 from training.config import DataConfig, LoggingConfig, TrainingConfig
 from training.devices.compilation import compiled, switch_of
 from training.devices.distributed import World
-from training.evaluation.evaluator import Evaluator
 from training.evaluation.validation import Validation
 from training.facts import circumstances
 from training.loggers.choose import choose_loggers
@@ -28,8 +27,9 @@ from training.sampling import Sampling, TextWriter
 from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
 from training.state import RunState
-from training.step import LossModule, Stepper
-from training.throughput import Throughput, mean_attended_length, throughput
+from training.step import Stepper
+from training.tasks.base import Task
+from training.throughput import Throughput, throughput
 
 log = get_logger("training")
 
@@ -46,7 +46,7 @@ class Assembly:
     logging: LoggingConfig
     world: World
     directory: RunDirectory
-    data: TrainingData
+    task: Task
     samples: TrainingSamples
     plan: BatchPlan
     snapshot: Snapshot
@@ -56,6 +56,11 @@ class Assembly:
     def device(self) -> torch.device:
         """Where the model lies."""
         return self.snapshot.precision.device
+
+    @property
+    def data(self) -> TrainingData:
+        """What is trained on."""
+        return self.task.data
 
     def announce(self, state: RunState) -> None:
         """Say in three lines what is about to happen."""
@@ -101,10 +106,9 @@ class Assembly:
 
     @cached_property
     def module(self) -> nn.Module:
-        """The model as a loss, compiled where that is wanted; not yet spread over ranks."""
-        model = self.snapshot.model
-        parts = self.snapshot.strategy.compiled_parts(model)
-        return compiled(LossModule(model), self.training.compile, self.device, parts)
+        """The model as its losses, compiled where that is wanted; not yet spread over ranks."""
+        parts = self.snapshot.strategy.compiled_parts(self.snapshot.model)
+        return compiled(self.snapshot.module, self.training.compile, self.device, parts)
 
     @cached_property
     def stepper(self) -> Stepper:
@@ -126,7 +130,7 @@ class Assembly:
             logging=self.logging,
             world=self.world,
             directory=self.directory,
-            data=self.data,
+            task=self.task,
             snapshot=self.snapshot,
             stepper=self.stepper,
             plan=self.plan,
@@ -148,8 +152,7 @@ class Assembly:
             plan,
             state.sample,
             self._steps_left(state),
-            vocab_size=self.data.vocab_size,
-            where=self.data.where,
+            self.task.microbatch,
             ahead=self.data_config.prefetch_steps,
             pin=self.device.type == "cuda",
         )
@@ -163,14 +166,8 @@ class Assembly:
     def _validation(self) -> Validation | None:
         if self.data.validation is None:
             return None
-        evaluator = Evaluator(
-            self.data.validation,
-            self.data_config.max_seq_len,
-            self.plan.batch_size,
-            self.data.vocab_size,
-            self.world,
-            self.snapshot.precision,
-            self.data_config.document_mask,
+        evaluator = self.task.evaluator(
+            self.data.validation, self.directory.path, self.plan.batch_size, self.world, self.snapshot.precision
         )
         return Validation(evaluator, self.module, self.snapshot.average)
 
@@ -184,11 +181,11 @@ class Assembly:
     @property
     def throughput(self) -> Throughput:
         """What tokens per second mean for the devices."""
-        config, data = self.snapshot.model.config, self.data_config
         return throughput(
-            config,
+            self.snapshot.model.config,
             self.data.vocab_size,
-            mean_attended_length(self.data.train, data.max_seq_len, data.document_mask),
+            self.task.attended_length(),
+            self.task.head_share,
             self.device,
             self.snapshot.precision.dtype,
             self.world.size,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from shards.samples import Samples
 from training.batching.batches import BatchPlan, BatchStream
-from training.batching.datasets import TrainingData
 from training.config import LoggingConfig, TrainingConfig
 from training.devices.distributed import World
 from training.evaluation.validation import Validation
@@ -19,6 +18,7 @@ from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
 from training.state import RunState
 from training.step import Stepper
+from training.tasks.base import Task
 from training.throughput import Throughput
 
 
@@ -31,7 +31,7 @@ class Parts:
     logging: LoggingConfig
     world: World
     directory: RunDirectory
-    data: TrainingData
+    task: Task
     snapshot: Snapshot
     stepper: Stepper
     plan: BatchPlan

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from training.loggers import Row
 from training.state import RunState
 from training.step import StepResult
@@ -11,8 +13,10 @@ from training.throughput import Throughput
 class RowMaker:
     """Makes the rows of this process's steps. The clock counts steps only: no validation, no saving."""
 
-    def __init__(self, state: RunState, throughput: Throughput) -> None:
+    def __init__(self, state: RunState, throughput: Throughput, losses: Sequence[str] = ("loss",)) -> None:
+        """`losses`: names of the task's losses, which have columns where there are several."""
         self._state, self._throughput = state, throughput
+        self._losses = losses if len(losses) > 1 else ()
         self._seconds = 0.0  # of steps since the last row
         self._tokens = state.tokens  # at the last row
         self.busy = 0.0
@@ -32,6 +36,7 @@ class RowMaker:
             "step": state.step,
             "tokens": state.tokens,
             "loss": result.loss,
+            **dict(zip(self._losses, result.losses, strict=False)),
             "lr": rate,
             "progress": progress,
             "grad_norm": result.grad_norm,

@@ -14,10 +14,10 @@ from foundation.device import pick_dtype
 from foundation.errors import UserError
 from foundation.section import Section
 from foundation.streams import derive_seed
+from model.build import new_model
 from model.config import ModelConfig
-from model.decoder import Decoder
 from training.assembly import Assembly
-from training.batching.datasets import TrainingData, open_data
+from training.batching.datasets import open_data
 from training.batching.samples import TrainingSamples, open_samples
 from training.batching.split import Split
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
@@ -40,6 +40,8 @@ from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
 from training.saving.start import Start, find_start
 from training.state import RunState
+from training.tasks.base import Task
+from training.tasks.choose import choose_task
 from training.trainer import Trainer
 
 log = logs.get_logger("training")
@@ -103,20 +105,24 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     if training.preflight:
         check_data(data, world, directory.path)
     split = Split(training, world, start.content)
-    model = chosen_model(config.model, config.given, start.content, config.data, training, data, split, world, device)
+    task = choose_task(data, config.data, training)
+    shape = task.model_config(config.model, config.given, start.content)
+    model = chosen_model(shape, config.given, start.content, config.data, training, data, split, world, device)
     config = replace(config, model=model)
-    samples = open_samples(data, config.data, training.seed, directory.path, start.content)
-    snapshot = _snapshot(config, data, world, device, _identity(config, data, samples, split, start))
+    samples = open_samples(task, directory.path, start.content)
+    identity = _identity(config, task, samples, split, start)
+    snapshot = _snapshot(config, task, world, device, identity, fresh=start.content is None)
     state = _state(start, snapshot, training)
     state.mixture = samples.history
     length = run_length(training, state, samples.samples_per_epoch, split.global_batch, config.data.max_seq_len)
     over = length.finished(state) or stopped_early(training, state)
     if over and state.pending_row is None and saved_step(directory.final) == state.step:
+        task.conclude(directory, world, snapshot.precision)
         log.info("%s", longer(directory.path, training, state))
         return 0
-    upcoming = next_samples(samples, data, state.sample)
+    upcoming = next_samples(samples, task.microbatch, state.sample)
     plan = chosen_plan(split, snapshot, upcoming, training, state)
-    assembly = Assembly(config.data, training, config.logging, world, directory, data, samples, plan, snapshot, length)
+    assembly = Assembly(config.data, training, config.logging, world, directory, task, samples, plan, snapshot, length)
     checks = Preflight(assembly, state, upcoming)
     prediction = checks.run() if training.preflight or config.flags.dry_run else None
     assembly = checks.assembly  # perhaps in smaller microbatches
@@ -132,12 +138,14 @@ def _loop(config: RunConfig, assembly: Assembly, state: RunState) -> int:
     """Train to the end, or to where it is stopped; gives the exit code."""
     code = Trainer(assembly.parts(state, config.plain(), config.write_texts), state).run()
     if code == 0:
+        assembly.task.conclude(assembly.directory, assembly.world, assembly.snapshot.precision)
         log.info("%s", longer(assembly.directory.path, config.training, state))
     return code
 
 
-def _identity(config: RunConfig, data: TrainingData, samples: TrainingSamples, split: Split, start: Start) -> Identity:
+def _identity(config: RunConfig, task: Task, samples: TrainingSamples, split: Split, start: Start) -> Identity:
     """What makes this run this one; `UserError` when the checkpoint that it continues is of another."""
+    data = task.data
     identity = Identity(
         config.plain(),
         data.vocab_size,
@@ -153,20 +161,23 @@ def _identity(config: RunConfig, data: TrainingData, samples: TrainingSamples, s
 
 
 def _snapshot(
-    config: RunConfig, data: TrainingData, world: World, device: torch.device, identity: Identity
+    config: RunConfig, task: Task, world: World, device: torch.device, identity: Identity, fresh: bool
 ) -> Snapshot:
-    """A fresh model with what trains it."""
+    """A new model with what trains it; a `fresh` run may begin with another model's weights."""
     torch.manual_seed(derive_seed(config.training.seed, "weights"))
-    model = Decoder(config.model, data.vocab_size)
-    model.model.recompute = config.training.activation_checkpointing
+    model = new_model(config.model, task.data.vocab_size, task.heads)
+    if fresh:
+        task.initialise(model)
+    model.recompute = config.training.activation_checkpointing
+    module = task.loss_module(model)
     set_tf32(config.training.tf32, device)
     precision = Precision(device, pick_dtype(config.training.dtype, device))
     strategy = choose_strategy(world, device, precision.dtype, config.flags.fsdp)
-    strategy.prepare(model)
+    strategy.prepare(module)
     optimizers = build_optimizers(model, config.training, device)
     strategy.check(optimizers)
     average = WeightAverage(model, config.training.ema_decay) if config.training.use_ema else None
-    return Snapshot(model, optimizers, strategy, precision, identity, data, average)
+    return Snapshot(task, module, optimizers, strategy, precision, identity, average)
 
 
 def _state(start: Start, snapshot: Snapshot, training: TrainingConfig) -> RunState:

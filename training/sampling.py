@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from foundation.errors import UserError
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
-from model.decoder import Decoder
+from model.base import LanguageModel
 from tokenization.tokenizer import Tokenizer
 from training.config import LoggingConfig
 from training.loggers import Sample
@@ -21,7 +21,8 @@ log = get_logger("training")
 
 
 class TextWriter(Protocol):
-    """Continues each of `prompts` by up to `tokens` tokens, prompt n by the chance of `seeds[n]`.
+    """Continues each of `prompts` by up to `tokens` tokens, prompt n by the chance of `seeds[n]`; an encoder fills the
+    prompt's masks or tells its class. None: there is nothing to do with this prompt.
 
     `mateconv` says how the model was trained (see `training/saving/model_output.py`). Training may import nothing
     that generates: train.py brings the function.
@@ -29,13 +30,13 @@ class TextWriter(Protocol):
 
     def __call__(
         self,
-        model: Decoder,
+        model: LanguageModel,
         tokenizer: Tokenizer,
         mateconv: Mapping[str, Any],
         prompts: Sequence[str],
         tokens: int,
         seeds: Sequence[int],
-    ) -> list[str]: ...
+    ) -> list[str | None]: ...
 
 
 class Sampling:
@@ -59,7 +60,7 @@ class Sampling:
         average = self._snapshot.average
         try:
             with average.in_place() if average is not None else nullcontext():
-                ours = provenance(data, state)
+                ours = provenance(self._snapshot.task, state)
                 texts = self._write(model, data.tokenizer, ours, self._prompts, self._tokens, self._seeds)
         except (RuntimeError, ValueError, UserError) as error:
             log.warning("samples could not be written (%s); the run goes on without them", str(error).splitlines()[0])
@@ -67,4 +68,5 @@ class Sampling:
             return []
         finally:
             model.train(was_training)
-        return [{"prompt": prompt, "text": text} for prompt, text in zip(self._prompts, texts, strict=True)]
+        pairs = zip(self._prompts, texts, strict=True)
+        return [{"prompt": prompt, "text": text} for prompt, text in pairs if text is not None]

@@ -13,13 +13,14 @@ class RunState:
     step: int = 0
     """Optimizer steps done (skipped ones included: they used their samples)."""
     tokens: int = 0
-    """Predicted tokens seen so far, over all ranks."""
+    """Tokens seen so far, over all ranks: predicted ones, or for an encoder those it has read."""
     sample: int = 0
     """Number of the next global sample."""
     elapsed: float = 0.0
     """Seconds of training, validations and saves included, over all stretches of the run."""
     best: dict[str, Any] | None = None
-    """`val_loss`, `step` and `validation` (identity of its data) of the best validation."""
+    """`val_loss` (or what else the task follows), `step` and `validation` (identity of its data) of the best
+    validation."""
     early: dict[str, Any] | None = None
     """Early stopping's account: `value` and `step` of the last improvement, `stale` validations since, `validation`
     (identity of its data)."""
@@ -37,6 +38,15 @@ class RunState:
     """Moving mean and variance of the loss, by which spikes are judged."""
     wandb_id: str | None = None
     """The Weights & Biases run to continue."""
+
+    @property
+    def best_in_words(self) -> str:
+        """`best validation loss 3.1416 at step 200`; empty before the first validation."""
+        if not self.best:
+            return ""
+        measure = next(key for key in self.best if key.startswith("val_"))
+        name = {"val_loss": "validation loss", "val_error": "validation error"}.get(measure, measure)
+        return f"best {name} {self.best[measure]:.4f} at step {self.best['step']}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

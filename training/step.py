@@ -18,35 +18,22 @@ from training.optimization.optimizers import Optimizers
 from training.watching.moments import Moments
 
 
-class LossModule(nn.Module):
-    """The model seen as a loss: `forward(inputs, targets, segments)` gives (summed nats, predicted count).
-
-    DDP and torch.compile wrap a module's forward, and the model's own forward gives logits.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor, targets: Tensor, segments: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """inputs, targets (B, T) int64; `segments`, the borders of documents, where attention stops at them."""
-        loss, count = self.model.loss(inputs, targets, segments)  # type: ignore[operator]
-        return loss, count
-
-
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step did. `loss` is in nats a predicted token, over all ranks and microsteps."""
+    """What one optimizer step did, over all ranks and microsteps. `losses` are the task's, each the mean in nats over
+    what it predicts; `loss` is their sum."""
 
     loss: float
     grad_norm: float
-    predicted: int
+    losses: tuple[float, ...]
+    tokens: int
+    """Tokens read, padding left out."""
     overflow: bool = False
     """The gradient was not finite because of float16's loss scale, which is now lower."""
     broken_moments: int = 0
     """Tensors of the optimizer's state that held a number that is not finite, over all ranks."""
     microsteps: tuple[float, ...] = ()
-    """The loss of each microstep, over all ranks, in nats a predicted token."""
+    """The loss of each microstep, over all ranks: the sum of the means of its losses."""
 
     @property
     def skipped(self) -> bool:
@@ -55,7 +42,7 @@ class StepResult:
 
 
 class Stepper:
-    """Runs optimizer steps on `module` (a LossModule, perhaps compiled and inside DDP)."""
+    """Runs optimizer steps on `module` (a task's LossModule, perhaps compiled and inside DDP)."""
 
     def __init__(
         self,
@@ -81,27 +68,28 @@ class Stepper:
         """One step with learning rate `rate`; None when `interrupted` (asked by all ranks alike) before its
         end.
 
-        Every microstep's summed loss is divided by the number of predicted tokens of the *whole* step, over
-        all microsteps and ranks, so that the gradient is the mean over tokens however they are split.
+        Every microstep's summed losses are divided by the number of predictions of the *whole* step, over all
+        microsteps and ranks, each by its own, so that the gradient is the sum of the means however they are split.
         """
         self._try_compiled(batches[0])
         plain = int(self._switch is None or not self._switch.on)
-        *counts, plain = self._world.total([*(batch.predicted for batch in batches), plain])
+        mine = [number for batch in batches for number in batch.predicted]
+        *counts, tokens, plain = self._world.total([*mine, sum(batch.tokens for batch in batches), plain])
         if plain and not self._all_plain:
             self._all_plain = True
             reason = self._world.first_of(self._switch.reason if self._switch is not None else None)
             if self._switch is not None:
                 self._switch.turn_off(reason or "another process does not compile")
-        if sum(counts) == 0:
-            raise AssertionError("a training step without a single predicted token")
-        losses = self._accumulate(batches, sum(counts), interrupted)
+        kinds = len(batches[0].predicted)
+        each = [tuple(counts[start : start + kinds]) for start in range(0, len(counts), kinds)]
+        losses = self._accumulate(batches, [sum(column) for column in zip(*each, strict=True)], interrupted)
         if losses is None:
             self.optimizers.zero_grad()
             return None
         scaler = self.precision.scaler
         self.optimizers.unscale(scaler)
         norm = self._strategy.clip(self._parameters, self._limit)
-        result = self._judge(losses, counts, norm)
+        result = self._judge(losses, each, tokens, norm)
         if not result.skipped:
             self.optimizers.set_learning_rate(rate)
             self.moving = True
@@ -117,27 +105,27 @@ class Stepper:
         self.optimizers.zero_grad()
 
     def _accumulate(
-        self, batches: Sequence[Microbatch], predicted: int, interrupted: Callable[[], bool]
+        self, batches: Sequence[Microbatch], predicted: Sequence[int], interrupted: Callable[[], bool]
     ) -> list[Tensor] | None:
-        """Add up gradients; gives the summed loss of each microstep of this rank (scalars on the device)."""
+        """Add up gradients; gives the summed losses of each microstep of this rank, (L,) on the device."""
         losses = []
         # DDP averages over ranks where the sum is wanted; float16 scales to keep small gradients
         # from vanishing.
-        factor = self._world.size / predicted
+        factors = [self._world.size / max(1, count) for count in predicted]
         for number, batch in enumerate(batches):
             if interrupted():
                 return None
-            loss = self._microstep(batch, factor, last=number == len(batches) - 1)
-            losses.append(loss.detach().to(torch.promote_types(loss.dtype, torch.float32)))
+            summed = self._microstep(batch, factors, last=number == len(batches) - 1)
+            losses.append(summed.detach().to(torch.promote_types(summed.dtype, torch.float32)))
         return losses
 
-    def _microstep(self, batch: Microbatch, factor: float, last: bool) -> Tensor:
-        """Forward and backward; gives the summed loss."""
+    def _microstep(self, batch: Microbatch, factors: Sequence[float], last: bool) -> Tensor:
+        """Forward and backward; gives the summed losses (L,)."""
         with self._strategy.microstep(self.module, last):
             with self.precision.autocast():
-                loss, _ = self.module(*batch.to(self.precision.device))
-            self.precision.scaler.scale(loss * factor).backward()
-        summed: Tensor = loss
+                summed: Tensor = self.module(**batch.to(self.precision.device))
+            parts = [loss * factor for loss, factor in zip(summed.unbind(), factors, strict=True)]
+            self.precision.scaler.scale(sum(parts[1:], start=parts[0])).backward()
         return summed
 
     def _try_compiled(self, batch: Microbatch) -> None:
@@ -150,7 +138,7 @@ class Stepper:
         device, reason = self.precision.device, None
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             try:
-                self._microstep(batch, 1.0, last=False)
+                self._microstep(batch, [1.0] * len(batch.predicted), last=False)
             except Exception as error:  # compilers and what they make raise anything
                 if is_out_of_memory(error):
                     raise
@@ -159,13 +147,27 @@ class Stepper:
         if reason is not None:
             self._switch.turn_off(reason)
 
-    def _judge(self, losses: Sequence[Tensor], counts: Sequence[int], norm: Tensor) -> StepResult:
-        """What all ranks know of the step before it moves a weight: one sum over ranks and one wait for the device."""
+    def _judge(
+        self, summed: Sequence[Tensor], counts: Sequence[tuple[int, ...]], tokens: int, norm: Tensor
+    ) -> StepResult:
+        """What all ranks know of the step before it moves a weight: one sum over ranks and one wait for the device.
+
+        `summed` and `counts` are the losses and numbers of predictions of each microstep.
+        """
         broken = self.moments.broken()
-        zero = torch.zeros((), device=losses[0].device)
-        local = torch.stack([*losses, zero if broken is None else broken.to(losses[0].dtype)])
-        *summed, faults, grad_norm = torch.cat([self._world.add_up(local), norm.reshape(1)]).tolist()
-        loss = sum(summed) / sum(counts)
+        zero = torch.zeros(1, device=summed[0].device)
+        local = torch.cat([*summed, zero if broken is None else broken.to(summed[0].dtype).reshape(1)])
+        *flat, faults, grad_norm = torch.cat([self._world.add_up(local), norm.reshape(1)]).tolist()
+        kinds = len(counts[0])
+        sums = [flat[start : start + kinds] for start in range(0, len(flat), kinds)]
+        losses = tuple(
+            sum(column) / max(1, sum(numbers))
+            for column, numbers in zip(zip(*sums, strict=True), zip(*counts, strict=True), strict=True)
+        )
+        loss = sum(losses)
         overflow = math.isfinite(loss) and not math.isfinite(grad_norm) and self.precision.overflow_is_normal()
-        each = tuple(value / max(1, count) for value, count in zip(summed, counts, strict=True))
-        return StepResult(loss, grad_norm, sum(counts), overflow, int(faults), each)
+        each = tuple(
+            sum(value / max(1, number) for value, number in zip(row, numbers, strict=True))
+            for row, numbers in zip(sums, counts, strict=True)
+        )
+        return StepResult(loss, grad_norm, losses, tokens, overflow, int(faults), each)

@@ -37,17 +37,21 @@ def throughput(
     config: ModelConfig,
     vocab_size: int,
     attended: float,
+    head_share: float,
     device: torch.device,
     dtype: torch.dtype,
     devices: int,
     peak_tflops: float | None,
 ) -> Throughput:
-    """For `devices` devices like `device`, where a token attends to `attended` tokens on average.
+    """For `devices` devices like `device`, where a token attends to `attended` tokens on average and the head computes
+    `head_share` of the positions.
 
     `peak_tflops` of one device goes before the table of known ones.
     """
     peak = peak_tflops * 1e12 if peak_tflops is not None else peak_flops(device, dtype)
-    return Throughput(flops_per_token(config, vocab_size, attended), None if peak is None else devices * peak)
+    return Throughput(
+        flops_per_token(config, vocab_size, attended, head_share), None if peak is None else devices * peak
+    )
 
 
 def mean_attended_length(dataset: Dataset, sequence_length: int, document_mask: bool) -> float:
@@ -58,8 +62,24 @@ def mean_attended_length(dataset: Dataset, sequence_length: int, document_mask: 
     """
     if not document_mask:
         return (sequence_length + 1) / 2
-    every = max(1, dataset.documents // _DOCUMENTS)  # evenly spaced ones of many: a start must not read them all
-    return attended_within(np.concatenate([shard.lengths[::every] for shard in dataset.shards]), sequence_length)
+    return attended_within(_lengths(dataset), sequence_length)
+
+
+def attended_in_pieces(dataset: Dataset, sequence_length: int, frame: int) -> float:
+    """To how many tokens, itself included, a token attends on average that sees all of its piece: a document's text cut
+    to rows of `sequence_length` tokens, `frame` of which are not its own."""
+    lengths = np.maximum(_lengths(dataset).astype(np.float64) - dataset.terminator_length, 0)
+    room = sequence_length - frame
+    whole, rest = lengths // room, lengths % room + frame
+    tokens = (whole * sequence_length + rest).sum()
+    return float((whole * sequence_length**2 + rest**2).sum() / max(1.0, tokens))
+
+
+def _lengths(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """Tokens of evenly spaced documents: a start must not read all of them."""
+    every = max(1, dataset.documents // _DOCUMENTS)
+    lengths = [shard.lengths[::every].astype(np.int64) for shard in dataset.shards]
+    return np.concatenate([np.zeros(0, np.int64), *lengths])
 
 
 def attended_within(lengths: npt.ArrayLike, sequence_length: int) -> float:

@@ -41,7 +41,7 @@ class Trainer:
         self._state = state
         self._stop = StopRequest()
         self._watch = Stopwatch(state, parts.world, agree=parts.length.unit == "seconds")
-        self._rows = RowMaker(state, parts.throughput)
+        self._rows = RowMaker(state, parts.throughput, parts.task.losses)
         self._saver = Saver(parts, state)
         self._faults = FaultWatch(parts, state)
         self._save_is_asked = False
@@ -138,7 +138,7 @@ class Trainer:
         state, first = self._state, self._state.sample
         state.step += 1
         state.sample += self._parts.plan.global_batch
-        state.tokens += result.predicted
+        state.tokens += result.tokens
         average = self._parts.snapshot.average
         if average is not None and not result.skipped:
             average.update()
@@ -193,7 +193,7 @@ class Trainer:
                 return False
             row = {**row, **values}
             value = row[validation.deciding]
-            self._saver.judge(value, validation.identity)
+            self._saver.judge(validation.measure, value, validation.identity)
             take_note(self._state, value, validation.identity, self._parts.training.min_delta)
         self._state.pending_row = None
         self._parts.loggers.log(row)
@@ -230,7 +230,7 @@ class Trainer:
             self._saver.write_final()
         early = {} if self._parts.length.finished(self._state) else {"reason": "early stopping"}
         self._note("finished", **early)
-        stream, best = self._parts.stream, self._state.best
+        stream = self._parts.stream
         if self._rows.busy:
             log.info(
                 "%.0f s of steps; preparing batches took %.2f%% of it, waiting for them %.2f%%",
@@ -240,5 +240,5 @@ class Trainer:
             )
         if self._state.skipped:
             log.warning("%d steps were skipped because a number was not finite", self._state.skipped)
-        if best:
-            log.info("best validation loss %.4f at step %d", best["val_loss"], best["step"])
+        if self._state.best:
+            log.info("%s", self._state.best_in_words)

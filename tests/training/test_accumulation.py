@@ -19,7 +19,8 @@ from training.devices.precision import Precision
 from training.devices.strategy import Strategy
 from training.optimization.optimizer import build_optimizers
 from training.optimization.optimizers import Optimizers
-from training.step import LossModule, Stepper
+from training.step import Stepper
+from training.tasks.causal import CausalLoss, next_tokens
 
 CPU = torch.device("cpu")
 VOCABULARY, LENGTH, ROWS = 61, 19, 12
@@ -48,15 +49,15 @@ def cut(microsteps: int) -> list[Microbatch]:
     inputs, targets = rows()
     size = ROWS // microsteps
     pairs = zip(inputs.split(size), targets.split(size), strict=True)
-    return [Microbatch(a, b, int((b != IGNORED).sum())) for a, b in pairs]
+    return [next_tokens(a, b, int((b != IGNORED).sum())) for a, b in pairs]
 
 
 def stepped(model: Decoder, optimizers: Optimizers, batches: Sequence[Microbatch], clip: float | None) -> list[Tensor]:
     """The weights after two steps on the same batches."""
-    stepper = Stepper(LossModule(model), optimizers, Precision(CPU, torch.float32), Strategy(World(), CPU), clip)
+    stepper = Stepper(CausalLoss(model), optimizers, Precision(CPU, torch.float32), Strategy(World(), CPU), clip)
     for rate in (0.05, 0.02):
         result = stepper.run(batches, rate, lambda: False)
-        assert result is not None and not result.skipped and result.predicted == 99
+        assert result is not None and not result.skipped and result.tokens == 99
     return [parameter.detach() for parameter in model.parameters()]
 
 
@@ -92,7 +93,7 @@ def test_the_mean_is_over_tokens_not_over_microsteps() -> None:
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED).backward()
     before = [parameter.detach().clone() for parameter in model.parameters()]
     sgd = Optimizers({"sgd": torch.optim.SGD(model.parameters(), lr=1.0)})
-    stepper = Stepper(LossModule(model), sgd, Precision(CPU, torch.float32), Strategy(World(), CPU), None)
+    stepper = Stepper(CausalLoss(model), sgd, Precision(CPU, torch.float32), Strategy(World(), CPU), None)
     stepper.run(cut(4), 1.0, lambda: False)
     for old, new, expected in zip(before, model.parameters(), reference.parameters(), strict=True):
         assert expected.grad is not None

@@ -18,11 +18,14 @@ from shards.packing import PackedSamples
 from shards.packing_plan import open_plan
 from shards.planned import PlannedSamples
 from shards.samples import Samples
-from training.batching.batches import IGNORED, BatchPlan, BatchStream, to_microbatch
+from tokenization.tokenizer import Tokenizer
+from training.batching.batches import IGNORED, BatchPlan, BatchStream
+from training.batching.datasets import TrainingData
+from training.config import DataConfig, TrainingConfig
 from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.evaluation.evaluator import Evaluator
-from training.step import LossModule
+from training.tasks.causal import CausalLoss, CausalTask
 
 LENGTH = 17
 
@@ -35,9 +38,31 @@ def test_a_step_takes_the_same_samples_however_it_is_split(ranks: int, accumulat
     assert plans[0].global_batch == 30
 
 
+class Words(Tokenizer):
+    """All that a task asks of a tokenizer."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    @property
+    def vocab_size(self) -> int:
+        return self._size
+
+
+def task(dataset: Dataset, vocab_size: int = 280, mask: bool = True) -> CausalTask:
+    data = TrainingData((dataset,), (None,), None, Words(vocab_size))
+    return CausalTask(data, DataConfig(max_seq_len=LENGTH, document_mask=mask), TrainingConfig())
+
+
 def stream(dataset: Path, first: int, steps: int, vocab_size: int) -> BatchStream:
-    samples = PackedSamples(Dataset.open(dataset), LENGTH, seed=3)
-    return BatchStream(samples, BatchPlan(3, 2), first, steps, vocab_size=vocab_size, where="here", ahead=2, pin=False)
+    opened = Dataset.open(dataset)
+    make = task(opened, vocab_size).microbatch
+    return BatchStream(PackedSamples(opened, LENGTH, seed=3), BatchPlan(3, 2), first, steps, make, ahead=2, pin=False)
+
+
+def evaluator(dataset: Dataset, mask: bool) -> Evaluator:
+    precision = Precision(torch.device("cpu"), torch.float32)
+    return task(dataset, mask=mask).evaluator(dataset, Path("unused"), 4, World(), precision)
 
 
 def test_a_stream_that_starts_later_gives_the_same_batches(dataset: Path) -> None:
@@ -46,12 +71,13 @@ def test_a_stream_that_starts_later_gives_the_same_batches(dataset: Path) -> Non
         expected = list(whole)[25:]
         for ours, theirs in zip(tail, expected, strict=True):
             for one, other in zip(ours, theirs, strict=True):
-                assert one.predicted == 3 * LENGTH
-                assert torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+                assert one.predicted == (3 * LENGTH,) and one.tokens == 3 * LENGTH
+                assert list(one.tensors) == ["inputs", "targets", "segments"]
+                assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
 
 
 def test_a_token_outside_the_vocabulary_reaches_the_loop_as_an_error(dataset: Path) -> None:
-    with stream(dataset, 0, 10, 100) as batches, pytest.raises(UserError, match=r"here: token id \d+ is outside"):
+    with stream(dataset, 0, 10, 100) as batches, pytest.raises(UserError, match=r"tiny: token id \d+ is outside"):
         list(batches)
 
 
@@ -83,16 +109,17 @@ def test_what_a_forward_pass_gets(dataset: Path, tmp_path: Path, packing: str) -
         samples = PlannedSamples(opened, open_plan(opened, LENGTH, [tmp_path], lambda share: None), seed=3)
     for first, size in ((0, 5), (7, 64)):
         packed = samples.batch(np.arange(first, first + size))
-        micro = to_microbatch(packed, 280, "here", pin=False)
-        inputs, targets, segments = micro.to(torch.device("cpu"))
+        micro = task(opened).microbatch(packed, np.arange(first, first + size))
+        inputs, targets, segments = micro.to(torch.device("cpu")).values()
+        assert packed.targets is not None
         assert inputs.tolist() == packed.inputs.tolist() and targets.tolist() == packed.targets.tolist()
-        assert micro.predicted == int((targets != IGNORED).sum()) == LossModule(Bigram(280))(inputs, targets)[1]
+        assert micro.predicted == (int((targets != IGNORED).sum()),) == (micro.tokens,)
         borders = len(packed.pieces)
         assert segments[:borders].tolist() == packed.pieces.tolist()
         assert (segments[borders:] == size * LENGTH).all()
         assert len(segments).bit_count() == 1 and (len(segments) < 2 * borders or len(segments) == 64)
-    assert len(to_microbatch(PackedSamples(opened, LENGTH, 3, document_mask=False).batch(np.arange(2)), 280, "", False)
-               .to(torch.device("cpu"))) == 2  # fmt: skip
+    plain = PackedSamples(opened, LENGTH, 3, document_mask=False).batch(np.arange(2))
+    assert list(task(opened, mask=False).microbatch(plain, np.arange(2)).tensors) == ["inputs", "targets"]
 
 
 @pytest.mark.parametrize("mask", [True, False])
@@ -113,8 +140,9 @@ def test_validation_reads_each_document_as_if_it_stood_alone(dataset: Path, mask
             piece = torch.tensor([tokens[begin : stop + 1]])
             with torch.no_grad():
                 total += model.loss(piece[:, :-1], piece[:, 1:])[0].item()
-    evaluator = Evaluator(opened, LENGTH, 4, 280, World(), Precision(torch.device("cpu"), torch.float32), mask)
-    assert evaluator.run(LossModule(model), lambda: False) == pytest.approx(total / (len(tokens) - 1), rel=1e-5)
+    values = evaluator(opened, mask).run(CausalLoss(model), lambda: False)
+    assert values is not None and list(values) == ["val_loss"]
+    assert values["val_loss"] == pytest.approx(total / (len(tokens) - 1), rel=1e-5)
 
 
 def test_validation_counts_every_token_but_the_first_once(dataset: Path) -> None:
@@ -124,8 +152,7 @@ def test_validation_counts_every_token_but_the_first_once(dataset: Path) -> None
     tokens = np.concatenate([opened.document(number) for number in range(opened.documents)]).astype(np.int64)
     scores = model.table.weight.detach().double().log_softmax(-1).numpy()
     expected = -scores[tokens[:-1], tokens[1:]].mean()
-    evaluator = Evaluator(opened, LENGTH, 4, 280, World(), Precision(torch.device("cpu"), torch.float32), True)
-    value = evaluator.run(LossModule(model), lambda: False)
-    assert value == pytest.approx(expected, rel=1e-6)
+    values = evaluator(opened, True).run(CausalLoss(model), lambda: False)
+    assert values is not None and values["val_loss"] == pytest.approx(expected, rel=1e-6)
     assert model.training
-    assert evaluator.run(LossModule(model), lambda: True) is None
+    assert evaluator(opened, True).run(CausalLoss(model), lambda: True) is None

@@ -21,7 +21,8 @@ from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy
 from training.optimization.optimizers import Optimizers
-from training.step import LossModule, Stepper
+from training.step import Stepper
+from training.tasks.causal import CausalLoss, next_tokens
 
 CPU = torch.device("cpu")
 Compiler = Callable[[torch.fx.GraphModule, list[torch.Tensor]], Callable[..., Any]]
@@ -82,13 +83,13 @@ def steps_of(choice: bool) -> tuple[Stepper, Decoder]:
     model = Decoder(ModelConfig(**sizes, num_attention_heads=2, num_key_value_heads=1), 101).train()
     optimizers = Optimizers({"adamw": torch.optim.AdamW(model.parameters())})
     strategy = Strategy(World(), CPU)
-    module = compiled(LossModule(model), choice, CPU)
+    module = compiled(CausalLoss(model), choice, CPU)
     return Stepper(module, optimizers, Precision(CPU, torch.float32), strategy, 1.0), model
 
 
 def batches(length: int, count: int = 2) -> list[Microbatch]:
     rows = torch.randint(0, 101, (count, 2, length + 1), generator=torch.Generator().manual_seed(5))
-    return [Microbatch(part[:, :-1], part[:, 1:], 2 * length) for part in rows]
+    return [next_tokens(part[:, :-1], part[:, 1:], 2 * length) for part in rows]
 
 
 def train(choice: bool, lengths: list[int]) -> tuple[list[float], Decoder, Stepper]:

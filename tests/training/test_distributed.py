@@ -43,7 +43,7 @@ computed = Stepper.run
 
 def recorded(self, batches, *rest):
     with open(f"rows-{os.environ.get('RANK', '0')}.jsonl", "a") as file:
-        print(json.dumps([batch.inputs.tolist() for batch in batches]), file=file)
+        print(json.dumps([batch.tensors["inputs"].tolist() for batch in batches]), file=file)
     return computed(self, batches, *rest)
 
 Stepper.run = recorded

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from training.saving import checkpoint
-from training.step import LossModule
+from training.tasks.causal import CausalLoss
 from training.trainer import Trainer
 
 TWICE = ("--accumulation_steps", "2", "--max_steps", "9", "--document_mask", "false", "--preflight", "false")
@@ -48,14 +48,14 @@ def plant_in_batch(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of the second microstep of step 6 is NaN, and so are its gradients."""
     now: Counter[str] = Counter()
     around(lambda trainer, step: now.update(calls=-now["calls"], step=step - now["step"]))
-    forward = LossModule.forward
+    forward = CausalLoss.forward
 
-    def planted(self: LossModule, *arguments: Any) -> Any:
-        loss, count = forward(self, *arguments)
+    def planted(self: CausalLoss, **tensors: Any) -> Any:
+        loss = forward(self, **tensors)
         now["calls"] += self.training
-        return (loss * math.nan if now["step"] == BAD_STEP and now["calls"] == 2 else loss), count
+        return loss * math.nan if now["step"] == BAD_STEP and now["calls"] == 2 else loss
 
-    monkeypatch.setattr(LossModule, "forward", planted)
+    monkeypatch.setattr(CausalLoss, "forward", planted)
 
 
 def plant_in_gradient(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,14 +144,14 @@ def test_a_loss_spike_is_noted_with_its_documents_and_again_after_a_resume(
     once in spikes.jsonl, as in a run that was not."""
     now: dict[str, int] = {"step": 0, "calls": 0}
     around_step(lambda trainer, step: now.update(step=step, calls=0))
-    forward = LossModule.forward
+    forward = CausalLoss.forward
 
-    def planted(self: LossModule, *arguments: Any) -> Any:
-        loss, count = forward(self, *arguments)
+    def planted(self: CausalLoss, **tensors: Any) -> Any:
+        loss = forward(self, **tensors)
         now["calls"] += self.training
-        return (loss + 9 * count if now["step"] == 27 and now["calls"] == 1 else loss), count
+        return loss + 9 * tensors["targets"].numel() if now["step"] == 27 and now["calls"] == 1 else loss
 
-    monkeypatch.setattr(LossModule, "forward", planted)
+    monkeypatch.setattr(CausalLoss, "forward", planted)
     arguments = (*TWICE, "--max_steps", "33", "--save_interval", "25")
     assert command.call(*arguments, "--out_dir", "whole").returncode == 0
     die_at(monkeypatch, 30)
@@ -182,16 +182,16 @@ def test_memory_that_runs_out_halves_the_microbatch_and_the_samples_stay(
     step = [0]
     shapes: Counter[int] = Counter()
     around_step(lambda trainer, number: step.__setitem__(0, number))
-    forward = LossModule.forward
+    forward = CausalLoss.forward
 
-    def limited(self: LossModule, inputs: torch.Tensor, *arguments: Any) -> Any:
+    def limited(self: CausalLoss, inputs: torch.Tensor, **tensors: Any) -> Any:
         if self.training and step[0] >= 6:
             shapes[len(inputs)] += 1
             if len(inputs) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return forward(self, inputs, *arguments)
+        return forward(self, inputs, **tensors)
 
-    monkeypatch.setattr(LossModule, "forward", limited)
+    monkeypatch.setattr(CausalLoss, "forward", limited)
     done = command.call(*arguments)
     assert done.returncode == 0, done.stderr
     assert "memory ran out at step 6 with 4 sequences at a time" in done.stderr and "2 microsteps" in done.stderr
@@ -208,16 +208,16 @@ def test_memory_that_runs_out_halves_the_microbatch_and_the_samples_stay(
 def test_a_validation_that_does_not_fit_takes_fewer_rows(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than two rows do not fit where nothing is trained; the values are those of a run that validates by twos."""
     assert command.call("--out_dir", "plain", "--batch_size", "4", "--max_steps", "6").returncode == 0
-    forward = LossModule.forward
+    forward = CausalLoss.forward
     sizes: Counter[int] = Counter()
 
-    def limited(self: LossModule, inputs: torch.Tensor, *arguments: Any) -> Any:
+    def limited(self: CausalLoss, inputs: torch.Tensor, **tensors: Any) -> Any:
         sizes[len(inputs)] += not self.training
         if not self.training and len(inputs) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return forward(self, inputs, *arguments)
+        return forward(self, inputs, **tensors)
 
-    monkeypatch.setattr(LossModule, "forward", limited)
+    monkeypatch.setattr(CausalLoss, "forward", limited)
     done = command.call("--batch_size", "4", "--max_steps", "6", "--preflight", "false")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("memory ran out in a validation with 4 sequences at a time") == 1
@@ -230,10 +230,10 @@ def test_a_validation_that_does_not_fit_takes_fewer_rows(command: Any, monkeypat
 def test_a_single_sequence_that_does_not_fit_ends_the_run_with_advice(
     command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(self: LossModule, *arguments: Any) -> Any:
+    def never(self: CausalLoss, **tensors: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(LossModule, "forward", never)
+    monkeypatch.setattr(CausalLoss, "forward", never)
     done = command.call("--preflight", "false")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "single sequence" in done.stderr and "--max_seq_len" in done.stderr
@@ -305,7 +305,7 @@ def test_a_write_that_fails_ends_the_run_with_one_message_and_the_state_before_i
 def test_the_best_steps_checkpoint_is_kept_beside_the_newest(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Validated after every second step; planted values make step 4 the best."""
     values = iter([5.0, 4.0, 4.5, 4.6, 4.7, 4.8] * 2)
-    monkeypatch.setattr("training.evaluation.evaluator.Evaluator.run", lambda *_: next(values))
+    monkeypatch.setattr("training.evaluation.evaluator.Evaluator.run", lambda *_: {"val_loss": next(values)})
     arguments = ("--eval_interval", "2", "--save_interval", "2", "--keep_last", "2")
     assert command.call(*arguments).returncode == 0
     assert checkpoint.saved_steps(command.directory / "out") == [4, 10, 12]

@@ -10,7 +10,7 @@ import torch
 from training.devices.distributed import World
 from training.optimization.optimizers import Optimizers
 from training.saving.host_copy import HostCopy
-from training.step import LossModule
+from training.tasks.causal import CausalLoss
 from training.watching.moments import Moments
 
 from .conftest import Command
@@ -94,14 +94,14 @@ def test_a_broken_moment_is_found(value: float) -> None:
 
 def test_memory_that_really_runs_out_is_answered(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A microbatch of more than two sequences asks for more than the device has."""
-    forward = LossModule.forward
+    forward = CausalLoss.forward
 
-    def greedy(self: LossModule, inputs: torch.Tensor, *arguments: torch.Tensor) -> object:
+    def greedy(self: CausalLoss, inputs: torch.Tensor, **tensors: torch.Tensor) -> object:
         if self.training and len(inputs) > 2:
             torch.empty(2**50, dtype=torch.uint8, device=inputs.device)
-        return forward(self, inputs, *arguments)
+        return forward(self, inputs, **tensors)
 
-    monkeypatch.setattr(LossModule, "forward", greedy)
+    monkeypatch.setattr(CausalLoss, "forward", greedy)
     done = command.call("--device", "cuda", "--batch_size", "4", "--preflight", "false")
     assert done.returncode == 0 and "memory ran out at step 1 with 4 sequences" in done.stderr
     assert [row["step"] for row in command.rows()] == list(range(1, 13))

@@ -21,10 +21,16 @@ from tokenization.tokenizer import Tokenizer
 from tokenization.train import train_byte_bpe
 from training.batching.datasets import open_data
 from training.batching.samples import open_samples, shares_of
-from training.config import DataConfig
+from training.config import DataConfig, TrainingConfig
 from training.saving import checkpoint
+from training.tasks.base import Task
+from training.tasks.choose import choose_task
 
 Make = Callable[..., Path]
+
+
+def task_of(config: DataConfig) -> Task:
+    return choose_task(open_data(config), config, TrainingConfig())
 
 
 @pytest.fixture
@@ -74,7 +80,7 @@ def test_best_fit_packs_resumes_exactly_and_refuses_another_plan(command: Comman
 def test_a_read_only_dataset_keeps_its_plan_in_the_run_directory(several: list[str], tmp_path: Path) -> None:
     (Path(several[0]) / ".plans").write_text("in the way")
     config = DataConfig(train_data_path=(several[0],), packing="best_fit", max_seq_len=16)
-    samples = open_samples(open_data(config), config, 0, tmp_path / "out", None)
+    samples = open_samples(task_of(config), tmp_path / "out", None)
     assert samples.plan and (tmp_path / "out" / ".plans").is_dir()
 
 
@@ -89,7 +95,7 @@ def test_a_mixture_has_exact_shares_and_resumes_exactly(command: Command, severa
     validation = sum(Dataset.open(path, "val").tokens for path in several)
     assert f"{validation:,} to validate on" in whole.stdout
     config = DataConfig(train_data_path=tuple(weighted), max_seq_len=17)
-    samples = open_samples(open_data(config), config, 0, Path(), None)
+    samples = open_samples(task_of(config), Path(), None)
     for first in (0, 30):
         places = [piece.path for (piece,) in samples.locate(np.arange(first, first + 10))]
         assert [places.count(path) for path in several] == [7, 3]
@@ -173,7 +179,7 @@ def test_shares() -> None:
 
 def test_best_fit_in_a_mixture(several: list[str], tmp_path: Path) -> None:
     config = DataConfig(train_data_path=(f"{several[0]}=2", f"{several[1]}=1"), packing="best_fit", max_seq_len=64)
-    samples = open_samples(open_data(config), config, 0, tmp_path, None)
+    samples = open_samples(task_of(config), tmp_path, None)
     assert all(isinstance(part, PlannedSamples) for part in samples._samples)
     batch = samples.batch(np.arange(6))
     assert batch.inputs.shape == (6, 64) and len(batch.pieces) > 7

@@ -17,7 +17,8 @@ from training.devices.precision import Precision
 from training.devices.strategy import Strategy
 from training.optimization.optimizer import build_optimizers
 from training.optimization.optimizers import Optimizers
-from training.step import LossModule, Stepper
+from training.step import Stepper
+from training.tasks.causal import CausalLoss, next_tokens
 
 VOCABULARY, WIDTH = 13, 5
 
@@ -46,7 +47,7 @@ def microbatch(seed: int, rows: int, columns: int, predicted: int) -> Microbatch
     inputs = torch.randint(VOCABULARY, (rows, columns), generator=generator)
     targets = torch.randint(VOCABULARY, (rows, columns), generator=generator).flatten()
     targets[torch.randperm(rows * columns, generator=generator)[predicted:]] = IGNORED
-    return Microbatch(inputs, targets.view(rows, columns), predicted)
+    return next_tokens(inputs, targets.view(rows, columns), predicted)
 
 
 def stepper(
@@ -54,7 +55,7 @@ def stepper(
 ) -> Stepper:
     cpu = torch.device("cpu")
     strategy = Strategy(World(), cpu)
-    return Stepper(LossModule(model), Optimizers({"only": optimizer}), Precision(cpu, dtype), strategy, clip)
+    return Stepper(CausalLoss(model), Optimizers({"only": optimizer}), Precision(cpu, dtype), strategy, clip)
 
 
 def test_accumulation_equals_one_big_batch_when_token_counts_differ() -> None:
@@ -64,8 +65,8 @@ def test_accumulation_equals_one_big_batch_when_token_counts_differ() -> None:
     model = TinyModel().double()
     batches = [microbatch(1, 3, 7, 1), microbatch(2, 3, 7, 20), microbatch(3, 3, 7, 7)]
     reference = copy.deepcopy(model)
-    tokens = torch.cat([batch.inputs.flatten() for batch in batches])
-    targets = torch.cat([batch.targets.flatten() for batch in batches])
+    tokens = torch.cat([batch.tensors["inputs"].flatten() for batch in batches])
+    targets = torch.cat([batch.tensors["targets"].flatten() for batch in batches])
     kept = targets != IGNORED
     logits = reference.head(reference.embedding(tokens[kept]))
     mean = -logits.log_softmax(-1)[torch.arange(28), targets[kept]].mean()
@@ -76,7 +77,7 @@ def test_accumulation_equals_one_big_batch_when_token_counts_differ() -> None:
     before = [parameter.detach().clone() for parameter in model.parameters()]
     result = stepper(model, optimizer).run(batches, 1.0, never)
 
-    assert result is not None and result.predicted == 28 and not result.skipped
+    assert result is not None and result.tokens == 28 and not result.skipped
     assert result.loss == pytest.approx(mean.item(), rel=1e-6)  # the loss itself is summed in float32
     assert result.grad_norm == pytest.approx(norm, rel=1e-6)
     for old, new, expected in zip(before, model.parameters(), reference.parameters(), strict=True):

@@ -22,7 +22,8 @@ from training.devices.precision import Precision
 from training.devices.sharded import Sharded
 from training.devices.strategy import Replicated, Strategy, choose_strategy
 from training.optimization.optimizer import build_optimizers
-from training.step import LossModule, Stepper
+from training.step import Stepper
+from training.tasks.causal import CausalLoss, next_tokens
 
 CPU = torch.device("cpu")
 VOCABULARY = 101
@@ -47,13 +48,13 @@ def microbatches(count: int) -> list[Microbatch]:
     """Of two rows of 9 tokens."""
     generator = torch.Generator().manual_seed(5)
     rows = torch.randint(0, VOCABULARY, (count, 2, 10), generator=generator)
-    return [Microbatch(part[:, :-1], part[:, 1:], 18) for part in rows]
+    return [next_tokens(part[:, :-1], part[:, 1:], 18) for part in rows]
 
 
 def stepper(model: Decoder, strategy: Strategy, dtype: torch.dtype = torch.float32) -> Stepper:
     """One that is ready to step; `strategy` has prepared the model."""
     optimizers = build_optimizers(model, TrainingConfig(optimizer="adamw"), CPU)
-    return Stepper(strategy.spread(LossModule(model)), optimizers, Precision(CPU, dtype), strategy, 1.0)
+    return Stepper(strategy.spread(CausalLoss(model)), optimizers, Precision(CPU, dtype), strategy, 1.0)
 
 
 def weights_after_a_step(strategy: Strategy, dtype: torch.dtype = torch.float32) -> tuple[float, torch.Tensor]:
@@ -136,13 +137,13 @@ def test_nothing_stays_whole_between_passes(group: None) -> None:
     """An average that takes the weights' place must be what the next pass computes with, the embedding included."""
     strategy, model = Sharded(World(), CPU, torch.float32), small_decoder()
     strategy.prepare(model)
-    module, batch = LossModule(model), microbatches(1)[0]
+    module, batch = CausalLoss(model), microbatches(1)[0]
     shards = [parameter.detach() for parameter in model.parameters()]
     with torch.no_grad():
-        before = float(module(batch.inputs, batch.targets)[0])
+        before = float(module(**batch.tensors))
         for shard in shards:
             shard.zero_()
-        after = float(module(batch.inputs, batch.targets)[0])
+        after = float(module(**batch.tensors))
     uniform = 18 * float(torch.tensor(float(VOCABULARY)).log())
     assert after == pytest.approx(uniform, rel=1e-5) and before != pytest.approx(uniform, rel=1e-3)
 

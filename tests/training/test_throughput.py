@@ -38,7 +38,7 @@ def test_mfu_is_the_formula() -> None:
         hidden_size=12, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1, intermediate_size=20
     )
     matrices = 3 * (12 * 12 * 2 + 2 * 12 * 6 + 3 * 12 * 20) + 12 * 101  # the head counts
-    speed = throughput(config, 101, 8.5, torch.device("cpu"), torch.float32, 2, 0.5)
+    speed = throughput(config, 101, 8.5, 1.0, torch.device("cpu"), torch.float32, 2, 0.5)
     assert speed.flops_per_token == 6 * matrices + 12 * 3 * 12 * 8.5
     row = speed.columns(3000, 1.5)
     assert row == {"tokens_per_second": 2000.0, "mfu": round(2000 * speed.flops_per_token / 1e12, 4)}
@@ -46,7 +46,7 @@ def test_mfu_is_the_formula() -> None:
 
 def test_without_a_known_peak_there_is_no_mfu() -> None:
     config = ModelConfig()
-    speed = throughput(config, 100, 8.5, torch.device("cpu"), torch.float32, 1, None)
+    speed = throughput(config, 100, 8.5, 1.0, torch.device("cpu"), torch.float32, 1, None)
     assert speed.peak is None and Throughput(1e6, None).columns(10, 2) == {"tokens_per_second": 5.0}
 
 

@@ -23,7 +23,7 @@ from training.devices.distributed import World
 from training.devices.out_of_memory import is_out_of_memory, smaller
 from training.optimization.optimizers import Optimizers
 from training.state import RunState
-from training.step import LossModule
+from training.tasks.causal import CausalLoss
 from training.watching.memory import with_less_memory
 from training.watching.moments import Moments
 from training.watching.places import documents, in_words, microstep_samples
@@ -41,7 +41,7 @@ def trained(name: str) -> tuple[nn.Sequential, Optimizers, Moments]:
     torch.manual_seed(2)
     model = nn.Sequential(nn.Linear(5, 7, bias=False), nn.Linear(7, 3, bias=False))
     optimizers = Optimizers({name: OPTIMIZERS[name](list(model.parameters()))})
-    moments = Moments(LossModule(model), optimizers, World())
+    moments = Moments(CausalLoss(model), optimizers, World())
     assert moments.broken() is None
     model(torch.randn(11, 5)).square().sum().backward()
     optimizers.members[name].step()

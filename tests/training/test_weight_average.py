@@ -88,7 +88,7 @@ def test_the_runs_average_follows_the_formula_and_skipped_steps_do_not_count(
 
     def run(self: Stepper, batches: Any, rate: float, interrupted: Any) -> StepResult | None:
         if rate == bad:  # the gradient of step 6 is not finite
-            return StepResult(loss=1.0, grad_norm=float("nan"), predicted=51)
+            return StepResult(loss=1.0, grad_norm=float("nan"), losses=(1.0,), tokens=51)
         return plain(self, batches, rate, interrupted)
 
     monkeypatch.setattr(Stepper, "run", run)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import numpy as np
@@ -18,23 +18,28 @@ from shards.token_stream import PackedBatch
 
 IGNORED = -100
 """A target with this value is not predicted."""
-FEWEST_BORDERS = 64
+FEWEST = 64
+"""Entries of the shortest tensor that is filled up to a power of two."""
+Make = Callable[[PackedBatch, np.ndarray], "Microbatch"]
+"""Makes the tensors of packed samples with these global numbers (see `training.tasks.base.Task.microbatch`)."""
 
 
 @dataclass(frozen=True)
 class Microbatch:
-    """What one forward pass takes: inputs and targets (B, T) int64, how many targets are predicted, and where
-    attention stops at them, the borders of documents as `model.documents` takes them."""
+    """What one forward pass takes: tensors by the names that the task's loss module knows them by, how many terms each
+    of its losses sums up, and how many tokens were read, padding left out."""
 
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    predicted: int
-    segments: torch.Tensor | None = None
+    tensors: dict[str, torch.Tensor]
+    predicted: tuple[int, ...]
+    tokens: int
 
-    def to(self, device: torch.device) -> tuple[torch.Tensor, ...]:
-        """Inputs, targets and, if any, segments on `device`; from pinned memory the copy does not wait."""
-        tensors = (self.inputs, self.targets, self.segments)
-        return tuple(tensor.to(device, non_blocking=True) for tensor in tensors if tensor is not None)
+    def to(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """The tensors on `device`; from pinned memory the copy does not wait."""
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
+
+    def pinned(self) -> Microbatch:
+        """The same in memory from which a GPU copies at the bus's full speed."""
+        return replace(self, tensors={name: tensor.pin_memory() for name, tensor in self.tensors.items()})
 
 
 @dataclass(frozen=True)
@@ -62,28 +67,25 @@ class BatchPlan:
         return np.arange(start, start + self.batch_size, dtype=np.int64)
 
 
-def to_microbatch(batch: PackedBatch, vocab_size: int, where: str, pin: bool) -> Microbatch:
-    """Tensors of a packed batch. `UserError` for a token id outside the vocabulary, naming `where` it came
-    from."""
-    highest = max(int(batch.inputs.max()), int(batch.next_tokens.max()))
+def check_inside(ids: np.ndarray, vocab_size: int, where: str) -> None:
+    """`UserError` for a token id outside the vocabulary, naming `where` it came from."""
+    highest = int(ids.max())
     if highest >= vocab_size:
         raise UserError(
             f"{where}: token id {highest} is outside the tokenizer's vocabulary of {vocab_size}; "
             "give the tokenizer that made these tokens with --tokenizer_path"
         )
-    predicted = int(np.count_nonzero(batch.next_tokens != IGNORED))
-    inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.next_tokens)
-    segments = None if batch.segments is None else _padded(batch.segments)
-    if pin:
-        inputs, targets = inputs.pin_memory(), targets.pin_memory()
-        segments = segments.pin_memory() if segments is not None else None
-    return Microbatch(inputs, targets, predicted, segments)
 
 
-def _padded(segments: np.ndarray) -> torch.Tensor:
-    """The borders (int32) with the last one repeated up to a power of two: compiled code sees few shapes."""
-    size = max(FEWEST_BORDERS, 1 << (len(segments) - 1).bit_length())
-    return torch.from_numpy(np.pad(segments, (0, size - len(segments)), mode="edge"))
+def borders(segments: np.ndarray) -> torch.Tensor:
+    """The borders of pieces (int32) with the last one repeated up to a power of two: compiled code sees few shapes."""
+    return padded(segments, segments[-1])
+
+
+def padded(values: np.ndarray, fill: int) -> torch.Tensor:
+    """`values` (n,) and so many times `fill` behind them that their number is a power of two, 64 at least."""
+    size = max(FEWEST, 1 << (len(values) - 1).bit_length())
+    return torch.from_numpy(np.pad(values, (0, size - len(values)), constant_values=fill))
 
 
 class BatchStream:
@@ -100,9 +102,8 @@ class BatchStream:
         plan: BatchPlan,
         first_sample: int,
         steps: int,
+        make: Make,
         *,
-        vocab_size: int,
-        where: str,
         ahead: int,
         pin: bool,
     ) -> None:
@@ -110,7 +111,7 @@ class BatchStream:
         self.built = 0.0
         self._samples, self._plan = samples, plan
         self._first_sample, self._steps = first_sample, steps
-        self._vocab_size, self._where, self._pin = vocab_size, where, pin
+        self._make, self._pin = make, pin
         self._ready: queue.Queue[list[Microbatch] | BaseException] = queue.Queue(maxsize=ahead)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
@@ -148,7 +149,8 @@ class BatchStream:
 
     def _microbatch(self, first_sample: int, microstep: int) -> Microbatch:
         numbers = self._plan.sample_numbers(first_sample, microstep)
-        return to_microbatch(self._samples.batch(numbers), self._vocab_size, self._where, self._pin)
+        batch = self._make(self._samples.batch(numbers), numbers)
+        return batch.pinned() if self._pin else batch
 
     def _put(self, item: list[Microbatch] | BaseException) -> bool:
         """Wait for room; False when the loop has gone away."""

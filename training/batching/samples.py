@@ -11,15 +11,10 @@ from typing import Any
 from foundation import fingerprint
 from foundation.errors import UserError
 from foundation.logs import get_logger
-from shards.dataset import Dataset
 from shards.mixture import LONGEST_PATTERN, Mixture, Part, Stretch, lowest_terms
-from shards.packing import PackedSamples
-from shards.packing_plan import open_plan
-from shards.plan_place import cache_places
-from shards.planned import PlannedSamples
+from shards.planned import RowsOfPlan
 from shards.samples import Samples
-from training.batching.datasets import TrainingData
-from training.config import DataConfig
+from training.tasks.base import Task
 
 log = get_logger("training")
 
@@ -34,7 +29,7 @@ class TrainingSamples(Mixture):
         super().__init__(samples, history[-1])
         self.history = [stretch.plain() for stretch in history]
         self._before = history[-2] if len(history) > 1 else None
-        self._plans = [part for part in samples if isinstance(part, PlannedSamples)]
+        self._plans = [part for part in samples if isinstance(part, RowsOfPlan)]
 
     @property
     def plan(self) -> str:
@@ -66,32 +61,19 @@ class TrainingSamples(Mixture):
             log.info("mixture: %s", self.where)
 
 
-def open_samples(
-    data: TrainingData, config: DataConfig, seed: int, run_directory: Path, saved: Mapping[str, Any] | None
-) -> TrainingSamples:
-    """The samples of `data`; `saved` is the checkpoint that is continued.
+def open_samples(task: Task, run_directory: Path, saved: Mapping[str, Any] | None) -> TrainingSamples:
+    """The samples of `task` from its datasets; `saved` is the checkpoint that is continued.
 
     Packing plans that are not there yet are made, beside the datasets or in `run_directory`. Every process calls it.
     """
-    samples = [_packed(dataset, config, seed, run_directory) for dataset in data.datasets]
+    data = task.data
+    samples = [task.samples(dataset, run_directory) for dataset in data.datasets]
     shares = shares_of(data.weights, [part.samples_per_epoch for part in samples])
     parts = tuple(
         Part(dataset.identity, str(dataset.path), share, 0)
         for dataset, share in zip(data.datasets, shares, strict=True)
     )
     return TrainingSamples(samples, _history(parts, saved))
-
-
-def _packed(dataset: Dataset, config: DataConfig, seed: int, run_directory: Path) -> Samples:
-    if config.packing == "concat":
-        return PackedSamples(dataset, config.max_seq_len, seed, document_mask=config.document_mask)
-    places = cache_places(dataset.path, run_directory)
-
-    def report(share: float) -> None:
-        log.info("packing %s into rows of %d: %.0f%%", dataset.path, config.max_seq_len, 100 * share)
-
-    plan = open_plan(dataset, config.max_seq_len, places, report)
-    return PlannedSamples(dataset, plan, seed, config.document_mask)
 
 
 def _history(parts: tuple[Part, ...], saved: Mapping[str, Any] | None) -> list[Stretch]:

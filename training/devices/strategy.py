@@ -51,7 +51,7 @@ class Strategy:
         return ()
 
     def spread(self, module: nn.Module) -> nn.Module:
-        """The module whose forward and backward the step runs; `module` is a LossModule, perhaps compiled."""
+        """The module whose forward and backward the step runs; `module` is a task's LossModule, perhaps compiled."""
         return module
 
     def microstep(self, module: nn.Module, last: bool) -> AbstractContextManager[object]:

@@ -2,69 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from shards.dataset import Dataset
-from shards.packing import SequentialSamples
-from training.batching.batches import to_microbatch
+from shards.token_stream import PackedBatch
+from training.batching.batches import Microbatch
 from training.devices.distributed import World
 from training.devices.precision import Precision
 
+if TYPE_CHECKING:
+    from training.tasks.base import Task
+
+
+class Rows(Protocol):
+    """One full pass over a split, in a fixed order."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    def batch(self, first: int, count: int) -> PackedBatch:
+        """Rows `first` … `first + count - 1` (fewer at the end)."""
+        ...
+
 
 class Evaluator:
-    """Mean loss (nats a token) over every token of `dataset` but its first, rows of `sequence_length`; with
-    `document_mask` the documents in a row don't see each other."""
+    """The mean of each loss of a task, over all that it predicts in `rows` of `dataset`.
+
+    A task that measures more than its losses overrides `measure` (what a batch adds to the sums) and `values` (what
+    they amount to), and says in `deciding` which value is the one that best/ follows: lower is better.
+    """
+
+    deciding = "val_loss"
 
     def __init__(
-        self,
-        dataset: Dataset,
-        sequence_length: int,
-        batch_size: int,
-        vocab_size: int,
-        world: World,
-        precision: Precision,
-        document_mask: bool = True,
+        self, task: Task, dataset: Dataset, rows: Rows, batch_size: int, world: World, precision: Precision
     ) -> None:
-        apart = ":documents" if document_mask else ""
-        self.identity = f"{dataset.identity}:{dataset.split}:{sequence_length}{apart}"
-        self._samples = SequentialSamples(dataset, sequence_length, document_mask)
+        self.identity = task.validation_identity(dataset)
         self.batch_size = batch_size
-        self._vocab_size = vocab_size
-        self._where = str(dataset.path)
-        self._world, self._precision = world, precision
+        self.task, self.world, self.precision = task, world, precision
+        self._rows = rows
 
     @torch.no_grad()
-    def run(self, model: nn.Module, interrupted: Callable[[], bool]) -> float | None:
-        """Validation loss; None when `interrupted` (asked before every batch, by all ranks alike) became
-        true.
+    def run(self, module: nn.Module, interrupted: Callable[[], bool]) -> dict[str, float] | None:
+        """The values by name; None when `interrupted` (asked before every batch, by all ranks alike) became true.
 
-        Batches go round the ranks; sums are taken in float64. `model(inputs, targets, segments)` gives
-        (summed loss, count).
+        Batches go round the ranks; sums are taken in float64. `module` is the task's LossModule.
         """
-        totals = torch.zeros(2, dtype=torch.float64)
-        step = self.batch_size * self._world.size
-        was_training = model.training
-        model.eval()
+        totals: Tensor | None = None
+        step = self.batch_size * self.world.size
+        was_training = module.training
+        module.eval()
         try:
-            for start in range(0, len(self._samples), step):
+            for start in range(0, len(self._rows), step):
                 if interrupted():
                     return None
-                first = start + self._world.rank * self.batch_size
-                mine = first < len(self._samples)
+                first = start + self.world.rank * self.batch_size
+                mine = first < len(self._rows)
                 # With nothing left, a rank still computes: others may need its share of the weights.
-                values = self._batch(model, first if mine else 0)
-                totals += values if mine else 0
+                batch = self._batch(first if mine else 0)
+                with self.precision.autocast():
+                    sums = self.measure(module, batch)
+                totals = torch.zeros_like(sums) if totals is None else totals
+                totals += sums if mine else 0
         finally:
-            model.train(was_training)
-        self._world.add_up_on_cpu(totals)
-        return float(totals[0] / totals[1])
+            module.train(was_training)
+        assert totals is not None, "a validation without a single row"
+        return dict(self.values(self.world.add_up_on_cpu(totals)))
 
-    def _batch(self, model: nn.Module, first: int) -> torch.Tensor:
-        batch = self._samples.batch(first, self.batch_size)
-        micro = to_microbatch(batch, self._vocab_size, self._where, pin=False)
-        with self._precision.autocast():
-            loss, count = model(*micro.to(self._precision.device))
-        return torch.stack([loss.detach().cpu().double(), count.cpu().double()])
+    def measure(self, module: nn.Module, batch: Microbatch) -> Tensor:
+        """What a batch adds to the sums: (2 L,) float64 on the CPU, the summed nats and what they were summed over."""
+        summed: Tensor = module(**batch.to(self.precision.device))
+        return torch.cat([summed.detach().cpu().double(), torch.tensor(batch.predicted, dtype=torch.float64)])
+
+    def values(self, totals: Tensor) -> Mapping[str, float]:
+        """`val_loss`, the sum of the mean losses, and each of them where there are several."""
+        sums, counts = totals[: 2 * len(self.task.losses)].chunk(2)
+        means = (sums / counts.clamp(min=1)).tolist()
+        parts = dict(zip((f"val_{name}" for name in self.task.losses), means, strict=True)) if len(means) > 1 else {}
+        return {"val_loss": sum(means), **parts}
+
+    def _batch(self, first: int) -> Microbatch:
+        packed = self._rows.batch(first, self.batch_size)
+        numbers = np.arange(first, first + len(packed.inputs), dtype=np.int64)
+        return self.task.microbatch(packed, numbers, validating=True)

@@ -15,22 +15,26 @@ class Validation:
     """Full validations of a run's model, and of the average of its weights where one is kept.
 
     `identity` names what is measured, the data and how they are cut: values of other identities are not compared.
-    `deciding` is the key of the value that best/ follows: the average's where there is one.
+    `measure` is what best/ follows, lower is better; `deciding` its key: the average's where there is one.
     """
 
     def __init__(self, evaluator: Evaluator, module: nn.Module, average: WeightAverage | None = None) -> None:
         self._evaluator, self._module, self._average = evaluator, module, average
-        self.deciding = "val_loss" if average is None else "val_loss_ema"
+        self.measure = evaluator.deciding
+        self.deciding = self.measure if average is None else f"{self.measure}_ema"
         self.identity = evaluator.identity if average is None else f"{evaluator.identity}:ema"
 
     def run(self, interrupted: Callable[[], bool]) -> dict[str, float] | None:
-        """The measured values (nats a token) by their metric's name; None when `interrupted` became true."""
-        value = self._evaluator.run(self._module, interrupted)
-        if value is None or self._average is None:
-            return None if value is None else {"val_loss": value}
+        """The measured values by their metric's name, those of the average with `_ema` behind it; None when
+        `interrupted` became true."""
+        values = self._evaluator.run(self._module, interrupted)
+        if values is None or self._average is None:
+            return values
         with self._average.in_place():
             averaged = self._evaluator.run(self._module, interrupted)
-        return None if averaged is None else {"val_loss": value, "val_loss_ema": averaged}
+        if averaged is None:
+            return None
+        return {**values, **{f"{name}_ema": value for name, value in averaged.items()}}
 
     @property
     def rows(self) -> int:

@@ -78,9 +78,7 @@ def longer(directory: Path, config: TrainingConfig, state: RunState) -> str:
             f"{directory}: this run {why(config, state)}. To train on: python train.py --resume --out_dir {directory} "
             f"--patience {2 * config.patience} (or --early_stopping false)"
         )
-    best = ""
-    if state.best:
-        best = f", best validation loss {state.best['val_loss']:.4f} at step {state.best['step']}"
+    best = f", {state.best_in_words}" if state.best else ""
     return (
         f"{directory}: this run is finished ({state.step} steps, {state.tokens:,} tokens{best}). "
         f"To train longer: python train.py --resume --out_dir {directory} {_more(config, state)}"

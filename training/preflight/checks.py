@@ -21,7 +21,6 @@ from training.preflight.microbatch import Upcoming
 from training.preflight.prediction import Prediction
 from training.preflight.trial import Trial, try_step
 from training.state import RunState
-from training.step import LossModule
 
 log = get_logger("training")
 T = TypeVar("T")
@@ -95,9 +94,11 @@ class Preflight:
         assembly, size_now = self.assembly, self.assembly.plan.batch_size
         if self._device.type == "cuda" and assembly.training.memory_budget is None:
             return  # the trial finds out
-        module = LossModule(assembly.snapshot.model)
         memory = step_memory(
-            module, assembly.snapshot.precision, self._batch_of, more_bytes(assembly.training, self._device)
+            assembly.snapshot.module,
+            assembly.snapshot.precision,
+            self._batch_of,
+            more_bytes(assembly.training, self._device),
         )
         if memory.need(size_now) > limit:
             raise UserError(self._too_much(f"takes about {size(memory.need(size_now))} of memory", limit))

@@ -18,7 +18,6 @@ from training.preflight.microbatch import Upcoming, choose_microbatch
 from training.preflight.preset import Work, resolve_preset
 from training.saving.snapshot import Snapshot
 from training.state import RunState
-from training.step import LossModule
 
 
 def chosen_model(
@@ -49,7 +48,8 @@ def chosen_plan(
     """The plan of the steps; a microbatch that nobody named is chosen here, and remembered in `state`."""
     microbatch = split.microbatch
     if microbatch is None:
-        module = LossModule(snapshot.model)
-        microbatch = choose_microbatch(split, module, snapshot.precision, upcoming, snapshot.strategy.world, training)
+        microbatch = choose_microbatch(
+            split, snapshot.module, snapshot.precision, upcoming, snapshot.strategy.world, training
+        )
     state.microbatch = None if microbatch == training.batch_size else microbatch
     return split.plan(microbatch)

@@ -84,7 +84,7 @@ def _free_in_container() -> int:
 def step_memory(
     module: nn.Module, precision: Precision, batch_of: Callable[[int], Microbatch], more: int
 ) -> StepMemory:
-    """What a step of `module` (a LossModule, not yet wrapped) needs, from its passes over one and two sequences.
+    """What a step of `module` (a task's LossModule, not yet wrapped) needs, from its passes over one and two sequences.
 
     `batch_of(n)` gives a microbatch of n sequences, `more` the bytes a weight that the run keeps beside weights,
     gradients and moments (see `more_bytes`). On CUDA the allocator's peak is read. Elsewhere the bytes that autograd
@@ -117,7 +117,7 @@ def _present(device: torch.device, weights: int) -> int:
 
 def _pass(module: nn.Module, precision: Precision, batch: Microbatch) -> torch.Tensor:
     with precision.autocast():
-        loss: torch.Tensor = module(*batch.to(precision.device))[0]
+        loss: torch.Tensor = module(**batch.to(precision.device)).sum()
     return loss
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from torch import nn
 
 from foundation.errors import UserError
 from foundation.logs import get_logger
 from foundation.page.wording import size
 from shards.samples import Samples
-from training.batching.batches import Microbatch, to_microbatch
-from training.batching.datasets import TrainingData
+from training.batching.batches import Make, Microbatch
 from training.batching.split import Split
 from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.out_of_memory import is_out_of_memory
 from training.devices.precision import Precision
 from training.preflight.memory import RESERVE, memory_limit, more_bytes, step_memory
-from training.step import LossModule
 
 log = get_logger("training")
 
@@ -28,7 +27,7 @@ Upcoming = Callable[[int], Microbatch]
 
 def choose_microbatch(
     split: Split,
-    module: LossModule,
+    module: nn.Module,
     precision: Precision,
     batch_of: Upcoming,
     world: World,
@@ -72,11 +71,12 @@ def smallest_of(world: World, number: int) -> int:
     return min(world.total(mine))
 
 
-def next_samples(samples: Samples, data: TrainingData, first: int) -> Upcoming:
-    """A function that gives the next n samples of the run, from number `first` on: real tokens in whole rows."""
+def next_samples(samples: Samples, make: Make, first: int) -> Upcoming:
+    """A function that gives the next n samples of the run, from number `first` on: real tokens in whole rows. `make`
+    makes their tensors."""
 
     def batch_of(count: int) -> Microbatch:
-        packed = samples.batch(np.arange(first, first + count, dtype=np.int64))
-        return to_microbatch(packed, data.vocab_size, data.where, pin=False)
+        numbers = np.arange(first, first + count, dtype=np.int64)
+        return make(samples.batch(numbers), numbers)
 
     return batch_of

@@ -9,21 +9,21 @@ from typing import Any
 
 import torch
 
+from model.build import new_model
 from model.config import ModelConfig
-from model.decoder import Decoder
 from model.directory import CONFIG, save_model_directory
+from model.encoder.heads import Heads
 from training.batching.datasets import TrainingData
 from training.state import RunState
+from training.tasks.base import Task
 
 
-def provenance(data: TrainingData, state: RunState) -> dict[str, Any]:
+def provenance(task: Task, state: RunState) -> dict[str, Any]:
     """What is ours to say about a model: the `mateconv` key of its config.json, and of a checkpoint."""
-    manifest = data.train.manifest
+    data = task.data
     return {
-        "objective": "causal",
-        "chat_trained": False,
+        **task.provenance(),
         "weights": "raw",
-        "terminator": manifest.terminator if manifest else [],  # what stood before each document in training
         "step": state.step,
         "tokens": state.tokens,
         "dataset": data.train.identity,
@@ -40,7 +40,8 @@ def save_model(path: Path, content: Mapping[str, Any], data: TrainingData) -> No
     if "ema" in content:
         weights, kind = {**weights, **content["ema"]["weights"]}, "ema"
     with torch.device("meta"):
-        model = Decoder(ModelConfig(**content["model_config"]), content["vocab_size"])
+        heads = Heads.from_plain(content["heads"]) if content.get("heads") else None
+        model = new_model(ModelConfig(**content["model_config"]), content["vocab_size"], heads)
     model.load_state_dict(weights, assign=True)  # the tensors themselves, no copy
     roles = data.tokenizer.roles
     generation = {"eos_token_id": roles.end_of_text, "pad_token_id": roles.pad}

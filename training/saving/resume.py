@@ -27,6 +27,9 @@ FREE = {
 """Settings that any resume may change. batch_size and accumulation_steps are judged by their product with the
 number of ranks, the paths by the identity of what lies there; the rest needs --allow_change."""
 
+BEFORE: Mapping[str, Mapping[str, Any]] = {"training": {"task": "causal"}, "model": {"architecture": "llama"}}
+"""What checkpoints from before there was a choice do not say."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -73,7 +76,7 @@ def differences(saved: Mapping[str, Any], now: Identity) -> dict[str, tuple[Any,
     """What differs and matters: setting -> (in the checkpoint, now)."""
     found: dict[str, tuple[Any, Any]] = {}
     for section, settings in now.config.items():
-        old = saved["config"].get(section, {})
+        old = {**BEFORE.get(section, {}), **saved["config"].get(section, {})}
         for key, value in settings.items():
             if key not in FREE.get(section, frozenset()) and key in old and _plain(old[key]) != _plain(value):
                 found[key] = (_plain(old[key]), _plain(value))

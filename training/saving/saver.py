@@ -29,11 +29,11 @@ class Saver:
         self._best_is_due = False
         self._writer, self._copy = BackgroundWriter(), HostCopy()
 
-    def judge(self, value: float, identity: str) -> None:
-        """A validation of the data `identity` gave `value`: when it is the best one, best/ is due."""
+    def judge(self, measure: str, value: float, identity: str) -> None:
+        """A validation of the data `identity` gave `value` of `measure`: when it is the lowest, best/ is due."""
         best = self._state.best
-        if math.isfinite(value) and (best is None or best["validation"] != identity or value < best["val_loss"]):
-            self._state.best = {"val_loss": value, "step": self._state.step, "validation": identity}
+        if math.isfinite(value) and (best is None or best["validation"] != identity or value < best[measure]):
+            self._state.best = {measure: value, "step": self._state.step, "validation": identity}
             self._best_is_due = True
 
     def write(self, checkpoint_is_due: bool) -> None:
@@ -63,7 +63,7 @@ class Saver:
         content = parts.snapshot.take_model(self._state)
         self._writer.wait()
         if parts.world.is_main:
-            save_model(parts.directory.final, content, parts.data)
+            save_model(parts.directory.final, content, parts.task.data)
 
     def wait(self) -> None:
         """Wait until everything lies on the disk."""
@@ -79,7 +79,7 @@ class Saver:
     def _write(self, content: dict[str, Any], best: bool, checkpoint_is_due: bool) -> None:
         directory = self._parts.directory
         if best:
-            save_model(directory.best, content, self._parts.data)
+            save_model(directory.best, content, self._parts.task.data)
         if checkpoint_is_due:
             training, known = self._parts.training, content["best"]
             best_step = known["step"] if known and training.keep_best else None

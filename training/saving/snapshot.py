@@ -9,7 +9,7 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.logs import get_logger
-from model.decoder import Decoder
+from model.base import LanguageModel
 from training.batching.datasets import TrainingData
 from training.config import TrainingConfig
 from training.devices.precision import Precision
@@ -20,6 +20,7 @@ from training.optimization.weight_average import WeightAverage
 from training.saving.model_output import provenance
 from training.saving.resume import Identity
 from training.state import RunState
+from training.tasks.base import LossModule, Task
 
 log = get_logger("training")
 
@@ -28,13 +29,26 @@ log = get_logger("training")
 class Snapshot:
     """The parts of a run whose state a checkpoint holds."""
 
-    model: Decoder
+    task: Task
+    module: LossModule
+    """The model as the losses of the task; neither compiled nor spread over ranks."""
     optimizers: Optimizers
     strategy: Strategy
     precision: Precision
     identity: Identity
-    data: TrainingData
     average: WeightAverage | None = None
+
+    @property
+    def model(self) -> LanguageModel:
+        """The model itself."""
+        model = self.module.model
+        assert isinstance(model, LanguageModel)
+        return model
+
+    @property
+    def data(self) -> TrainingData:
+        """What it is trained on."""
+        return self.task.data
 
     def take_model(self, state: RunState) -> dict[str, Any]:
         """The part of a checkpoint that a model directory is made from. Every rank calls it.
@@ -49,7 +63,8 @@ class Snapshot:
             "model": self.strategy.model_state(self.model),
             "model_config": self.model.config.model_dump(mode="json"),
             "vocab_size": self.identity.vocab_size,
-            "mateconv": provenance(self.data, state),
+            "heads": None if self.task.heads is None else self.task.heads.plain(),
+            "mateconv": provenance(self.task, state),
         }
 
     def take(self, state: RunState) -> dict[str, Any]:

@@ -12,14 +12,14 @@ import torch
 
 from model.config import ModelConfig
 from model.decoder import Decoder
-from training.batching.batches import Microbatch
 from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.preflight import microbatch
 from training.preflight.memory import StepMemory, memory_limit, more_bytes, resident, step_memory
 from training.saving import checkpoint
-from training.step import LossModule, Stepper
+from training.step import Stepper
+from training.tasks.causal import CausalLoss, next_tokens
 
 ROOT = Path(__file__).resolve().parents[3]
 AUTO = ("--batch_size", "auto", "--global_batch_size", "12", "--max_steps", "4", "--save_interval", "2")
@@ -85,7 +85,7 @@ def test_a_step_that_does_not_fit_is_tried_in_smaller_pieces(command: Any, monke
     run = Stepper.run
 
     def small_device(self: Stepper, batches: Any, *more: Any) -> Any:
-        if len(batches[0].inputs) > 4:
+        if len(batches[0].tensors["inputs"]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return run(self, batches, *more)
 
@@ -114,12 +114,12 @@ def test_a_device_that_holds_no_sequence_is_said_at_once(command: Any, monkeypat
 def test_step_memory_grows_with_the_sequences_and_leaves_no_gradient(monkeypatch: Any) -> None:
     monkeypatch.setattr("training.preflight.memory.resident", lambda: 0)
     torch.manual_seed(0)
-    module = LossModule(Decoder(ModelConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+    module = CausalLoss(Decoder(ModelConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
                                             num_key_value_heads=1), 280))  # fmt: skip
     precision = Precision(torch.device("cpu"), torch.float32)
 
     def batch_of(length: int) -> Any:
-        return lambda count: Microbatch(torch.ones(count, length, dtype=torch.int64),
+        return lambda count: next_tokens(torch.ones(count, length, dtype=torch.int64),
                                         torch.ones(count, length, dtype=torch.int64), count * length)  # fmt: skip
 
     short, long = (step_memory(module, precision, batch_of(length), 0) for length in (32, 64))
@@ -178,12 +178,13 @@ from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.preflight.memory import step_memory
-from training.step import LossModule, Stepper
+from training.step import Stepper
+from training.tasks.causal import CausalLoss, next_tokens
 import sys
 torch.set_num_threads(2)
-module = LossModule(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 8000))
+module = CausalLoss(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 8000))
 precision = Precision(torch.device("cpu"), torch.{dtype})
-batch = lambda n: Microbatch(torch.ones(n, 256, dtype=torch.int64), torch.ones(n, 256, dtype=torch.int64), n * 256)
+batch = lambda n: next_tokens(torch.ones(n, 256, dtype=torch.int64), torch.ones(n, 256, dtype=torch.int64), n * 256)
 if sys.argv[1] == "predict":
     print(step_memory(module, precision, batch, 0).need(16))
 else:

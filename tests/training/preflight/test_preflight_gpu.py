@@ -14,7 +14,7 @@ from training.batching.batches import Microbatch
 from training.devices.precision import Precision
 from training.preflight.memory import StepMemory, memory_limit, step_memory
 from training.saving import checkpoint
-from training.step import LossModule
+from training.tasks.causal import CausalLoss, next_tokens
 
 pytestmark = pytest.mark.gpu
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.gpu
 def batch_of(length: int) -> Callable[[int], Microbatch]:
     def batch(count: int) -> Microbatch:
         tokens = torch.arange(count * length).reshape(count, length) % 4000
-        return Microbatch(tokens, tokens, count * length)
+        return next_tokens(tokens, tokens, count * length)
 
     return batch
 
@@ -30,7 +30,7 @@ def batch_of(length: int) -> Callable[[int], Microbatch]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_predicted_memory_is_that_of_a_step(dtype: torch.dtype) -> None:
     device = torch.device("cuda")
-    module = LossModule(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 4000)).to(device)
+    module = CausalLoss(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 4000)).to(device)
     precision = Precision(device, dtype)
     predicted: StepMemory = step_memory(module, precision, batch_of(256), 0)
     assert all(parameter.grad is None for parameter in module.parameters())
