@@ -12,14 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 
-class _Rows:
-    """Rows by the room that is left in them."""
+class Rows:
+    """Rows of `capacity` by the room that is left in them."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._by_room: dict[int, list[npt.NDArray[np.int64]]] = {}
         self._rooms: list[int] = []  # ascending: the keys of `_by_room`
         self.opened = 0
+
+    @property
+    def largest(self) -> int:
+        """The most room that an opened row has."""
+        return self._rooms[-1] if self._rooms else 0
 
     def take(self, length: int, pieces: int) -> tuple[npt.NDArray[np.int64], int]:
         """Rows of one room, the least that takes `length`: as many as `pieces` pieces fill, or fewer."""
@@ -51,8 +56,8 @@ class _Rows:
         self._by_room[room].append(rows)
 
 
-def best_fit(lengths: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.int64]:
-    """The row of each piece (n,), numbered from 0; `lengths` (n,) lie in [1, capacity].
+def best_fit(lengths: npt.NDArray[np.int64], capacity: int, rows: Rows | None = None) -> npt.NDArray[np.int64]:
+    """The row of each piece (n,), numbered from 0; `lengths` (n,) lie in [1, capacity]. `rows` are filled further.
 
     Rows with the same room are served together, so the cost grows with the number of different lengths and rooms; O(n)
     array work comes on top.
@@ -61,7 +66,7 @@ def best_fit(lengths: npt.NDArray[np.int64], capacity: int) -> npt.NDArray[np.in
     order = np.argsort(-lengths, kind="stable")
     values, counts = np.unique(lengths, return_counts=True)
     row_of = np.empty(len(lengths), np.int64)
-    rows, done = _Rows(capacity), 0
+    rows, done = rows or Rows(capacity), 0
     for length, count in zip(values[::-1].tolist(), counts[::-1].tolist(), strict=True):
         end = done + count
         while done < end:

@@ -33,6 +33,9 @@ class Cutting(ABC):
     """A way to cut documents into pieces; each takes `frame` more places in a row than it has tokens."""
 
     frame: ClassVar[int] = 0
+    smallest: ClassVar[int] = 0
+    """Documents that are cut anyway may be cut once more, to fill rows, into pieces of this many tokens or more; 0:
+    never."""
     name: ClassVar[str] = ""
     """Names the way in the plan and its fingerprint; empty for the one that plans began with."""
 
@@ -73,6 +76,7 @@ class Texts(Cutting):
     is cut."""
 
     frame = SINGLE
+    smallest = 32
     name = "texts"
 
     def portions(self, dataset: Dataset, room: int) -> Iterator[Portion]:

@@ -5,8 +5,7 @@
     KEY/rows.bin      int64, the first piece of each row, and the number of pieces at the end
 
 What a piece is, and what its start counts, says the `Cutting` that the plan was made with: for a causal model the
-inputs of one document, each followed by its target. A document longer than a row is cut; its whole rows stand alone,
-the rest is packed with others.
+inputs of one document, each followed by its target. A document longer than a row is cut (`shards.filling`).
 """
 
 from __future__ import annotations
@@ -27,13 +26,12 @@ from foundation import atomic, fingerprint
 from foundation.errors import UserError
 from foundation.failpoints import failpoint
 from foundation.locks import DirectoryLock
-from shards.best_fit import best_fit
 from shards.cutting import Cutting, NextTokens
 from shards.dataset import Dataset
+from shards.filling import PIECE, fill_rows
 from shards.plan_place import first_writable
 
 VERSION = 1
-PIECE = np.dtype([("start", "<i8"), ("length", "<i4")])
 ROW = np.dtype("<i8")
 ROWS_AT_ONCE = 2**20
 REPORT_SECONDS = 5.0
@@ -91,6 +89,10 @@ class Plan:
         first, stop = self._rows[number : number + 2].tolist()
         found: list[tuple[int, int]] = self._pieces[first:stop].tolist()
         return found
+
+    def pieces(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+        """The pieces of PIECE with these `numbers` (n,), counted over all rows."""
+        return np.asarray(self._pieces)[numbers]
 
 
 def open_plan(
@@ -176,7 +178,7 @@ def _write(dataset: Dataset, length: int, cutting: Cutting, directory: Path, rep
             cut += shortened + int(np.count_nonzero(lengths > room))
             tokens += int(lengths.sum())
             for some in _groups(lengths, room):
-                packed, sizes = _pack(starts[some], lengths[some], length, cutting.frame)
+                packed, sizes = fill_rows(starts[some], lengths[some], length, cutting.frame, cutting.smallest)
                 piece_file.write(packed)
                 row_file.write(np.cumsum(sizes, dtype=ROW) - sizes + pieces)
                 rows, pieces = rows + len(sizes), pieces + len(packed)
@@ -206,24 +208,6 @@ def _groups(lengths: npt.NDArray[np.int64], room: int) -> Iterator[npt.NDArray[n
     """The numbers of the pieces, in groups that fill about ROWS_AT_ONCE rows at most."""
     group = np.cumsum(lengths // room) // ROWS_AT_ONCE
     yield from (some for some in np.split(np.arange(len(group)), np.flatnonzero(np.diff(group)) + 1) if len(some))
-
-
-def _pack(
-    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], length: int, frame: int
-) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
-    """The pieces (n,) of these documents, row after row, and the number of pieces in each row."""
-    room = length - frame
-    whole, rest = lengths // room, lengths % room
-    first = np.repeat(np.cumsum(whole) - whole, whole)  # number of the document's first whole row, at each of them
-    full_starts = np.repeat(starts, whole) + (np.arange(int(whole.sum())) - first) * room
-    partial = np.flatnonzero((rest > 0) | (lengths == 0))
-    row_of = best_fit(rest[partial] + frame, length)
-    order = np.argsort(row_of, kind="stable")
-    chosen = partial[order]
-    packed = np.empty(len(full_starts) + len(chosen), PIECE)
-    packed["start"] = np.concatenate([full_starts, starts[chosen] + whole[chosen] * room])
-    packed["length"] = np.concatenate([np.full(len(full_starts), room), rest[chosen]])
-    return packed, np.concatenate([np.ones(len(full_starts), np.int64), np.bincount(row_of)])
 
 
 class _Hashed:
