@@ -79,6 +79,10 @@ class Texts(Cutting):
     smallest = 32
     name = "texts"
 
+    def settings(self) -> dict[str, Any]:
+        """How rests are cut."""
+        return {"smallest": self.smallest}
+
     def portions(self, dataset: Dataset, room: int) -> Iterator[Portion]:
         """Starts are places in the stream."""
         for borders in _borders(dataset):
