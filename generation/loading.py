@@ -12,11 +12,12 @@ import torch
 from pydantic import ValidationError
 
 from foundation.errors import UserError
+from model.base import LanguageModel
+from model.build import build_model
 from model.checkpoint_file import read_checkpoint
 from model.config import ModelConfig
-from model.decoder import Decoder
 from model.directory import CONFIG, load_model_directory
-from model.interop import build_decoder
+from model.encoder.heads import Heads
 from tokenization.tokenizer import Tokenizer
 
 OUT = Path("out")
@@ -30,7 +31,7 @@ class TrainedModel:
     """A model with what is needed to talk to it."""
 
     source: Path
-    model: Decoder
+    model: LanguageModel
     tokenizer: Tokenizer
     generation: dict[str, Any]
     """Content of generation_config.json: ids of the tokens that end a text, among others."""
@@ -57,7 +58,7 @@ def load_trained(path: Path | None, device: torch.device | str, dtype: torch.dty
 def find_model(path: Path | None, out: Path = OUT) -> Path:
     """The model directory or checkpoint file that `path` means; None: that of the newest run under `out`."""
     if path is None:
-        runs = _runs_below(out)
+        runs = models_below(out)
         if not runs:
             raise UserError(f"{out}: no trained model there; {TRAIN_FIRST}")
         return max(runs, key=lambda model: (_time(model), str(model)))
@@ -83,7 +84,7 @@ def _model_of_run(directory: Path) -> Path | None:
     return directory / CHECKPOINT if (directory / CHECKPOINT).is_file() else None
 
 
-def _runs_below(out: Path) -> list[Path]:
+def models_below(out: Path) -> list[Path]:
     """The model of every run in or below `out`, and model directories that lie there by themselves."""
     found = []
     for folder, folders, files in os.walk(out):
@@ -102,19 +103,21 @@ def _time(model: Path) -> float:
 
 def _load_checkpoint(
     path: Path, device: torch.device | str, dtype: torch.dtype | None
-) -> tuple[Decoder, Mapping[str, bytes], dict[str, Any]]:
+) -> tuple[LanguageModel, Mapping[str, bytes], dict[str, Any]]:
     state = read_checkpoint(path, mapped=True)
     wanted = {"model_config": dict, "vocab_size": int, "model": dict, "tokenizer_files": dict}
     if not all(isinstance(state.get(key), wanted[key]) for key in wanted):
         raise UserError(f"{path}: not a checkpoint that train.py wrote (one holds {', '.join(wanted)}); give another")
     try:
         config = ModelConfig(**state["model_config"])
-    except ValidationError as error:
-        problem = error.errors()[0]["msg"]
+        heads = Heads(**state["heads"]) if isinstance(state.get("heads"), dict) else None
+    except (ValidationError, TypeError) as error:
+        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise UserError(f"{path}: its model_config does not fit this version ({problem}); train again") from None
-    model = build_decoder(
+    model = build_model(
         config,
         state["vocab_size"],
+        heads,
         state["model"],
         where=str(path),
         device=device,

@@ -1,13 +1,22 @@
-"""A model from its configuration: with new weights, or with given ones."""
+"""A model from its configuration: with new weights, with given ones, or with another model's and heads of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from foundation.errors import UserError
 from model.base import LanguageModel
 from model.config import ModelConfig
 from model.decoder import Decoder
 from model.encoder.bert import Bert
+from model.encoder.encoder import Encoder
 from model.encoder.heads import Heads
 from model.encoder.modernbert import ModernBert
+
+MISMATCH = "the weights and the configuration beside them don't match, use the files of one model"
 
 
 def new_model(config: ModelConfig, vocab_size: int, heads: Heads | None = None) -> LanguageModel:
@@ -17,3 +26,76 @@ def new_model(config: ModelConfig, vocab_size: int, heads: Heads | None = None) 
         return Decoder(config, vocab_size)
     kind = Bert if config.architecture == "bert" else ModernBert
     return kind(config, vocab_size, heads or Heads())
+
+
+def build_model(
+    config: ModelConfig,
+    vocab_size: int,
+    heads: Heads | None,
+    tensors: Mapping[str, Tensor],
+    *,
+    where: str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LanguageModel:
+    """A model in evaluation mode with these weights, the vocabulary padded or not.
+
+    `tensors` is a state dict of ours (a training checkpoint's) or the content of a model directory.
+    `UserError`, naming `where`, for missing, unknown and wrongly shaped tensors.
+    """
+    with torch.device("meta"):
+        model = new_model(config, vocab_size, heads)
+    model = model.to(dtype).to_empty(device=device).eval()
+    state = model.state_dict()
+    ignored = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    unknown = sorted(name for name in tensors if name not in state and name not in ignored
+                     and not name.endswith("rotary_emb.inv_freq"))  # fmt: skip
+    missing = sorted(name for name in state if name not in tensors)
+    for problem, names in (("lacks the tensors", missing), ("holds unknown tensors", unknown)):
+        if names:
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise UserError(f"{where}: {problem} {shown}; {MISMATCH}")
+    for name, target in state.items():
+        _copy(tensors[name], target, name, vocab_size if name in model.vocabulary_tensors else None, where)
+    return model
+
+
+def with_heads(model: Encoder, heads: Heads, config: ModelConfig | None = None) -> Encoder:
+    """An encoder (float32, on the CPU, in training mode) with the weights of `model` and other heads.
+
+    What `model` has is copied, but for a classifier of other classes; what it lacks is new. `config` may differ in what
+    is no shape, such as dropout.
+    """
+    new = new_model(config or model.config, model.vocab_size, heads)
+    assert isinstance(new, Encoder)
+    kept = dict(model.state_dict())
+    if heads.labels != model.heads.labels:
+        kept = {name: tensor for name, tensor in kept.items() if not name.startswith("classifier.")}
+    with torch.no_grad():
+        for name, target in new.state_dict().items():
+            if name in kept:
+                target.copy_(kept[name])
+    return new
+
+
+def export_tensors(model: LanguageModel) -> dict[str, Tensor]:
+    """The weights under their names in `transformers`, on the CPU, without the padding of the vocabulary."""
+    return {
+        name: (tensor[: model.vocab_size] if name in model.vocabulary_tensors else tensor).detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+
+
+@torch.no_grad()
+def _copy(source: Tensor, target: Tensor, name: str, vocab_size: int | None, where: str) -> None:
+    """Fill `target`, whose first axis is the vocabulary's where `vocab_size` is given."""
+    expected = tuple(target.shape)
+    allowed = [expected]
+    if vocab_size is not None:
+        allowed.insert(0, (vocab_size, *expected[1:]))
+    if tuple(source.shape) not in allowed:
+        raise UserError(f"{where}: {name} has shape {tuple(source.shape)}, expected {allowed[0]}; {MISMATCH}")
+    if not source.is_floating_point():
+        raise UserError(f"{where}: {name} holds {source.dtype}, not floating-point numbers; save the model again")
+    target[: source.shape[0]].copy_(source)
+    target[source.shape[0] :].zero_()  # the padding of the vocabulary: never read, but never garbage

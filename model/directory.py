@@ -20,13 +20,18 @@ from torch import Tensor
 
 from foundation.atomic import recover_directory, replace_directory, temporary_beside
 from foundation.errors import UserError
+from model.base import LanguageModel
+from model.build import build_model, export_tensors
 from model.config import ModelConfig
-from model.decoder import Decoder
-from model.interop import build_decoder, export_tensors, from_transformers, to_transformers
+from model.encoder import interop as encoders
+from model.encoder.encoder import Encoder
+from model.encoder.heads import Heads
+from model.interop import from_transformers, to_transformers
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+ENCODER_TOKEN_IDS = ("cls_token_id", "sep_token_id")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -44,9 +49,11 @@ TOKENIZER_FILES = (
 class LoadedModel:
     """What a model directory holds."""
 
-    model: Decoder
+    model: LanguageModel
     """In evaluation mode, on the device and in the dtype asked for."""
     config: ModelConfig
+    heads: Heads | None
+    """An encoder's; None for a decoder."""
     tokenizer_files: dict[str, bytes]
     generation: dict[str, Any]
     mateconv: dict[str, Any]
@@ -54,7 +61,7 @@ class LoadedModel:
 
 def save_model_directory(
     path: Path,
-    model: Decoder,
+    model: LanguageModel,
     *,
     tokenizer_files: Mapping[str, bytes],
     generation: Mapping[str, Any] | None,
@@ -62,13 +69,14 @@ def save_model_directory(
 ) -> None:
     """Write `path` as a whole: it holds the old model or the new one, never a mixture.
 
-    `generation` is the content of generation_config.json; its `bos_token_id`, `eos_token_id` and
-    `pad_token_id` stand in config.json too. `mateconv` must be plain JSON data. The weights keep their dtype.
+    `generation` is the content of generation_config.json, which an encoder has not; its ids of tokens stand in
+    config.json too. `mateconv` must be plain JSON data. The weights keep their dtype.
     """
+    heads = model.heads if isinstance(model, Encoder) else None
     generation = {key: value for key, value in (generation or {}).items() if value is not None}
     dtype = next(model.parameters()).dtype
-    config = to_transformers(model.config, model.vocab_size, dtype)
-    config |= {key: generation.get(key) for key in TOKEN_IDS}
+    config = to_transformers(model.config, model.vocab_size, dtype, heads)
+    config |= {key: generation.get(key) for key in _token_ids(config)}
     config["mateconv"] = dict(mateconv)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
@@ -79,7 +87,8 @@ def save_model_directory(
                 raise UserError(f"{path}: {name!r} is not the name of a tokenizer file; leave it out")
             (temporary / name).write_bytes(data)
         _write_json(temporary / CONFIG, config)
-        _write_json(temporary / GENERATION, generation)
+        if heads is None:
+            _write_json(temporary / GENERATION, generation)
         save_file(export_tensors(model), temporary / WEIGHTS, metadata={"format": "pt"})
         # safetensors makes a file that only its owner can read; the one beside it has the mode that the user wants.
         shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
@@ -103,16 +112,24 @@ def load_model_directory(
     values = _read_json(path / CONFIG)
     config, vocab_size, stored = from_transformers(values, str(path / CONFIG))
     tensors = {name: tensor for file in _weight_files(path) for name, tensor in _read_tensors(file).items()}
-    model = build_decoder(
-        config, vocab_size, tensors, where=str(path), device=device, dtype=stored if dtype is None else dtype
+    heads = None
+    if config.is_encoder:
+        heads, tensors = encoders.heads_of(values, encoders.our_names(tensors, config))
+    model = build_model(
+        config, vocab_size, heads, tensors, where=str(path), device=device, dtype=stored if dtype is None else dtype
     )
     generation = _read_json(path / GENERATION) if (path / GENERATION).exists() else {}
-    ids = {key: values[key] for key in TOKEN_IDS if values.get(key) is not None}
+    ids = {key: values[key] for key in _token_ids(values) if values.get(key) is not None}
     mateconv = values.get("mateconv", {})
     if not isinstance(mateconv, dict):
         raise UserError(f"{path / CONFIG}: the key mateconv must hold an object; save the model again")
     files = {name: (path / name).read_bytes() for name in TOKENIZER_FILES if (path / name).is_file()}
-    return LoadedModel(model, config, files, ids | generation, mateconv)
+    return LoadedModel(model, config, heads, files, ids | generation, mateconv)
+
+
+def _token_ids(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of config.json that name tokens; `transformers` has numbers of its own for those that it misses."""
+    return (*TOKEN_IDS, *ENCODER_TOKEN_IDS) if config.get("model_type") in encoders.MODEL_TYPES else TOKEN_IDS
 
 
 def _weight_files(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Our configuration and weights in the terms of `transformers` (Llama and Qwen3), and back."""
+"""Our configuration in the terms of `transformers`, and back: Llama and Qwen3 here, encoders in their own file."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from foundation.errors import UserError
 from model.architectures import DECODER
 from model.config import ModelConfig
-from model.decoder import Decoder
+from model.encoder import interop as encoders
+from model.encoder.heads import Heads
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
-VOCABULARY_TENSORS = ("model.embed_tokens.weight", "lm_head.weight")
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.bfloat16, torch.float16)}
-MISMATCH = "the weights and the configuration beside them don't match, use the files of one model"
 # What such models may carry and our decoder does not have: (key, values that mean "not used").
 UNSUPPORTED: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("attention_bias", (None, False)),
@@ -29,34 +27,43 @@ UNSUPPORTED: tuple[tuple[str, tuple[Any, ...]], ...] = (
 )
 
 
-def to_transformers(config: ModelConfig, vocab_size: int, dtype: torch.dtype) -> dict[str, Any]:
-    """The `config.json` that makes `transformers` build the same network.
+def to_transformers(
+    config: ModelConfig, vocab_size: int, dtype: torch.dtype, heads: Heads | None = None
+) -> dict[str, Any]:
+    """The `config.json` that makes `transformers` build the same network; `heads` are an encoder's.
 
     Some keys stand twice: 4.x reads `rope_theta` and `torch_dtype`, 5.x `rope_parameters` and `dtype`.
     """
-    kind = "qwen3" if config.qk_norm else "llama"
+    own = _decoder(config) if heads is None else encoders.to_transformers(config, heads)
     return {
-        "architectures": [ARCHITECTURES[kind]],
-        "model_type": kind,
+        **own,
         "vocab_size": vocab_size,
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.num_hidden_layers,
         "num_attention_heads": config.num_attention_heads,
+        "intermediate_size": config.feed_forward_size,
+        "max_position_embeddings": config.max_position_embeddings,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "initializer_range": config.initializer_range,
+        "dtype": str(dtype).removeprefix("torch."),
+        "torch_dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def _decoder(config: ModelConfig) -> dict[str, Any]:
+    kind = "qwen3" if config.qk_norm else "llama"
+    return {
+        "architectures": [ARCHITECTURES[kind]],
+        "model_type": kind,
         "num_key_value_heads": config.num_key_value_heads,
         "head_dim": config.head_size,
-        "intermediate_size": config.feed_forward_size,
         "hidden_act": "silu",
-        "max_position_embeddings": config.max_position_embeddings,
         "rope_theta": config.rope_base,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_base},
         "rms_norm_eps": config.rms_norm_eps,
         "attention_bias": False,
         "mlp_bias": False,
         "attention_dropout": 0.0,
-        "tie_word_embeddings": config.tie_word_embeddings,
-        "initializer_range": config.initializer_range,
-        "dtype": str(dtype).removeprefix("torch."),
-        "torch_dtype": str(dtype).removeprefix("torch."),
     }
 
 
@@ -66,26 +73,18 @@ def from_transformers(values: Mapping[str, Any], where: str) -> tuple[ModelConfi
     `UserError`, naming `where`, for other architectures, unsupported variants and impossible values.
     """
     kind = values.get("model_type")
-    if kind not in ARCHITECTURES:
-        raise UserError(
-            f"{where}: model_type is {kind!r}, but this program runs {' and '.join(ARCHITECTURES)} decoders; "
-            "give a directory that train.py wrote, or a Llama- or Qwen3-style one"
-        )
-    for key, unused in UNSUPPORTED:
-        if values.get(key) not in unused:
-            raise UserError(f"{where}: {key} = {values[key]!r} is not supported; use a model without it")
-    rope = values.get("rope_parameters") or {}
-    if not isinstance(rope, Mapping) or rope.get("rope_type", "default") != "default":
-        raise UserError(f"{where}: rope_parameters {rope!r} is not supported; use a model with plain RoPE")
-    own = {key: values[key] for key in ModelConfig.model_fields if values.get(key) is not None}
-    own["architecture"] = DECODER
-    own["rope_theta"] = rope.get("rope_theta", own.get("rope_theta", 10000.0))
-    own["qk_norm"] = kind == "qwen3"
-    own.setdefault("rms_norm_eps", 1e-6)  # the defaults of transformers, not ours
-    own.setdefault("tie_word_embeddings", False)
-    own.setdefault("num_key_value_heads", own.get("num_attention_heads"))
     required = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
     missing = [key for key in required if values.get(key) is None]
+    if kind in encoders.MODEL_TYPES:
+        own = encoders.settings_of(values, where)
+    elif kind in ARCHITECTURES:
+        own = _settings_of(values, where)
+    else:
+        known = ", ".join([*ARCHITECTURES, *encoders.MODEL_TYPES])
+        raise UserError(
+            f"{where}: model_type is {kind!r}, but this program runs {known}; give a directory that train.py wrote, or "
+            "one of such a model"
+        )
     if missing:
         raise UserError(f"{where}: lacks {', '.join(missing)}; restore the file from where the model came")
     try:
@@ -102,54 +101,19 @@ def from_transformers(values: Mapping[str, Any], where: str) -> tuple[ModelConfi
     return config, vocab_size, DTYPES[name]
 
 
-def export_tensors(model: Decoder) -> dict[str, Tensor]:
-    """The weights under their names in `transformers`, on the CPU, without the padding of the vocabulary."""
-    return {
-        name: (tensor[: model.vocab_size] if name in VOCABULARY_TENSORS else tensor).detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-    }
-
-
-def build_decoder(
-    config: ModelConfig,
-    vocab_size: int,
-    tensors: Mapping[str, Tensor],
-    *,
-    where: str,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Decoder:
-    """A decoder in evaluation mode with these weights, the vocabulary padded or not.
-
-    `tensors` is a state dict of ours (a training checkpoint's) or the content of a model directory.
-    `UserError`, naming `where`, for missing, unknown and wrongly shaped tensors.
-    """
-    with torch.device("meta"):
-        model = Decoder(config, vocab_size)
-    model = model.to(dtype).to_empty(device=device).eval()
-    state = model.state_dict()
-    ignored = {"lm_head.weight"} if config.tie_word_embeddings else set()
-    unknown = sorted(name for name in tensors if name not in state and name not in ignored
-                     and not name.endswith("rotary_emb.inv_freq"))  # fmt: skip
-    missing = sorted(name for name in state if name not in tensors)
-    for problem, names in (("lacks the tensors", missing), ("holds unknown tensors", unknown)):
-        if names:
-            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise UserError(f"{where}: {problem} {shown}; {MISMATCH}")
-    for name, target in state.items():
-        _copy(tensors[name], target, name, vocab_size, where)
-    return model
-
-
-@torch.no_grad()
-def _copy(source: Tensor, target: Tensor, name: str, vocab_size: int, where: str) -> None:
-    expected = tuple(target.shape)
-    allowed = [expected]
-    if name in VOCABULARY_TENSORS:
-        allowed.insert(0, (vocab_size, *expected[1:]))
-    if tuple(source.shape) not in allowed:
-        raise UserError(f"{where}: {name} has shape {tuple(source.shape)}, expected {allowed[0]}; {MISMATCH}")
-    if not source.is_floating_point():
-        raise UserError(f"{where}: {name} holds {source.dtype}, not floating-point numbers; save the model again")
-    target[: source.shape[0]].copy_(source)
-    target[source.shape[0] :].zero_()  # the padding of the vocabulary: never read, but never garbage
+def _settings_of(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The settings of `ModelConfig` that a decoder's `config.json` describes."""
+    for key, unused in UNSUPPORTED:
+        if values.get(key) not in unused:
+            raise UserError(f"{where}: {key} = {values[key]!r} is not supported; use a model without it")
+    rope = values.get("rope_parameters") or {}
+    if not isinstance(rope, Mapping) or rope.get("rope_type", "default") != "default":
+        raise UserError(f"{where}: rope_parameters {rope!r} is not supported; use a model with plain RoPE")
+    own = {key: values[key] for key in ModelConfig.model_fields if values.get(key) is not None}
+    own["architecture"] = DECODER
+    own["rope_theta"] = rope.get("rope_theta", own.get("rope_theta", 10000.0))
+    own["qk_norm"] = values["model_type"] == "qwen3"
+    own.setdefault("rms_norm_eps", 1e-6)  # the defaults of transformers, not ours
+    own.setdefault("tie_word_embeddings", False)
+    own.setdefault("num_key_value_heads", own.get("num_attention_heads"))
+    return own
