@@ -86,10 +86,15 @@ def attend_pieces(queries: Tensor, keys: Tensor, values: Tensor, segments: Tenso
     return torch.cat(rows)
 
 
-def attend_varlen(queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor) -> Tensor:
-    """`attend_by_segments` in one call of flash attention (Dao, FlashAttention-2, 2023)."""
+def attend_varlen(
+    queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, reach: tuple[int, int] | None = None
+) -> Tensor:
+    """`attend_by_segments` in one call of flash attention (Dao, FlashAttention-2, 2023).
+
+    `reach`: how many tokens each one sees before and behind it, -1 for all; None: all before it.
+    """
     B, H, T, D = queries.shape
-    arguments = dict(VARLEN_CAUSAL)
+    arguments: dict[str, Any] = dict(VARLEN_CAUSAL) if reach is None else {"window_size": reach}
     if keys.shape[1] != H:
         if VARLEN_GROUPS:
             arguments["enable_gqa"] = True

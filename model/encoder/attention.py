@@ -1,6 +1,7 @@
 """Attention in both directions, within the pieces of a row and, on request, within a window around each token.
 
 `segments` are the borders of pieces as in `model.documents`: the tokens of a piece see each other and nobody else.
+Several ways lead to the same result; device, dtype and length decide which one is the fastest (`Layout.way`).
 
 Axes: B batch, T tokens, H heads, D head.
 """
@@ -8,24 +9,30 @@ Axes: B batch, T tokens, H heads, D head.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from model.documents import positions_within
+from model.documents import FLASH_DTYPES, attend_varlen, positions_within, varlen_attn
+from model.encoder.chunks import attend_chunks, chunk_mask
+from model.encoder.pieces import attend_pieces, pieces_pay
+
+Way = Literal["mask", "pieces", "chunks", "varlen"]
 
 
 class Layout:
-    """Where the pieces of a batch lie: made once for all layers of a forward pass.
+    """Where the pieces of a batch lie, and the masks that follow: made once for all layers of a forward pass.
 
     positions: (B, T) int64, each token's place in its own piece.
     segments: (pieces + 1,) int32, or None where every row is one piece.
     """
 
-    def __init__(self, positions: Tensor, segments: Tensor | None) -> None:
-        self.positions, self.segments = positions, segments
+    def __init__(self, positions: Tensor, segments: Tensor | None, dtype: torch.dtype) -> None:
+        self.positions, self.segments, self.dtype = positions, segments, dtype
         self._visible: dict[int | None, Tensor | None] = {}
+        self._chunks: dict[int, Tensor] = {}
 
     @classmethod
     def of(
@@ -36,37 +43,66 @@ class Layout:
         device: torch.device,
         dtype: torch.dtype,
         windows: Sequence[int | None] = (),
+        dropout: float = 0.0,
     ) -> Layout:
         """The layout of (batch, length) tokens whose queries will have `dtype`.
 
-        `windows` are those that `attend` will be asked for. Named here, their masks are made outside the layers, where
-        recomputed layers find them ready.
+        `windows` and `dropout` are those that `attend` will be asked for: their masks are made here, outside the
+        layers, where layers that are computed again find them ready. Others are made when they are needed.
         """
         if segments is None:
             positions = torch.arange(length, device=device).expand(batch, length)
         else:
             positions = positions_within(segments, batch, length)
-        layout = cls(positions, segments)
+        layout = cls(positions, segments, dtype)
         for window in windows:
-            layout.visible(window)
+            way = layout.way(window, dropout)
+            if way == "mask":
+                layout.visible(window)
+            elif way == "chunks" and window is not None:
+                layout.chunks(window)
         return layout
+
+    def way(self, window: int | None, dropout: float) -> Way:
+        """How attention over this window is computed."""
+        kind, T = self.positions.device.type, self.positions.shape[1]
+        narrow = window is not None and window < T - 1
+        if kind == "cpu" and narrow:
+            return "chunks"
+        if kind == "cpu" and not dropout and pieces_pay(self.dtype, T, self.segments is not None):
+            return "pieces"
+        if kind == "cuda" and not dropout and (narrow or self.segments is not None):  # else the fused kernel serves
+            modern = torch.cuda.get_device_capability(self.positions.device)[0] >= 8
+            return "varlen" if modern and varlen_attn is not None and self.dtype in FLASH_DTYPES else "mask"
+        return "mask"
+
+    def borders(self) -> Tensor:
+        """`segments`, also where every row is one piece."""
+        if self.segments is not None:
+            return self.segments
+        B, T = self.positions.shape
+        return torch.arange(0, B * T + 1, T, dtype=torch.int32, device=self.positions.device)
 
     def visible(self, window: int | None) -> Tensor | None:
         """Which columns each token sees, (B or 1, 1, T, T) bool; None: all of its row."""
         if window not in self._visible:
-            self._visible[window] = self._make_visible(window)
+            columns = torch.arange(self.positions.shape[1], device=self.positions.device)  # (T,)
+            seen = None
+            if self.segments is not None:
+                starts = columns - self.positions  # (B, T): the column at which each token's piece begins
+                seen = starts[:, :, None] == starts[:, None, :]  # (B, T, T)
+            if window is not None:
+                near = ((columns[:, None] - columns).abs() <= window)[None]  # (1, T, T)
+                seen = near if seen is None else seen & near
+            self._visible[window] = None if seen is None else seen[:, None]
         return self._visible[window]
 
-    def _make_visible(self, window: int | None) -> Tensor | None:
-        columns = torch.arange(self.positions.shape[1], device=self.positions.device)  # (T,)
-        seen = None
-        if self.segments is not None:
-            starts = columns - self.positions  # (B, T): the column at which each token's piece begins
-            seen = starts[:, :, None] == starts[:, None, :]  # (B, T, T)
-        if window is not None:
-            near = ((columns[:, None] - columns).abs() <= window)[None]  # (1, T, T)
-            seen = near if seen is None else seen & near
-        return None if seen is None else seen[:, None]
+    def chunks(self, window: int) -> Tensor:
+        """The mask of `attend_chunks`."""
+        if window not in self._chunks:
+            line = torch.arange(self.positions.numel(), device=self.positions.device)
+            self._chunks[window] = chunk_mask(line - self.positions.flatten(), window, self.dtype)
+        return self._chunks[window]
 
 
 def attend(
@@ -77,4 +113,12 @@ def attend(
     `window`: only from tokens at most so many places away; None: from the whole piece. `dropout` is the share of
     attention weights that are dropped.
     """
+    way = layout.way(window, dropout)
+    if way == "pieces":
+        return attend_pieces(queries, keys, values, layout.borders())
+    if way == "chunks" and window is not None:
+        return attend_chunks(queries, keys, values, layout.chunks(window), dropout)
+    if way == "varlen":
+        reach = (-1, -1) if window is None else (window, window)
+        return attend_varlen(queries, keys, values, layout.borders(), reach)
     return scaled_dot_product_attention(queries, keys, values, attn_mask=layout.visible(window), dropout_p=dropout)

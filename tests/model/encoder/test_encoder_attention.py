@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
+from model.encoder import attention, pieces
 from model.encoder.attention import Layout, attend
+from model.encoder.pieces import attend_pieces
 
-ROWS = [[5, 1, 11], [17], [1, 1, 15]]  # lengths of the pieces of each row
-LENGTH = 17
+ROWS = [[5, 1, 11, 6, 20, 18], [61], [1, 1, 2, 30, 27]]  # lengths of the pieces of each row
+LENGTH = 61
 CPU = torch.device("cpu")
+Way = Callable[[str], None]
+Three = tuple[Tensor, Tensor, Tensor]
 
 
 def borders(rows: Sequence[Sequence[int]], padding: int = 0) -> Tensor:
@@ -37,16 +42,34 @@ def formula(queries: Tensor, keys: Tensor, values: Tensor, rows: Sequence[Sequen
     return torch.stack(mixed)
 
 
-def leaves(rows: int, length: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+def leaves(rows: int = 3, length: int = LENGTH, dtype: torch.dtype = torch.float64) -> Three:
     """Queries, keys and values (rows, 3, length, 7)."""
     torch.manual_seed(0)
-    return [torch.randn(rows, 3, length, 7, dtype=dtype, requires_grad=True) for _ in range(3)]
+    queries, keys, values = (torch.randn(rows, 3, length, 7, dtype=dtype, requires_grad=True) for _ in range(3))
+    return queries, keys, values
 
 
-@pytest.mark.parametrize("window", [None, 0, 3, 40])
+@pytest.fixture
+def take(monkeypatch: pytest.MonkeyPatch) -> Way:
+    """`take("pieces")`: attention goes that way, whatever would be fastest; blocks are small."""
+    monkeypatch.setattr(pieces, "MULTIPLE", 4)
+    monkeypatch.setattr(pieces, "SHORT", 9)
+
+    def choose(way: str) -> None:
+        monkeypatch.setattr(Layout, "way", lambda *_: way)
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("way", "window"),
+    [("mask", None), ("mask", 0), ("mask", 3), ("mask", 60), ("pieces", None)]
+    + [("chunks", window) for window in (0, 1, 3, 16, 59)],
+)
 @pytest.mark.parametrize("packed", [False, True])
-def test_every_piece_by_the_formula(packed: bool, window: int | None) -> None:
-    queries, keys, values = own = leaves(3, LENGTH)
+def test_every_piece_by_the_formula(take: Way, packed: bool, way: str, window: int | None) -> None:
+    take(way)
+    queries, keys, values = own = leaves()
     segments = borders(ROWS, padding=4) if packed else None
     layout = Layout.of(segments, 3, LENGTH, CPU, torch.float64)
     mixed = attend(queries, keys, values, layout, window)
@@ -58,6 +81,55 @@ def test_every_piece_by_the_formula(packed: bool, window: int | None) -> None:
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("kept", [0, 3 * 20 * 20, 2**20])
+def test_weights_are_kept_or_computed_again(take: Way, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr(pieces, "KEPT", kept)
+    own, upstream = leaves(), torch.randn(3, 3, LENGTH, 7, dtype=torch.float64)
+    found = torch.autograd.grad(attend_pieces(*own, borders(ROWS)), own, upstream)
+    wanted = torch.autograd.grad(formula(*own, ROWS, None), own, upstream)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+
+
+def test_pieces_leave_what_they_read_as_it_is() -> None:
+    """A single row and head is contiguous as it stands: nothing may be scaled in place."""
+    queries, keys, values = (torch.randn(1, 1, 64, 8) for _ in range(3))
+    before = queries.clone(), keys.clone(), values.clone()
+    attend_pieces(queries, keys, values, torch.tensor([0, 64], dtype=torch.int32))
+    assert all(torch.equal(a, b) for a, b in zip((queries, keys, values), before, strict=True))
+
+
+def test_bfloat16_is_as_close_as_the_fused_kernel() -> None:
+    exact = leaves(dtype=torch.float32)
+    half = [tensor.detach().bfloat16().requires_grad_() for tensor in exact]
+    upstream = torch.randn(3, 3, LENGTH, 7)
+    layout = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.bfloat16)
+    near = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.bfloat16)
+    assert layout.way(None, 0.0) == "pieces" and layout.way(7, 0.0) == "chunks"
+
+    def errors(window: int | None, fused: bool) -> list[float]:
+        q, k, v = exact
+        reference = formula(q, k, v, ROWS, window)
+        wanted = [reference, *torch.autograd.grad(reference, exact, upstream)]
+        q, k, v = half
+        own = scaled_dot_product_attention(q, k, v, near.visible(window)) if fused else attend(q, k, v, layout, window)
+        found = [own, *torch.autograd.grad(own, half, upstream.bfloat16())]
+        return [float((a.float() - b).detach().abs().mean()) for a, b in zip(found, wanted, strict=True)]
+
+    for window in (None, 7):
+        own, theirs = errors(window, False), errors(window, True)
+        assert all(a < 2 * b + 1e-6 for a, b in zip(own, theirs, strict=True)), (own, theirs)
+
+
+def test_as_an_operation_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schema, gradients and shapes without data are what torch.compile relies on."""
+    monkeypatch.setattr(pieces, "MULTIPLE", 4)
+    qkv = torch.randn(2, 17, 3, 3, 5, requires_grad=True)
+    queries, keys, values = (x.detach().requires_grad_() for x in qkv.permute(2, 0, 3, 1, 4))
+    segments = borders([[5, 1, 11], [17]], padding=2)
+    torch.library.opcheck(pieces._attend, (queries, keys, values, segments, True))
+
+
 def test_positions_count_from_each_piece() -> None:
     packed = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.float32)
     assert packed.positions.tolist() == [[i for n in row for i in range(n)] for row in ROWS]
@@ -65,9 +137,82 @@ def test_positions_count_from_each_piece() -> None:
     assert whole.positions.tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
-def test_dropped_weights() -> None:
-    queries, keys, values = (x.float() for x in leaves(3, LENGTH))
+@pytest.mark.parametrize("window", [None, 8])
+def test_dropped_weights(window: int | None) -> None:
+    queries, keys, values = leaves(dtype=torch.float32)
     layout = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.float32)
-    mixed = attend(queries, keys, torch.ones_like(values), layout, None, 0.5)  # weights sum up to one where none drops
+    mixed = attend(queries, keys, torch.ones_like(values), layout, window, 0.5)  # they sum up to one where none drops
     assert 0.8 < mixed.mean().item() < 1.2
     assert mixed.std().item() > 0.1
+
+
+def test_who_goes_which_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def way(length: int, dtype: torch.dtype, packed: bool, window: int | None = None, dropout: float = 0.0) -> str:
+        segments = borders([[length]]) if packed else None
+        return Layout.of(segments, 1, length, CPU, dtype).way(window, dropout)
+
+    assert way(512, torch.bfloat16, False) == way(64, torch.bfloat16, True) == "pieces"
+    assert way(8, torch.bfloat16, True) == way(512, torch.bfloat16, True, dropout=0.1) == "mask"
+    assert way(512, torch.float32, True) == "pieces"
+    assert way(512, torch.float32, False) == way(128, torch.float32, True) == "mask"
+    assert way(512, torch.float32, False, window=64, dropout=0.1) == "chunks"
+    assert way(512, torch.bfloat16, True, window=511) == "pieces"  # as wide as the row: no window
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    layout = Layout(torch.empty(1, 512, dtype=torch.int64, device="meta"), None, torch.bfloat16)
+    layout.positions = type("Cuda", (), {"device": torch.device("cuda"), "shape": (1, 512)})()  # type: ignore[assignment]
+    assert (layout.way(64, 0.0), layout.way(None, 0.0), layout.way(64, 0.1)) == ("varlen", "mask", "mask")
+    layout.segments = borders([[512]])
+    assert layout.way(None, 0.0) == "varlen"
+    layout.dtype = torch.float32
+    assert layout.way(None, 0.0) == "mask"
+
+
+def test_masks_are_made_before_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that are computed again under torch.compile must not make them."""
+    for windows, dropout in (((None, 7), 0.1), ((None, 7), 0.0)):
+        layout = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.float32, windows, dropout)
+        with monkeypatch.context() as patch:
+            patch.setattr(attention, "chunk_mask", None)
+            patch.setattr(Layout, "borders", None)
+            for window in windows:
+                attend(*leaves(dtype=torch.float32), layout, window, dropout)
+            assert list(layout._chunks) == [7] and list(layout._visible) == [None]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("window", [None, 7])
+def test_flash_attention_on_a_gpu_by_the_formula(window: int | None) -> None:
+    queries, keys, values = own = [
+        torch.randn(3, 2, LENGTH, 16, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)
+    ]
+    layout = Layout.of(borders(ROWS, padding=3).cuda(), 3, LENGTH, queries.device, torch.bfloat16)
+    assert layout.way(window, 0.0) == "varlen"
+    mixed = attend(queries, keys, values, layout, window)
+    exact = [x.detach().double().cpu().requires_grad_() for x in own]
+    expected = formula(exact[0], exact[1], exact[2], ROWS, window)
+    torch.testing.assert_close(mixed.cpu().double(), expected, atol=2e-2, rtol=2e-2)
+    upstream = torch.randn_like(expected)
+    found = torch.autograd.grad(mixed, own, upstream.to("cuda", torch.bfloat16))
+    for one, other in zip(found, torch.autograd.grad(expected, exact, upstream), strict=True):
+        torch.testing.assert_close(one.cpu().double(), other, atol=5e-2, rtol=5e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [None, 7])
+def test_compiled_is_eager(monkeypatch: pytest.MonkeyPatch, window: int | None) -> None:
+    monkeypatch.setattr(attention, "pieces_pay", lambda *_: True)
+
+    def run(qkv: Tensor, segments: Tensor) -> Tensor:
+        layout = Layout.of(segments, 3, LENGTH, CPU, torch.float32)
+        queries, keys, values = qkv.permute(2, 0, 3, 1, 4)
+        return attend(queries, keys, values, layout, window)
+
+    compiled = torch.compile(run, dynamic=False)
+    for _ in range(2):
+        qkv = torch.randn(3, LENGTH, 3, 3, 8, requires_grad=True)
+        outs = [each(qkv, borders(ROWS, 3)) for each in (run, compiled)]
+        torch.testing.assert_close(*outs, rtol=1e-5, atol=1e-5)
+        upstream = torch.randn_like(outs[0])
+        one, other = (torch.autograd.grad(out, qkv, upstream)[0] for out in outs)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
