@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -60,7 +61,10 @@ class LanguageModel(nn.Module, ABC):
         """Weights of the model, the padding of the vocabulary left out."""
         padding = self.padded_vocab_size - self.vocab_size
         weights = dict(self.named_parameters())
-        padded = sum(padding * weights[name][0].numel() for name in self.vocabulary_tensors if name in weights)
+        shapes = [
+            weights[name].shape for name in self.vocabulary_tensors if name in weights
+        ]  # no values: they may be split
+        padded = sum(padding * math.prod(shape[1:]) for shape in shapes)
         return sum(parameter.numel() for parameter in weights.values()) - padded
 
     def depth_of(self, name: str) -> int:
