@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import math
+import re
 from abc import ABC, abstractmethod
 
 import torch
