@@ -26,6 +26,7 @@ KEYS = (
 DECODER = "llama"
 
 
+ENCODER_KEYS = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
 MICRO = ("micro-v1", "micro-v2", "micro-v3", "micro-v4")
 
 
@@ -34,7 +35,8 @@ def _shape(layers: int, heads: int, groups: int, width: int, inner: int) -> dict
 
 
 def _encoder(architecture: str, layers: int, heads: int, width: int, inner: int) -> dict[str, int | str | None]:
-    return {"architecture": architecture, **_shape(layers, heads, heads, width, inner)}
+    sizes = (layers, heads, width, inner)
+    return {"architecture": architecture, **dict(zip(ENCODER_KEYS, sizes, strict=True))}
 
 
 PRESETS: Mapping[str, Mapping[str, int | str | None]] = {
@@ -61,7 +63,7 @@ PRESETS: Mapping[str, Mapping[str, int | str | None]] = {
     "modern-medium": _encoder("modernbert", 13, 8, 512, 768),
     "modern-base": _encoder("modernbert", 22, 12, 768, 1152),
 }
-"""Preset -> the settings of its architecture: all of `KEYS`, and `architecture` where it stands for one.
+"""Preset -> the settings of its architecture: all of `KEYS`, or `architecture` and those that an encoder has.
 
 BERT's sizes are those of Turc et al. (2019, arXiv 1908.08962) and Devlin et al. (2018), modern-base is that of Warner
 et al. (2024, arXiv 2412.13663)."""
@@ -83,9 +85,10 @@ def merged(name: Any, settings: Mapping[str, Any], given: Collection[str]) -> di
     """`settings` of the model with the architecture of the preset `name` in place of their own, but for those `given`
     on the command line. Any name that is no preset leaves them as they are."""
     shape = dict(PRESETS.get(name, {})) if isinstance(name, str) else {}
-    architecture = settings.get("architecture")
-    if shape and "architecture" not in shape and architecture not in (None, DECODER):
-        shape["intermediate_size"] = None  # sizes that were chosen for decoders, with the encoder's own rule
+    if shape and "architecture" not in shape and settings.get("architecture") not in (None, DECODER):
+        # Sizes that were chosen for decoders: an encoder has its own rule, and no heads of keys.
+        shape = {**shape, "intermediate_size": None}
+        del shape["num_key_value_heads"], shape["head_dim"]
     return {**settings, **{key: value for key, value in shape.items() if key not in given}}
 
 

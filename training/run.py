@@ -107,7 +107,9 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     split = Split(training, world, start.content)
     task = choose_task(data, config.data, training)
     shape = task.model_config(config.model, config.given, start.content)
-    model = chosen_model(shape, config.given, start.content, config.data, training, data, split, world, device)
+    model = chosen_model(
+        shape, config.given, start.content, config.data, training, data, split, world, device, task.head_share
+    )
     config = replace(config, model=model)
     samples = open_samples(task, directory.path, start.content)
     identity = _identity(config, task, samples, split, start)

@@ -30,15 +30,15 @@ def chosen_model(
     split: Split,
     world: World,
     device: torch.device,
+    head_share: float,
 ) -> ModelConfig:
     """The model with an automatic preset resolved (see `resolve_preset`)."""
     length = data_config.max_seq_len
     tokens = int(training.epochs * data.train.tokens)
     if training.max_steps is not None:
         tokens = training.max_steps * split.global_batch * length
-    work = Work(training.max_tokens or tokens, length, data.vocab_size)
-    if training.time_budget is not None:
-        work = Work(None, length, data.vocab_size)
+    total = None if training.time_budget is not None else training.max_tokens or tokens
+    work = Work(total, length, data.vocab_size, head_share)
     return on_main(world, lambda: resolve_preset(model, given, saved, training, work, device))
 
 

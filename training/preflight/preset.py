@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from foundation.device import pick_dtype
 from foundation.errors import UserError
 from foundation.logs import get_logger
 from foundation.page.wording import seconds, size
+from model.architectures import DECODER
 from model.config import ModelConfig
 from model.costs import COMPUTE_OPTIMAL, activation_bytes, flops_per_token, parameters, state_bytes
 from model.presets import AUTO, KEYS, merged
@@ -21,10 +22,17 @@ from training.preflight.memory import RESERVE, memory_limit
 
 log = get_logger("training")
 
-STEPS = ((100, "350m"), (40, "124m"), (24, "60m"), (12, "30m"), (6, "15m"), (3, "7m"), (0, "3m"))
-"""Gigabytes of a GPU's memory from which a preset is taken. A card that is sold as 24 GB counts, though a tenth of it
-be taken by the system."""
-LADDER = ("350m", "124m", "60m", "30m", "15m", "7m", "3m")
+STEPS = (100, 40, 24, 12, 6, 3, 0)
+"""Gigabytes of a GPU's memory from which each preset of a ladder is taken. A card that is sold as 24 GB counts, though
+a tenth of it be taken by the system."""
+LADDERS = {
+    "llama": ("350m", "124m", "60m", "30m", "15m", "7m", "3m"),
+    "bert": ("bert-large", "bert-base", "bert-base", "bert-medium", "bert-small", "bert-mini", "bert-tiny"),
+    "modernbert": (
+        "modern-base", "modern-base", "modern-medium", "modern-medium", "modern-small", "modern-mini", "modern-tiny",
+    ),
+}  # fmt: skip
+"""The presets of each architecture from the largest to the smallest, one for each of `STEPS`."""
 LONGEST = 8 * 3600.0
 """Seconds that a run on a CPU may take, where no time_budget says."""
 CORE_RATES = {torch.float32: 40e9, torch.bfloat16: 80e9}
@@ -39,6 +47,8 @@ class Work:
     tokens: int | None
     sequence: int
     vocab_size: int
+    head_share: float = 1.0
+    """The share of positions that the vocabulary's head computes."""
 
 
 def resolve_preset(
@@ -64,7 +74,7 @@ def resolve_preset(
     if device.type == "cpu":
         name = _for_cpu(model, given, limit, training, work, pick_dtype(training.dtype, device))
     else:
-        name = next(name for gigabytes, name in STEPS if limit >= 0.9e9 * gigabytes)
+        name = next(name for gigabytes, name in zip(STEPS, ladder_of(model), strict=True) if limit >= 0.9e9 * gigabytes)
     log.info("preset auto: %s, for %s of memory on %s", name, size(limit), device)
     return with_preset(model, name, given)
 
@@ -72,6 +82,11 @@ def resolve_preset(
 def with_preset(model: ModelConfig, name: str, given: Collection[str]) -> ModelConfig:
     """`model` with the architecture of a preset, but for the leaves that flags gave."""
     return ModelConfig(**merged(name, {**model.model_dump(), "preset": name}, given))
+
+
+def ladder_of(model: ModelConfig) -> Sequence[str]:
+    """The presets of the model's architecture, the largest first."""
+    return LADDERS[model.architecture or DECODER]
 
 
 def _cores() -> int:
@@ -87,14 +102,16 @@ def _for_cpu(
     time = training.time_budget or LONGEST
     rate = CORE_RATES.get(dtype, CORE_RATES[torch.float32]) * _cores()
     fitting = None
-    for name in LADDER:
+    attended = work.sequence if model.is_encoder else (work.sequence + 1) / 2
+    for name in dict.fromkeys(ladder_of(model)):
         shape = with_preset(model, name, given)
-        memory = state_bytes(shape, work.vocab_size) + 2 * activation_bytes(shape, work.vocab_size, work.sequence)
+        kept = activation_bytes(shape, work.vocab_size, work.sequence, work.head_share)
+        memory = state_bytes(shape, work.vocab_size) + 2 * kept
         if memory > limit * (1 - RESERVE):
             continue
         fitting = name
         tokens = COMPUTE_OPTIMAL * parameters(shape, work.vocab_size) if work.tokens is None else work.tokens
-        if tokens * flops_per_token(shape, work.vocab_size, (work.sequence + 1) / 2) <= time * rate:
+        if tokens * flops_per_token(shape, work.vocab_size, attended, work.head_share) <= time * rate:
             return name
     if fitting is None:
         raise UserError(

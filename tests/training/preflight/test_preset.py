@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from foundation.errors import UserError
+from model.architectures import settled
 from model.config import ModelConfig
 from model.costs import flops_per_token, parameters
 from model.presets import PRESETS
@@ -40,6 +41,29 @@ def test_a_gpu_is_judged_by_its_memory(memory: float, name: str, monkeypatch: An
     assert {key: getattr(found, key) for key in PRESETS[name]} == dict(PRESETS[name])
 
 
+@pytest.mark.parametrize(
+    ("architecture", "memory", "name"),
+    [("bert", 141, "bert-large"), ("bert", 25, "bert-base"), ("bert", 4, "bert-mini"),
+     ("modernbert", 40, "modern-base"), ("modernbert", 1, "modern-tiny")],
+)  # fmt: skip
+def test_an_encoder_becomes_one_of_its_architecture(
+    architecture: str, memory: float, name: str, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(preset, "memory_limit", lambda device, budget: int(memory * GB))
+    model = settled(AUTO, [architecture], ())
+    found = resolve_preset(model, (), None, TrainingConfig(), Work(10**6, 256, 30522, 0.15), GPU)
+    assert found == settled(ModelConfig(**PRESETS[name], preset=name), [architecture], ())
+    monkeypatch.setattr(preset, "memory_limit", lambda device, budget: 10**12)
+    monkeypatch.setattr(preset, "_cores", lambda: 2)
+    on_cpu = resolve_preset(model, (), None, TrainingConfig(dtype="float32"), Work(10**8, 256, 30522, 0.15), CPU)
+    ladder = list(preset.ladder_of(model))
+    assert on_cpu.preset is not None
+    larger = with_preset(model, ladder[ladder.index(on_cpu.preset) - 1], ())
+    # The whole row is attended to, and the head sees 15% of it: what fits into a night, and what does not.
+    hours = [10**8 * flops_per_token(one, 30522, 256, 0.15) / 8e10 / 3600 for one in (on_cpu, larger)]
+    assert hours[0] <= 8 < hours[1]
+
+
 def test_a_budget_counts_as_the_memory_and_flags_win(monkeypatch: Any) -> None:
     assert resolved(monkeypatch, 141 * GB, GPU, training={"memory_budget": "24GB"}).preset == "60m"
     monkeypatch.setattr(preset, "memory_limit", lambda device, budget: 24 * GB)
@@ -51,7 +75,7 @@ def test_a_budget_counts_as_the_memory_and_flags_win(monkeypatch: Any) -> None:
 
 def test_a_cpu_is_judged_by_the_time_of_the_run(monkeypatch: Any) -> None:
     """The choice is the largest that ends within a night at the stated rate, and the next larger one does not."""
-    names = list(preset.LADDER)
+    names = list(preset.ladder_of(AUTO))
     seen = set()
     for tokens in (10**6, 6 * 10**6, 3 * 10**7, 10**8):
         name = resolved(monkeypatch, 10**12, CPU, tokens=tokens).preset
@@ -87,14 +111,14 @@ def test_a_named_preset_is_left_alone() -> None:
 def test_the_choice_is_recorded_and_a_resume_keeps_it(command: Any, monkeypatch: Any) -> None:
     from tests.training.conftest import TINY_RUN
 
-    monkeypatch.setattr(preset, "LADDER", ("micro-v2", "micro-v1"))
+    monkeypatch.setattr(preset, "LADDERS", {"llama": ("micro-v2", "micro-v1")})
     command.base = [*TINY_RUN, *command.base[-2:], "--preset", "auto", "--max_steps", "2"]
     done = command.call()
     assert done.returncode == 0, done.stderr
     assert "preset auto: micro-v2" in done.stdout
     content = checkpoint.load(command.directory / "out" / "ckpt.pth")
     assert content["model_config"]["preset"] == "micro-v2" and content["model_config"]["hidden_size"] == 8
-    monkeypatch.setattr(preset, "LADDER", ("micro-v1",))  # a smaller machine, say
+    monkeypatch.setattr(preset, "LADDERS", {"llama": ("micro-v1",)})  # a smaller machine, say
     resumed = command.call("--resume", "--max_steps", "4")
     assert resumed.returncode == 0, resumed.stderr
     assert checkpoint.load(command.directory / "out" / "ckpt.pth")["model_config"]["hidden_size"] == 8
