@@ -10,6 +10,7 @@ from foundation.errors import UserError
 from foundation.section import Section
 from model.config import ModelConfig
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig
+from training.settings.of_tasks import check_flags
 
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
@@ -24,6 +25,7 @@ def main(argv: list[str]) -> int:
     failed."""
     try:
         loaded = load_config("train.py", "Train a language model on token shards.", SECTIONS, TrainFlags, argv)
+        check_flags(loaded.get(TrainingConfig).task, loaded.by_flag)
     except UserError:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             return cli.EXIT_USER_ERROR  # the machine's first process says what is wrong
