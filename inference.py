@@ -1,63 +1,150 @@
-"""Generate text with a trained model: `--interactive`, `--prompt TEXT` or `--batch_file FILE`."""
+"""Use a trained model: a decoder writes and chats, an encoder fills masks, classifies, compares and embeds."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
 from foundation import cli, logs
-from foundation.config import load_config
+from foundation.config import Loaded, load_config
+from foundation.device import pick_device, pick_dtype
 from foundation.errors import UserError
 from foundation.section import Section
 from foundation.streams import derive_seed
 from generation.batch import run_batch
 from generation.config import GenerationConfig, GenerationSettings
+from generation.encoder.bert_inference import BertInference
+from generation.encoder.interactive import ask
+from generation.encoder.modes import Request, answer
+from generation.encoder.text import TextEncoder
 from generation.interactive import converse
+from generation.loading import load_trained
 from generation.text import TextGenerator
+from model.encoder.encoder import Encoder
 
-__all__ = ["GenerationConfig", "TextGenerator", "main"]
+__all__ = ["BertInference", "GenerationConfig", "TextEncoder", "TextGenerator", "main"]
 
-DESCRIPTION = "Generate text with a trained model: give --prompt, --interactive or --batch_file."
-HELP = """Generate text with the newest model under out/ (or the one that --model_path names):
+DESCRIPTION = (
+    "Use a trained model: give --prompt, --interactive, --fill_mask, --classify or another of the modes below."
+)
+HELP = """Use the newest model under out/ (or the one that --model_path names). A decoder:
   python inference.py --interactive                  type and see it continue; a chat model answers
   python inference.py --prompt "Once upon a time"    one text; --num_samples 5 for several, --stream to watch
   python inference.py --batch_file prompts.txt --output out.jsonl
+An encoder:
+  python inference.py --fill_mask "The film was [MASK]."      the likeliest words; --top_k 10 for more
+  python inference.py --classify "What a film!"               a fine-tuned one: the class and how sure it is
+  python inference.py --classify_file reviews.txt --output classes.jsonl
+  python inference.py --similarity "a good film" "a fine movie"
+  python inference.py --embed_file texts.txt --output vectors.npy
+  python inference.py --interactive                           fills masks or classifies line by line
 `python inference.py --help` lists every option."""
+DECODER_MODES, ENCODER_MODES = (
+    ("prompt", "batch_file"),
+    ("fill_mask", "classify", "classify_file", "similarity", "embed_file"),
+)
+MODES = ("interactive", *DECODER_MODES, *ENCODER_MODES)
+WRITING = ("stream", "greedy", "num_samples")
+WITH_OUTPUT = ("batch_file", "classify_file", "embed_file")
 
 
 class Flags(Section):
     """What only the command line says."""
 
+    aliases: ClassVar[Mapping[str, Sequence[str]]] = {"as_json": ("json",)}
+
     prompt: str | None = Field(default=None, description="text to continue; '' starts from nothing")
     stream: bool = Field(default=False, description="show the text while it is made")
-    interactive: bool = Field(default=False, description="read prompts from the terminal")
+    interactive: bool = Field(
+        default=False, description="read lines from the terminal: prompts, or texts to fill or classify"
+    )
     batch_file: Path | None = Field(
         default=None, description=".txt with a prompt a line, or .jsonl with the key prompt"
     )
-    output: Path | None = Field(default=None, description="JSON lines file for the results of --batch_file")
+    output: Path | None = Field(
+        default=None,
+        description="file for the results: JSON lines of --batch_file and --classify_file, .npy of --embed_file",
+    )
     greedy: bool = Field(default=False, description="always take the likeliest token; same as --no_do_sample")
     num_samples: int = Field(default=1, gt=0, description="how many texts to make from --prompt")
+    fill_mask: str | None = Field(
+        default=None, description="text with [MASK] where words are missing; --top_k answers for each (5)"
+    )
+    classify: str | None = Field(default=None, description="text to tell the class of")
+    classify_file: Path | None = Field(
+        default=None, description=".txt with a text a line, or .jsonl with the key text, to classify"
+    )
+    similarity: tuple[str, ...] | None = Field(
+        default=None, description="two texts to compare: cosine of their vectors"
+    )
+    embed_file: Path | None = Field(
+        default=None,
+        description=".txt or .jsonl (key text) to make mean-pooled vectors of: float32, a row a line, in --output or "
+        "beside the file as .npy",
+    )
+    as_json: bool = Field(default=False, description="answer in JSON, of the encoder modes")
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; the exit code. A batch file with unusable lines gives 1."""
+    """Run the command; the exit code. A file with unusable lines gives 1."""
     logs.setup()
     loaded = load_config("inference.py", DESCRIPTION, {"generation": GenerationSettings}, Flags, argv)
     flags, settings = loaded.get(Flags), loaded.get(GenerationSettings)
-    modes = [flags.prompt is not None, flags.interactive, flags.batch_file is not None]
-    if not any(modes):
+    modes = [mode for mode in MODES if getattr(flags, mode) not in (None, False)]
+    if not modes:
         print(HELP)
         return 0
-    if sum(modes) > 1:
-        raise UserError("--prompt, --interactive and --batch_file exclude each other; give one of them")
-    if flags.output is not None and flags.batch_file is None:
-        raise UserError("--output goes with --batch_file; redirect the output of --prompt with >")
+    _check(flags, modes, loaded.by_flag)
+    request = _request(flags, loaded)
+    device = pick_device(settings.device)
+    trained = load_trained(settings.model_path, device, pick_dtype(settings.dtype, device))
+    if modes[0] in ENCODER_MODES:
+        return answer(TextEncoder.from_trained(trained, settings.batch_size), request)
+    if flags.interactive and isinstance(trained.model, Encoder):
+        ask(TextEncoder.from_trained(trained, settings.batch_size), request.top_k)
+        return 0
+    return _write(TextGenerator.from_trained(trained), flags, settings)
+
+
+def _check(flags: Flags, modes: Sequence[str], given: Collection[str]) -> None:
+    """`UserError` for flags that don't go together."""
+    if len(modes) > 1:
+        raise UserError(f"{_named(modes)} exclude each other; give one of them")
+    if flags.output is not None and modes[0] not in WITH_OUTPUT:
+        raise UserError(f"--output goes with {_named(WITH_OUTPUT)}; redirect the output of --{modes[0]} with >")
+    if flags.as_json and modes[0] not in ENCODER_MODES:
+        raise UserError(f"--json goes with {_named(ENCODER_MODES)}; --batch_file writes JSON lines anyway")
+    idle = [name for name in (*GenerationConfig.model_fields, *WRITING) if name in given]
+    idle = [name for name in idle if modes[0] in ENCODER_MODES and (name, modes[0]) != ("top_k", "fill_mask")]
+    if idle:
+        raise UserError(f"--{modes[0]}: --{idle[0]} is about writing text and has no meaning here; leave it out")
+
+
+def _named(modes: Sequence[str]) -> str:
+    names = [f"--{mode}" for mode in modes]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _request(flags: Flags, loaded: Loaded) -> Request:
+    """What an encoder is asked. The section's top_k is about sampling: only the flag counts here."""
+    same = ("output", "as_json", *ENCODER_MODES)
+    values = {name: getattr(flags, name) for name in same}
+    if "top_k" in loaded.by_flag:
+        values["top_k"] = loaded.get(GenerationSettings).top_k
+    request = Request(**values)
+    request.check()
+    return request
+
+
+def _write(generator: TextGenerator, flags: Flags, settings: GenerationSettings) -> int:
+    """Let a decoder write."""
     config = GenerationConfig(**settings.model_dump(include=set(GenerationConfig.model_fields)))
     if flags.greedy:
         config = config.model_copy(update={"do_sample": False})
-    generator = TextGenerator.from_path(settings.model_path, settings.device, settings.dtype)
     code = 0
     if flags.interactive:
         converse(generator, config)

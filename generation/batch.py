@@ -3,56 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from foundation.atomic import atomic_path
 from foundation.errors import UserError
 from generation.config import GenerationConfig
-from generation.prompts import is_text
+from generation.lines import Line, read_lines
 from generation.text import TextGenerator
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the file: a prompt, or what is wrong with the line."""
-
-    line: int
-    prompt: str | None
-    error: str | None
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """The lines of a .txt or .jsonl file that are not blank, numbered from 1."""
-    if path.suffix not in (".txt", ".jsonl"):
-        raise UserError(f"{path}: a batch file is .txt (a prompt a line) or .jsonl (with the key prompt)")
-    if not path.is_file():
-        raise UserError(f"{path}: no such batch file; check --batch_file")
-    with path.open("rb") as lines:
-        for number, raw in enumerate(lines, start=1):
-            if raw.strip():
-                yield _parse(number, raw.rstrip(b"\r\n"), json_lines=path.suffix == ".jsonl")
-
-
-def _parse(number: int, raw: bytes, json_lines: bool) -> Row:
-    try:
-        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        return Row(number, None, f"not UTF-8 text at byte {error.start + 1}")
-    if not json_lines:
-        return Row(number, text, None)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return Row(number, None, f"not JSON: {error}")
-    prompt = value.get("prompt") if isinstance(value, dict) else None
-    if not isinstance(prompt, str):
-        return Row(number, None, "needs an object with a text under 'prompt'")
-    if not is_text(prompt):
-        return Row(number, None, "the prompt holds half of a surrogate pair")
-    return Row(number, prompt, None)
 
 
 def run_batch(
@@ -68,7 +26,7 @@ def run_batch(
     Writes JSON lines {"line", "prompt", "completion"} or {"line", "error"}, in the file's order, to `output`
     (complete or not at all) or to `stdout` as they come.
     """
-    rows = list(read_rows(source))
+    rows = list(read_lines(source, "prompt", "a batch file", "--batch_file"))
     if not rows:
         raise UserError(f"{source}: holds no prompt; write one a line")
     if output is None:
@@ -77,17 +35,19 @@ def run_batch(
         return _write(generator, config, batch_size, rows, target)
 
 
-def _write(generator: TextGenerator, config: GenerationConfig, batch_size: int, rows: list[Row], target: TextIO) -> int:
+def _write(
+    generator: TextGenerator, config: GenerationConfig, batch_size: int, rows: list[Line], target: TextIO
+) -> int:
     for start in range(0, len(rows), batch_size):
         group = rows[start : start + batch_size]
-        prompts = [row.prompt for row in group if row.prompt is not None]
+        prompts = [row.text for row in group if row.text is not None]
         completions = iter(generator.batch_generate(prompts, config, batch_size=batch_size))
         for row in group:
-            result: dict[str, Any] = {"line": row.line}
-            if row.prompt is None:
+            result: dict[str, Any] = {"line": row.number}
+            if row.text is None:
                 result["error"] = row.error
             else:
-                result |= {"prompt": row.prompt, "completion": next(completions)}
+                result |= {"prompt": row.text, "completion": next(completions)}
             target.write(json.dumps(result, ensure_ascii=False) + "\n")
         target.flush()
     return sum(row.error is not None for row in rows)

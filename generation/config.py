@@ -20,7 +20,11 @@ class GenerationConfig(Section):
         allow_inf_nan=False,
         description="below 1 sharpens the distribution, above 1 flattens it; 0 is greedy",
     )
-    top_k: int = Field(default=50, ge=0, description="draw from the k likeliest tokens only; 0 is off")
+    top_k: int = Field(
+        default=50,
+        ge=0,
+        description="draw from the k likeliest tokens only; 0 is off; as a flag of --fill_mask: answers for a mask",
+    )
     top_p: float = Field(
         default=0.95,
         gt=0,
@@ -54,4 +58,8 @@ class GenerationSettings(GenerationConfig):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps")
     dtype: str = Field(default="auto", description="auto, float32, bfloat16 or float16")
-    batch_size: int = Field(default=16, gt=0, description="prompts of a batch file that are generated together")
+    batch_size: int = Field(
+        default=16,
+        gt=0,
+        description="prompts of a batch file that are generated together; rows of texts that an encoder reads together",
+    )

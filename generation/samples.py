@@ -1,4 +1,4 @@
-"""What a model writes while it is trained: the function that train.py hands to the training."""
+"""What a model writes, fills in or tells while it is trained: the function that train.py hands to the training."""
 
 from __future__ import annotations
 
@@ -6,22 +6,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from generation.config import GenerationConfig
+from generation.encoder.show import masks_line
+from generation.encoder.text import TextEncoder
 from generation.text import TextGenerator
+from model.base import LanguageModel
 from model.decoder import Decoder
+from model.encoder.encoder import Encoder
 from tokenization.tokenizer import Tokenizer
 
 
 def write_samples(
-    model: Decoder,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     mateconv: Mapping[str, Any],
     prompts: Sequence[str],
     tokens: int,
     seeds: Sequence[int],
-) -> list[str]:
-    """The text of up to `tokens` tokens that follows each prompt, by chance `seeds[n]` and the default options.
+) -> list[str | None]:
+    """What the model makes of each prompt.
 
+    A decoder: the text of up to `tokens` tokens that follows it, by chance `seeds[n]` and the default options. An
+    encoder: the likeliest words for its masks, or its class; None for a prompt without a mask, or without anything to
+    classify.
     `mateconv` is what the model's config.json would say under that key. Leaves `model` in evaluation mode.
     """
+    if isinstance(model, Encoder):
+        return _tell(TextEncoder(model, tokenizer, mateconv=mateconv), prompts)
+    assert isinstance(model, Decoder)
     generator = TextGenerator(model, tokenizer, mateconv=mateconv)
-    return generator.batch_generate(prompts, GenerationConfig(max_new_tokens=tokens), seeds=seeds)
+    return [*generator.batch_generate(prompts, GenerationConfig(max_new_tokens=tokens), seeds=seeds)]
+
+
+def _tell(encoder: TextEncoder, prompts: Sequence[str]) -> list[str | None]:
+    if encoder.labels:
+        wanted = [prompt for prompt in prompts if prompt]
+        answers = iter(f"{found.label} {found.confidence:.3f}" for found in encoder.classify(wanted))
+        return [next(answers) if prompt else None for prompt in prompts]
+    if not encoder.fills_masks:
+        return [None] * len(prompts)
+    return [masks_line(masks) or None for masks in encoder.fill_masks(prompts)]

@@ -13,8 +13,9 @@ from foundation.errors import UserError
 from foundation.logs import get_logger
 from generation.chat import Conversation, Message, check_history
 from generation.config import GenerationConfig
+from generation.encoder.abilities import WRITE, require
 from generation.engine import generate_tokens
-from generation.loading import load_trained
+from generation.loading import TrainedModel, load_trained
 from generation.prompts import Conventions, PromptEncoder
 from model.decoder import Decoder
 from model.kv_cache import KVCache
@@ -59,6 +60,13 @@ class TextGenerator:
         """Load a model directory, a run directory or a .pth checkpoint; None: the newest model under out/."""
         where = pick_device(device)
         loaded = load_trained(None if path is None else Path(path), where, pick_dtype(dtype, where))
+        return cls.from_trained(loaded)
+
+    @classmethod
+    def from_trained(cls, loaded: TrainedModel) -> TextGenerator:
+        """Take a model that was loaded; `UserError` for an encoder."""
+        require(WRITE, loaded.model, loaded.source)
+        assert isinstance(loaded.model, Decoder)
         return cls(loaded.model, loaded.tokenizer, generation=loaded.generation, mateconv=loaded.mateconv)
 
     @property

@@ -63,7 +63,8 @@ def to_transformers(config: ModelConfig, heads: Heads) -> dict[str, Any]:
         "architectures": [_class_of(config, heads)],
         "model_type": config.architecture,
         **own,
-        "classifier_dropout": config.classifier_dropout,
+        # ModernBERT's configuration refuses null, which in BERT's means the dropout of everything
+        "classifier_dropout": config.head_dropout if config.architecture == "modernbert" else config.classifier_dropout,
         **labels,
     }
 

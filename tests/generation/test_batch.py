@@ -52,7 +52,11 @@ def test_a_text_file_has_a_prompt_a_line(generator: TextGenerator, tmp_path: Pat
 def test_unusable_files_are_named(generator: TextGenerator, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "x.csv").write_text("a")
-    for name, says in (("missing.txt", "no such batch file"), ("x.csv", ".jsonl"), ("empty.txt", "no prompt")):
+    for name, says in (
+        ("missing.txt", "check --batch_file"),
+        ("x.csv", ".jsonl"),
+        ("empty.txt", "no prompt"),
+    ):
         with pytest.raises(UserError, match=says):
             run_batch(generator, CONFIG, 16, tmp_path / name, tmp_path / "out.jsonl", io.StringIO())
     assert not (tmp_path / "out.jsonl").exists()

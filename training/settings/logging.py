@@ -30,7 +30,9 @@ class LoggingConfig(Settings):
 
     log_interval: Count = Field(10, ge=1, description="steps between the lines of metrics.jsonl")
     sample_prompts: tuple[str, ...] = Field(
-        ("",), description="texts that the model continues at every validation; '' lets it begin a document"
+        ("",),
+        description="texts that the model continues at every validation ('' lets it begin a document); an encoder "
+        "fills their masks, a classifier tells their class",
     )
     sample_tokens: Count = Field(60, ge=0, description="tokens in each of these continuations; 0: none are made")
     report: bool = Field(True, description="draw training_history.png and report.html in out_dir while training")

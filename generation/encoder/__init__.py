@@ -1,0 +1,1 @@
+"""What encoders are for: masks filled, texts classified, embedded and compared."""
