@@ -61,9 +61,8 @@ class LanguageModel(nn.Module, ABC):
         """Weights of the model, the padding of the vocabulary left out."""
         padding = self.padded_vocab_size - self.vocab_size
         weights = dict(self.named_parameters())
-        shapes = [
-            weights[name].shape for name in self.vocabulary_tensors if name in weights
-        ]  # no values: they may be split
+        # By shapes alone: the values may be split over processes.
+        shapes = [weights[name].shape for name in self.vocabulary_tensors if name in weights]
         padded = sum(padding * math.prod(shape[1:]) for shape in shapes)
         return sum(parameter.numel() for parameter in weights.values()) - padded
 

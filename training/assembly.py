@@ -209,6 +209,7 @@ class Assembly:
             "ranks": self.world.size,
             "dtype": str(self.snapshot.precision.dtype).removeprefix("torch."),
             "compiled": switch_of(self.module) is not None,
+            "task": self.task.name,
             "parameters": self.snapshot.model.num_parameters(),
             "dataset": self.samples.where,
             "train_tokens": data.train.tokens,

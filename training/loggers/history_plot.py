@@ -92,7 +92,9 @@ def _draw_losses(axes: Any, rows: Sequence[Row], spikes: Sequence[Row]) -> None:
     if spikes:
         places, values = column(spikes, "loss")
         axes.plot(places, values, color=_SPIKE, linestyle="", marker="^", markersize=6, label="spikes")
-    axes.set(ylabel="loss (nats per token)", title=f"Training history: {rows[-1]['tokens']:,} tokens")
+    summed = any(key.endswith("_loss") and key != "val_loss" for key in rows[-1])
+    unit = "nats, several losses" if summed else "nats per token"
+    axes.set(ylabel=f"loss ({unit})", title=f"Training history: {rows[-1]['tokens']:,} tokens")
     later = losses[settled_from(len(losses)) :]
     if np.isfinite(later).any() and len(later) < len(losses):
         room = 0.05 * (np.nanmax(later) - np.nanmin(losses))

@@ -70,10 +70,12 @@ class Progress(Logger):
     def _text(self, row: Row) -> str:
         of = f"/{self._total}" if self._total else ""
         text = f"step {row['step']}{of}  loss {row['loss']:.4f}"
+        text += _parts(row, "")
         if "val_loss" in row:
             text += f"  val {row['val_loss']:.4f}"
         if "val_loss_ema" in row:
             text += f" (EMA {row['val_loss_ema']:.4f})"
+        text += _parts(row, "val_")
         return f"{text}  lr {row['lr']:.2e}  grad {row['grad_norm']:.2f}  {_speed(row)}"
 
     def _left(self, row: Row, now: float) -> str:
@@ -94,6 +96,15 @@ class Progress(Logger):
         for handler in logging.getLogger(ROOT).handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handle(record)
+
+
+def _parts(row: Row, prefix: str) -> str:
+    """` (mlm 6.1234, nsp 0.6789)`: what a loss is the sum of, where it is one."""
+    keys = [
+        key for key in row if key.endswith("_loss") and key != "val_loss" and key.startswith("val_") == bool(prefix)
+    ]
+    shown = ", ".join(f"{key.removeprefix(prefix).removesuffix('_loss')} {row[key]:.4f}" for key in keys)
+    return f" ({shown})" if shown else ""
 
 
 def _speed(row: Row) -> str:

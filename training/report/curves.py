@@ -15,7 +15,8 @@ from training.report.charts import Point, Series, line_chart, small_chart
 from training.report.files import RunFiles
 
 
-def _points(rows: Sequence[dict[str, Any]], key: str) -> list[Point]:
+def points(rows: Sequence[dict[str, Any]], key: str) -> list[Point]:
+    """Step and value of the rows that have `key`; None where it is not finite."""
     steps, values = column(rows, key)
     return [
         (float(step), float(value) if np.isfinite(value) else None) for step, value in zip(steps, values, strict=True)
@@ -38,14 +39,14 @@ def losses(run: RunFiles) -> str:
     """Training loss, validation losses and spikes over the steps."""
     spikes = [fault for fault in run.faults if fault.get("event") == "spike"]
     series = [
-        Series("each logged step", "pale", _points(run.rows, "loss")),
+        Series("each logged step", "pale", points(run.rows, "loss")),
         Series("training, smoothed", "train", _smoothed(run.rows)),
-        Series("validation", "val", _points(run.rows, "val_loss"), dots=True),
-        Series("validation of the EMA", "ema", _points(run.rows, "val_loss_ema"), dots=True),
+        Series("validation", "val", points(run.rows, "val_loss"), dots=True),
+        Series("validation of the EMA", "ema", points(run.rows, "val_loss_ema"), dots=True),
         Series(
             "spike",
             "spike",
-            _points(spikes, "loss"),
+            points(spikes, "loss"),
             dots=True,
             line=False,
         ),
@@ -69,9 +70,9 @@ def legend(series: Sequence[Series]) -> str:
 
 
 def _small(run: RunFiles, key: str, title: str, note: str, factor: float = 1, settled: bool = False) -> str:
-    points = [(step, None if value is None else factor * value) for step, value in _points(run.rows, key)]
+    scaled = [(step, None if value is None else factor * value) for step, value in points(run.rows, key)]
     after = _settled(run) if settled else -math.inf
-    chart = small_chart(title, [Series(title, "other", points)], halts(run), key == "grad_norm", after)
+    chart = small_chart(title, [Series(title, "other", scaled)], halts(run), key == "grad_norm", after)
     return html.section(title, chart, note)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from foundation.page import html
 from foundation.page.wording import escape, integer, plural, seconds, short
@@ -19,19 +19,30 @@ _STATES = {
     "failed": "failed",
 }
 
+_KINDS = {"mlm": "An encoder", "mlm_nsp": "An encoder", "classify": "A classifier"}
+
 
 def when(moment: float) -> str:
     """Seconds since 1970 as local time."""
     return datetime.datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
-def best_validation(run: RunFiles) -> tuple[float, int, bool] | None:
-    """The lowest validation loss, its step, and whether it is the EMA's, which best/ follows where there is one; None
-    without a validation."""
-    for key in ("val_loss_ema", "val_loss"):
-        found = [(row[key], row["step"]) for row in run.rows if isinstance(row.get(key), int | float)]
-        if found:
-            return (*min(found), key == "val_loss_ema")
+class Best(NamedTuple):
+    """The lowest value of what best/ follows, its step, whether it is the EMA's, and its name."""
+
+    value: float
+    step: int
+    average: bool
+    name: str
+
+
+def best_validation(run: RunFiles) -> Best | None:
+    """The best validation, of the EMA where there is one; None without a validation."""
+    for measure, name in (("val_error", "validation error"), ("val_loss", "validation loss")):
+        for key in (f"{measure}_ema", measure):
+            found = [(row[key], row["step"]) for row in run.rows if isinstance(row.get(key), int | float)]
+            if found:
+                return Best(*min(found), key.endswith("_ema"), name)
     return None
 
 
@@ -48,8 +59,9 @@ def headline(run: RunFiles) -> str:
     sentence = _sentence(facts, last, best)
     figures = [(integer(last["step"]), "steps"), (short(last["tokens"]), "tokens")] if last else []
     if best:
-        figures.append((f"{best[0]:.3f}", f"best validation loss{' (EMA)' if best[2] else ''}, step {best[1]}"))
-        figures.append((_perplexity(best[0]), "its perplexity"))
+        figures.append((f"{best.value:.3f}", f"best {best.name}{' (EMA)' if best.average else ''}, step {best.step}"))
+        if facts.get("task", "causal") == "causal":
+            figures.append((_perplexity(best.value), "its perplexity"))
     elif isinstance(last.get("loss"), int | float):
         figures.append((f"{last['loss']:.3f}", "loss of the last step"))
     rate, shares = speed(run), [row["mfu"] for row in run.rows if isinstance(row.get("mfu"), int | float)]
@@ -76,10 +88,11 @@ def _state(run: RunFiles) -> str:
     return f"Training run · {_STATES.get(ending['event'] if ending else None, '')} · {heard}"
 
 
-def _sentence(facts: dict[str, Any], last: dict[str, Any], best: tuple[float, int, bool] | None) -> str:
+def _sentence(facts: dict[str, Any], last: dict[str, Any], best: Best | None) -> str:
     parts = []
     if facts.get("parameters"):
-        parts.append(f"A decoder of {short(facts['parameters'])} parameters")
+        what = _KINDS.get(str(facts.get("task")), "A decoder")
+        parts.append(f"{what} of {short(facts['parameters'])} parameters")
         if facts.get("dataset"):
             parts.append(f" trained on {facts['dataset']}")
     if last:
@@ -89,7 +102,8 @@ def _sentence(facts: dict[str, Any], last: dict[str, Any], best: tuple[float, in
         if facts.get("tokens_per_epoch"):
             parts.append(f" ({last['tokens'] / facts['tokens_per_epoch']:.3g} passes over the data)")
     if best:
-        parts.append(f", validation loss down to {best[0]:.4f} nats a token")
+        unit = " nats a token" if facts.get("task", "causal") in ("causal", "mlm") else ""
+        parts.append(f", {best.name} down to {best.value:.4f}{unit}")
     return "".join(parts).strip() + "." if parts else "Nothing is logged yet."
 
 

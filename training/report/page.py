@@ -7,7 +7,7 @@ from pathlib import Path
 from foundation import atomic
 from foundation.page import html
 from foundation.page.document import document
-from training.report import curves, making, overview, story, texts
+from training.report import curves, making, measures, overview, story, texts
 from training.report.files import RunFiles
 from training.report.style import STYLE
 from training.saving.run_directory import REPORT
@@ -25,6 +25,7 @@ def render(run: RunFiles) -> str:
     body = [
         overview.headline(run),
         curves.losses(run),
+        measures.measures(run),
         curves.others(run),
         texts.samples(run),
         story.stretches(run),

@@ -13,6 +13,7 @@ from model.build import new_model
 from model.config import ModelConfig
 from model.directory import CONFIG, save_model_directory
 from model.encoder.heads import Heads
+from tokenization.framing import framed
 from training.batching.datasets import TrainingData
 from training.state import RunState
 from training.tasks.base import Task
@@ -44,9 +45,13 @@ def save_model(path: Path, content: Mapping[str, Any], data: TrainingData) -> No
         model = new_model(ModelConfig(**content["model_config"]), content["vocab_size"], heads)
     model.load_state_dict(weights, assign=True)  # the tensors themselves, no copy
     roles = data.tokenizer.roles
-    generation = {"eos_token_id": roles.end_of_text, "pad_token_id": roles.pad}
+    ids = {"eos_token_id": roles.end_of_text, "pad_token_id": roles.pad}
+    tokenizer = data.tokenizer
+    if heads is not None:
+        ids = {"pad_token_id": roles.pad, "cls_token_id": roles.cls, "sep_token_id": roles.sep}
+        tokenizer = framed(tokenizer)
     mateconv = {**content["mateconv"], "weights": kind}
-    save_model_directory(path, model, tokenizer_files=data.tokenizer.files(), generation=generation, mateconv=mateconv)
+    save_model_directory(path, model, tokenizer_files=tokenizer.files(), generation=ids, mateconv=mateconv)
 
 
 def saved_step(path: Path) -> int | None:
