@@ -140,15 +140,15 @@ def _draw(
 def _span(low: float, high: float, log: bool) -> tuple[float, float]:
     """The values from `low` to `high` with a little room around."""
     if log:
-        return low / 1.15, high * 1.15
+        return low / 1.15 or low, max(high * 1.15, math.nextafter(high, math.inf))
     room = 0.04 * (high - low) or abs(high) * 0.05 or 1.0
     return (low if low == 0 else max(0.0, low - room) if low > 0 else low - room), high + room
 
 
 def _scale(low: float, high: float, start: float, end: float, log: bool) -> Callable[[float], float]:
     if log:
-        span = math.log(high / low)
-        return lambda value: start + (end - start) * math.log(value / low) / span
+        first, span = math.log(low), math.log(high) - math.log(low)  # a quotient of tiny numbers may overflow
+        return lambda value: start + (end - start) * (math.log(value) - first) / span
     return lambda value: start + (end - start) * (value - low) / (high - low)
 
 
