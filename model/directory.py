@@ -89,7 +89,10 @@ def save_model_directory(
         _write_json(temporary / CONFIG, config)
         if heads is None:
             _write_json(temporary / GENERATION, generation)
-        save_file(export_tensors(model), temporary / WEIGHTS, metadata={"format": "pt"})
+        tensors = export_tensors(model)
+        if heads is not None:
+            tensors = encoders.their_names(tensors, model.config)
+        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
         # safetensors makes a file that only its owner can read; the one beside it has the mode that the user wants.
         shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
         replace_directory(temporary, path)

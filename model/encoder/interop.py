@@ -50,6 +50,8 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     ),
     "modernbert": ("ModernBertModel", "ModernBertForMaskedLM", "ModernBertForSequenceClassification"),
 }
+DECODER_BIAS = "cls.predictions.decoder.bias"
+EMBEDDING = "model.embeddings.tok_embeddings.weight"
 
 
 def to_transformers(config: ModelConfig, heads: Heads) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def _bert(config: ModelConfig) -> dict[str, Any]:
         "hidden_act": "gelu",
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": config.dropout,
+        "classifier_dropout": config.classifier_dropout,
         "type_vocab_size": config.type_vocab_size,
         "layer_norm_eps": config.norm_eps,
         "position_embedding_type": "absolute",
@@ -109,6 +112,7 @@ def _modernbert(config: ModelConfig) -> dict[str, Any]:
         "attention_dropout": config.dropout,
         "embedding_dropout": config.dropout,
         "mlp_dropout": config.dropout,
+        "classifier_dropout": config.head_dropout,
         "classifier_pooling": config.classifier_pooling,
         "local_attention": config.local_attention,
         "global_attn_every_n_layers": config.global_attn_every_n_layers,
@@ -183,19 +187,24 @@ def our_names(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, T
         named[name] = tensor
     named.pop("bert.embeddings.position_ids", None)  # the numbers from 0 on, in old files
     if config.architecture == "bert":
-        bias = named.pop("cls.predictions.decoder.bias", None)  # the same as the next, in some files in its place
+        bias = named.pop(DECODER_BIAS, None)  # where both are there, this is the one that counts
         if bias is not None:
-            named.setdefault("cls.predictions.bias", bias)
+            named["cls.predictions.bias"] = bias
     if config.tie_word_embeddings:
         named.pop("cls.predictions.decoder.weight", None)
         named.pop("decoder.weight", None)
     if config.architecture == "modernbert" and "head.dense.weight" in named and "classifier.weight" not in named:
-        rows = named["model.embeddings.tok_embeddings.weight"].shape[0] if MODERN_EMBEDDING in named else 0
+        rows = named[EMBEDDING].shape[0] if EMBEDDING in named else 0
         named.setdefault("decoder.bias", torch.zeros(rows))  # decoder_bias: false
     return named
 
 
-MODERN_EMBEDDING = "model.embeddings.tok_embeddings.weight"
+def their_names(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """An encoder's tensors as `transformers` saves them: where BERT's matrices are not tied, the biases stand twice."""
+    bias = tensors.get("cls.predictions.bias")
+    if bias is None or config.tie_word_embeddings:
+        return dict(tensors)
+    return {**tensors, DECODER_BIAS: bias.clone()}
 
 
 def heads_of(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Heads, dict[str, Tensor]]:
