@@ -7,8 +7,9 @@ from training.config import DataConfig, TrainingConfig
 from training.tasks.base import Task
 from training.tasks.causal import CausalTask
 from training.tasks.mlm import MlmTask
+from training.tasks.mlm_nsp import MlmNspTask
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (CausalTask, MlmTask)}
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (CausalTask, MlmTask, MlmNspTask)}
 
 
 def choose_task(data: TrainingData, data_config: DataConfig, training: TrainingConfig) -> Task:

@@ -22,7 +22,7 @@ from training.throughput import attended_in_pieces
 class EncoderTask(Task):
     """A task over rows of pieces `[CLS] … [SEP]` that never see each other (see `shards.framing`)."""
 
-    architectures = ("bert", "modernbert")
+    architectures: ClassVar[tuple[str, ...]] = ("bert", "modernbert")
     framing: ClassVar[int] = SINGLE
     """Tokens of a piece that are no text."""
 

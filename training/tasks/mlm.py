@@ -24,6 +24,7 @@ from shards.token_stream import PackedBatch
 from training.batching.batches import Microbatch, borders, check_inside
 from training.batching.datasets import TrainingData
 from training.config import DataConfig, TrainingConfig
+from training.evaluation.evaluator import Rows
 from training.tasks.base import LossModule
 from training.tasks.encoder import EncoderTask
 from training.tasks.masking import Masking
@@ -66,7 +67,7 @@ class MlmTask(EncoderTask):
         """Whole texts, packed."""
         return FramedSamples(dataset, self._plan(dataset, run_directory), self.training.seed, self.frame)
 
-    def rows(self, dataset: Dataset, run_directory: Path) -> SequentialFramed:
+    def rows(self, dataset: Dataset, run_directory: Path) -> Rows:
         """Every token of every text once."""
         return SequentialFramed(dataset, self._plan(dataset, run_directory), self.frame)
 

@@ -1,0 +1,101 @@
+"""Task `mlm_nsp`: BERT's own pretraining, masked tokens and whether B follows A (Devlin et al. 2019, arXiv 1810.04805).
+
+B rows, T tokens a row, K places for masked tokens in a row, P pairs, C width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from model.base import LanguageModel
+from model.encoder.heads import Heads
+from shards.dataset import Dataset
+from shards.framing import PAIR
+from shards.packing_plan import Plan, open_plan
+from shards.pairs import PairSamples, SequentialPairs
+from shards.pairs_plan import SentenceChunks, check_sentences
+from shards.plan_place import cache_places
+from shards.samples import Samples
+from shards.token_stream import PackedBatch
+from training.batching.batches import IGNORED, Microbatch, padded
+from training.batching.datasets import TrainingData
+from training.config import DataConfig, TrainingConfig
+from training.evaluation.evaluator import Rows
+from training.tasks.base import LossModule
+from training.tasks.mlm import MlmTask, gathered
+
+
+class PairLoss(LossModule):
+    """The losses of an encoder at its masked positions, and at the first tokens of its pairs."""
+
+    def forward(
+        self,
+        inputs: Tensor,
+        segments: Tensor,
+        token_types: Tensor,
+        mlm_places: Tensor,
+        mlm_targets: Tensor,
+        nsp_places: Tensor,
+        nsp_targets: Tensor,
+    ) -> Tensor:
+        """inputs and token_types (B, T) int64, `segments` the borders of pieces, the masked places and what stood there
+        (B*K,), the pairs' first places and 0 where B follows, 1 where it is random (P,) int64; -100 in slots that
+        nothing uses. -> (2,)"""
+        hidden = self.model(inputs, segments=segments, token_types=token_types)  # (B, T, C)
+        masked: Tensor = self.model.mlm_loss(gathered(hidden, mlm_places), mlm_targets)  # type: ignore[operator]
+        logits: Tensor = self.model.nsp_logits(gathered(hidden, nsp_places))  # type: ignore[operator]  # (P, 2)
+        random = cross_entropy(logits.float(), nsp_targets, ignore_index=IGNORED, reduction="sum")
+        return torch.stack([masked, random])
+
+
+class MlmNspTask(MlmTask):
+    """Masked tokens of packed pairs of texts, and whether the second follows the first."""
+
+    name = "mlm_nsp"
+    losses = ("mlm_loss", "nsp_loss")
+    architectures = ("bert",)
+    framing = PAIR
+
+    def __init__(self, data: TrainingData, data_config: DataConfig, training: TrainingConfig) -> None:
+        super().__init__(data, data_config, training)
+        for dataset in (*data.datasets, *([data.validation] if data.validation else [])):
+            check_sentences(dataset)
+
+    @property
+    def heads(self) -> Heads:
+        """The heads of masked tokens and of pairs."""
+        return Heads(mlm=True, nsp=True)
+
+    def samples(self, dataset: Dataset, run_directory: Path) -> Samples:
+        """Pairs of texts, packed; each time a chunk comes up it is cut anew."""
+        return PairSamples(dataset, self._plan(dataset, run_directory), self.training.seed, self.frame)
+
+    def rows(self, dataset: Dataset, run_directory: Path) -> Rows:
+        """Each chunk of sentences once; the pairs of every validation are the same."""
+        return SequentialPairs(dataset, self._plan(dataset, run_directory), self.frame)
+
+    def microbatch(self, batch: PackedBatch, numbers: npt.NDArray[np.int64], validating: bool = False) -> Microbatch:
+        """The tensors of `PairLoss.forward`."""
+        tensors, predicted = self.masked(batch, numbers, validating)
+        assert batch.token_types is not None and batch.labels is not None
+        paired = np.flatnonzero(batch.labels != IGNORED)
+        tensors |= {
+            "token_types": torch.from_numpy(batch.token_types),
+            "nsp_places": padded(batch.pieces[paired].astype(np.int64), 0),
+            "nsp_targets": padded(batch.labels[paired], IGNORED),
+        }
+        return Microbatch(tensors, (predicted, len(paired)), self.real_tokens(batch.inputs))
+
+    def loss_module(self, model: LanguageModel) -> LossModule:
+        """Both losses."""
+        return PairLoss(model)
+
+    def _plan(self, dataset: Dataset, run_directory: Path) -> Plan:
+        places = cache_places(dataset.path, run_directory)
+        return open_plan(dataset, self.length, places, self.reporter(dataset), SentenceChunks())
