@@ -3,6 +3,9 @@ batches are those of one that was never stopped."""
 
 from __future__ import annotations
 
+import math
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,11 @@ import pytest
 import torch
 
 import train
+from benchmarks import masked_unigram as benchmark
 from foundation.config import load_config
 from foundation.errors import UserError
 from foundation.flags import FlagSet
+from shards.dataset import Dataset
 from tests.training.flags.trying import Tried, Trier
 from training.batching.batches import BatchPlan, BatchStream
 from training.batching.datasets import open_data
@@ -123,3 +128,18 @@ def test_a_resumed_run_has_the_same_masks_however_its_steps_are_split(
         assert torch.equal(inputs, expected["inputs"]) and torch.equal(targets, expected["mlm_targets"])
     first, second = (np.concatenate([one["inputs"] for one in part]) for part in np.array_split(whole_run, 2))
     assert len({row.tobytes() for row in first} & {row.tobytes() for row in second}) < len(first) / 2  # masked anew
+
+
+def test_the_unigram_benchmark_measures_the_validation_masks(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With nearly everything masked: beside the entropies of the two splits, written out."""
+    benchmark.main([str(dataset), "--mlm_probability", "0.999", "--max_seq_len", "64"])
+    figures = [float(number) for number in re.findall(r"([\d.]+) nats", capsys.readouterr().out)]
+    train_tokens, val_tokens = (
+        [int(token) for shard in Dataset.open(dataset, split).shards for token in shard.tokens if token > 6]
+        for split in ("train", "val")
+    )
+    seen = Counter(train_tokens)
+    total = sum(seen.values()) + 273  # each of the tokens without a role once more
+    under = -sum(math.log((seen[token] + 1) / total) for token in val_tokens) / len(val_tokens)
+    own = -sum(count / len(val_tokens) * math.log(count / len(val_tokens)) for count in Counter(val_tokens).values())
+    assert figures[0] == pytest.approx(under, abs=0.05) and figures[2] == pytest.approx(own, abs=0.05)
