@@ -5,12 +5,15 @@ Axes: B batch, T tokens, N positions, C width, H heads, D head, F feed-forward, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, linear
 
 from model.config import ModelConfig
 from model.encoder.attention import Layout, attend
+from model.encoder.bert_heads import Pooler, Predictions, PretrainingHeads
 from model.encoder.encoder import Encoder
 from model.encoder.heads import Heads
 
@@ -41,7 +44,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads, self.size, self.dropout = config.num_attention_heads, config.head_size, config.dropout
+        self.heads, self.dropout = config.num_attention_heads, config.dropout
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
@@ -49,13 +52,18 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         B, T, C = x.shape
-        parts = (self.query, self.key, self.value)
-        # One product for all three: in training, backward then adds up no three gradients of x.
-        weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
-        mixed = linear(x, weight, bias).view(B, T, 3, self.heads, self.size)
-        queries, keys, values = mixed.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        queries, keys, values = (part.view(B, T, self.heads, -1).transpose(1, 2) for part in self._project(x))
         found = attend(queries, keys, values, layout, None, self.dropout if self.training else 0.0)  # (B, H, T, D)
         return found.transpose(1, 2).reshape(B, T, C)
+
+    def _project(self, x: Tensor) -> Sequence[Tensor]:
+        """Queries, keys and values, (B, T, C) each."""
+        parts = (self.query, self.key, self.value)
+        if not torch.is_grad_enabled():
+            return [part(x) for part in parts]
+        # In training one product for all three: backward then adds up no three gradients of x.
+        weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
+        return linear(x, weight, bias).chunk(3, dim=-1)
 
 
 class AddAndNorm(nn.Module):
@@ -123,18 +131,6 @@ class Stack(nn.Module):
         self.layer = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
 
 
-class Pooler(nn.Module):
-    """What a whole piece is judged by, from its first token."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(self, first: Tensor) -> Tensor:
-        """(N, C) -> (N, C), between -1 and 1."""
-        return torch.tanh(self.dense(first))
-
-
 class Trunk(nn.Module):
     """Everything below the heads: `bert.*` in the state dict."""
 
@@ -143,40 +139,6 @@ class Trunk(nn.Module):
         self.embeddings = Embeddings(config, padded_vocab_size)
         self.encoder = Stack(config)
         self.pooler = Pooler(config) if pooler else None
-
-
-class Transform(nn.Module):
-    """What stands between the hidden state of a masked token and the decoder."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, config.norm_eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C) -> (N, C)."""
-        out: Tensor = self.LayerNorm(gelu(self.dense(x)))
-        return out
-
-
-class Predictions(nn.Module):
-    """The head of masked tokens; its matrix is the token embedding's unless the two are not tied."""
-
-    def __init__(self, config: ModelConfig, padded_vocab_size: int) -> None:
-        super().__init__()
-        self.transform = Transform(config)
-        self.bias = nn.Parameter(torch.zeros(padded_vocab_size))
-        tied = config.tie_word_embeddings
-        self.decoder = None if tied else nn.Linear(config.hidden_size, padded_vocab_size, bias=False)
-
-
-class PretrainingHeads(nn.Module):
-    """`cls.*` in the state dict."""
-
-    def __init__(self, config: ModelConfig, padded_vocab_size: int, heads: Heads) -> None:
-        super().__init__()
-        self.predictions = Predictions(config, padded_vocab_size) if heads.mlm else None
-        self.seq_relationship = nn.Linear(config.hidden_size, 2) if heads.nsp else None
 
 
 class Bert(Encoder):

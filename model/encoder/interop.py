@@ -65,8 +65,6 @@ def to_transformers(config: ModelConfig, heads: Heads) -> dict[str, Any]:
         "architectures": [_class_of(config, heads)],
         "model_type": config.architecture,
         **own,
-        # ModernBERT's configuration refuses null, which in BERT's means the dropout of everything
-        "classifier_dropout": config.head_dropout if config.architecture == "modernbert" else config.classifier_dropout,
         **labels,
     }
 
@@ -112,7 +110,7 @@ def _modernbert(config: ModelConfig) -> dict[str, Any]:
         "attention_dropout": config.dropout,
         "embedding_dropout": config.dropout,
         "mlp_dropout": config.dropout,
-        "classifier_dropout": config.head_dropout,
+        "classifier_dropout": config.head_dropout,  # null, which in BERT's means the dropout of everything, is refused
         "classifier_pooling": config.classifier_pooling,
         "local_attention": config.local_attention,
         "global_attn_every_n_layers": config.global_attn_every_n_layers,

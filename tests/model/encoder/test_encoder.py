@@ -192,3 +192,20 @@ def test_what_a_task_trains_and_what_an_architecture_lacks() -> None:
         settled(modern, ["bert"], ())
     with pytest.raises(UserError, match="num_attention_heads 2 is not a multiple of num_key_value_heads 4"):
         settled(config, ["llama"], ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("bert", {"layer_norm_eps": 0.5}),
+        ("modernbert", {"layer_norm_eps": 0.5}),
+        ("modernbert", {"rope_theta": 3.0}),
+        ("modernbert", {"local_rope_theta": 3.0}),
+        ("modernbert", {"local_attention": 2}),
+        ("modernbert", {"global_attn_every_n_layers": 2}),
+    ],
+)
+def test_what_the_settings_of_a_trunk_change(kind: str, changes: dict[str, Any], make_ours: Make) -> None:
+    tokens = batch()[0]
+    plain, changed = make_ours(kind, Heads())(tokens), make_ours(kind, Heads(), **changes)(tokens)
+    assert (plain - changed).abs().max() > 1e-2
