@@ -9,6 +9,7 @@ from generation.encoder.abilities import FILL
 from generation.encoder.show import classification_text, masks_text
 from generation.encoder.text import TextEncoder
 from generation.interactive import LEAVE
+from tokenization.masked_text import USUAL_MASK
 
 
 def ask(
@@ -21,10 +22,8 @@ def ask(
     for each mask."""
     if not encoder.labels:
         encoder.require(FILL)
-    task = (
-        "Type a text to classify" if encoder.labels else f"Type a text with {encoder.mask_name} where a word is missing"
-    )
-    write(f"{task}; exit, quit or q leaves.\n")
+    what = "to classify" if encoder.labels else f"with {USUAL_MASK} where a word is missing"
+    write(f"Type a text {what}; exit, quit or q leaves.\n")
     while True:
         try:
             line = read("> ").strip()
@@ -46,4 +45,4 @@ def ask(
 def _answer(encoder: TextEncoder, top_k: int, line: str) -> str:
     if encoder.labels:
         return classification_text(encoder.classify([line])[0])
-    return masks_text(encoder.fill_mask(line, top_k)) or f"There is no {encoder.mask_name} in it."
+    return masks_text(encoder.fill_mask(line, top_k)) or f"There is no {USUAL_MASK} in it."

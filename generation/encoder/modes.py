@@ -14,6 +14,7 @@ from generation.encoder.abilities import CLASSIFY, EMBED, FILL, Ability
 from generation.encoder.files import classify_file, embed_file
 from generation.encoder.show import classification_text, classified, masks_text, masks_values
 from generation.encoder.text import TextEncoder
+from tokenization.masked_text import USUAL_MASK
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,7 @@ def answer(encoder: TextEncoder, request: Request) -> int:
     if request.fill_mask is not None:
         masks = encoder.fill_mask(request.fill_mask, request.top_k)
         if not masks:
-            raise UserError(
-                f"--fill_mask: no {encoder.mask_name} in {request.fill_mask!r}; write it for a missing word"
-            )
+            raise UserError(f"--fill_mask: no {USUAL_MASK} in {request.fill_mask!r}; write it for a missing word")
         _print(request, masks_values(request.fill_mask, masks), masks_text(masks))
     elif request.classify is not None:
         found = encoder.classify([request.classify])[0]
@@ -80,11 +79,8 @@ def _embed_file(encoder: TextEncoder, request: Request, source: Path) -> None:
     output = source.with_suffix(".npy") if request.output is None else request.output
     begun = time.perf_counter()
     texts, width = embed_file(encoder, source, output)
-    _print(
-        request,
-        {"output": str(output), "texts": texts, "width": width},
-        f"{output}: {texts} texts, {width} numbers each",
-    )
+    values = {"output": str(output), "texts": texts, "width": width}
+    _print(request, values, f"{output}: {texts} texts, {width} numbers each")
     _report(texts, begun)
 
 
