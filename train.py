@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from foundation import cli, logs
-from foundation.config import load_config
+from foundation.config import Loaded, load_config
 from foundation.errors import UserError
 from foundation.section import Section
 from model.config import ModelConfig
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig
 from training.settings.of_tasks import check_flags
+
+if TYPE_CHECKING:
+    from training.run import RunConfig
+
+log = logs.get_logger("training")
 
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
@@ -24,26 +30,43 @@ def main(argv: list[str]) -> int:
     """Parse `argv`, train, and give the exit code: 0 finished, 75 or 130 stopped and resumable, 1 or 2
     failed."""
     try:
-        loaded = load_config("train.py", "Train a language model on token shards.", SECTIONS, TrainFlags, argv)
-        check_flags(loaded.get(TrainingConfig).task, loaded.by_flag)
+        loaded = _load(argv)
+        stages = {name: _load(argv, name) for name in loaded.get(TrainFlags).stages}
+        if not stages:
+            check_flags(loaded.get(TrainingConfig).task, loaded.by_flag)
     except UserError:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             return cli.EXIT_USER_ERROR  # the machine's first process says what is wrong
         raise
     logs.setup()
-    from generation.samples import write_samples  # torch takes seconds to import; --help does not need it
-    from training.run import RunConfig, run_training
+    from training.finetuning.chain import Stage, run_chain  # torch takes seconds to import; --help does not need it
+    from training.finetuning.repeats import train
 
-    return run_training(
-        RunConfig(
-            loaded.get(DataConfig),
-            loaded.get(ModelConfig),
-            loaded.get(TrainingConfig),
-            loaded.get(LoggingConfig),
-            loaded.get(TrainFlags),
-            write_samples,
-            loaded.by_flag,
-        )
+    if not stages:
+        if loaded.stages:
+            log.info("the file's stages (%s) are not run; --chain names those that are", ", ".join(loaded.stages))
+        return train(_run_config(loaded))
+    found = [Stage(name, _run_config(stage), stage.of_stage) for name, stage in stages.items()]
+    return run_chain(found, loaded.by_flag)
+
+
+def _load(argv: list[str], stage: str | None = None) -> Loaded:
+    return load_config("train.py", "Train a language model on token shards.", SECTIONS, TrainFlags, argv, stage=stage)
+
+
+def _run_config(loaded: Loaded) -> RunConfig:
+    """What a run is made of."""
+    from generation.samples import write_samples
+    from training.run import RunConfig
+
+    return RunConfig(
+        loaded.get(DataConfig),
+        loaded.get(ModelConfig),
+        loaded.get(TrainingConfig),
+        loaded.get(LoggingConfig),
+        loaded.get(TrainFlags),
+        write_samples,
+        loaded.by_flag,
     )
 
 

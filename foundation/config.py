@@ -7,7 +7,7 @@ defaults, the YAML file and the flags, and reports every problem at once, each w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from foundation.errors import UserError, did_you_mean
 from foundation.flags import FlagSet, parse_flags
 from foundation.section import Section
+from foundation.stages import KEY, settings_of, stages_of
 
 SECTIONS = ("pipeline", "data", "model", "training", "logging", "generation")
 DEFAULT_FILE = Path("config.yaml")
@@ -34,7 +35,11 @@ class Loaded:
     given: frozenset[str]
     """Leaf names that the YAML file or the command line set, as opposed to defaults."""
     by_flag: frozenset[str] = frozenset()
-    """Leaf names that the command line set."""
+    """Leaf names that the command line set, or the stage that was asked for."""
+    of_stage: frozenset[str] = frozenset()
+    """Leaf names that the stage set."""
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The stages of the file, as they stand there (see `foundation.stages`)."""
 
     def get(self, kind: type[S]) -> S:
         """The section (or the flags) of the given model class."""
@@ -50,10 +55,10 @@ class Loaded:
 
 def _section_text(name: str, section: Section) -> str:
     lines = [f"{name}:"]
-    for key, field in type(section).model_fields.items():
+    for key, known in type(section).model_fields.items():
         value = section.model_dump(mode="json")[key]
         dumped = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).strip()
-        lines.append(f"  {key}: {dumped.removesuffix('...').strip()}  # {field.description}")
+        lines.append(f"  {key}: {dumped.removesuffix('...').strip()}  # {known.description}")
     return "\n".join(lines) + "\n"
 
 
@@ -106,10 +111,12 @@ def load_config(
     flags: type[Section],
     argv: Sequence[str],
     background: Mapping[str, type[Section]] | None = None,
+    stage: str | None = None,
 ) -> Loaded:
     """Merge defaults, the YAML file and `argv` into the sections of one command.
 
-    Sections in `background` are read from the file, but their leaves are no flags of this command.
+    Sections in `background` are read from the file, but their leaves are no flags of this command. What a `stage` of
+    the file sets goes before the rest of it; flags win over both.
     `--config FILE` names the YAML file (default: config.yaml in the current directory, if there);
     `--print_config` prints the merged result and exits. Raises one `UserError` that lists every problem.
     """
@@ -120,8 +127,13 @@ def load_config(
     document, lines = read_yaml(path) if path else ({}, {})
     problems: list[str] = []
     merged = _yaml_sections(document, lines, path, sections, problems)
+    stages = stages_of(document, path)
     by_flag: dict[str, dict[str, Any]] = {name: {} for name in ("", *sections)}
     origin: dict[tuple[str, str], str] = {}
+    if stage is not None:
+        by_flag |= settings_of(stage, stages, sections, path, problems)
+        origin = {(name, leaf): f"stage {stage!r}" for name, values in by_flag.items() for leaf in values}
+    of_stage = frozenset(leaf for _, leaf in origin)
     for leaf, value in parsed.values.items():
         section = flag_set.owner[leaf] or ""
         by_flag[section][leaf] = value
@@ -133,8 +145,9 @@ def load_config(
     built_flags = _build(flags, "", by_flag[""], None, {}, origin, problems)
     if problems:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
-    given = frozenset(parsed.values) | {key for values in merged.values() for key in values}
-    loaded = Loaded(built, built_flags, given, frozenset(parsed.values))
+    over_file = frozenset(parsed.values) | of_stage
+    given = over_file | {key for values in merged.values() for key in values}
+    loaded = Loaded(built, built_flags, given, over_file, of_stage, stages)
     if parsed.print_config:
         print(loaded.text(), end="")
         raise SystemExit(0)
@@ -151,6 +164,8 @@ def _yaml_sections(
     merged: dict[str, dict[str, Any]] = {name: {} for name in sections}
     for name, value in document.items():
         where = f"{path}:{lines.get((str(name),), 1)}"
+        if name == KEY:
+            continue
         if name not in SECTIONS:
             problems.append(f"{where}: unknown section {name!r}{did_you_mean(str(name), SECTIONS)}")
         elif name in sections and isinstance(value, dict):

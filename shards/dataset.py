@@ -117,6 +117,12 @@ class Dataset:
         start = int(shard.pointers[index]) // shard.tokens.itemsize
         return shard.tokens[start : start + int(shard.lengths[index])]
 
+    def document_start(self, number: int) -> int:
+        """Where in the stream of the split a document begins."""
+        shard, index = self._locate(number)
+        before = int(np.searchsorted(self.document_offsets, number, side="right")) - 1
+        return int(self.token_offsets[before]) + int(shard.pointers[index]) // shard.tokens.itemsize
+
     def record(self, number: int) -> np.void:
         """The document record of one document (see `shards.documents.RECORD`)."""
         shard, index = self._locate(number)

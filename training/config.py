@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from training.settings.base import Settings
 from training.settings.data import DataConfig
+from training.settings.finetuning import FinetuningSettings
 from training.settings.flags import TrainFlags
 from training.settings.hardware import HardwareSettings
 from training.settings.length import LengthSettings
@@ -29,6 +30,7 @@ class TrainingConfig(
     ValidationSettings,
     OptimizationSettings,
     LengthSettings,
+    FinetuningSettings,
     ObjectiveSettings,
 ):
     """How the model is trained."""

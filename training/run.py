@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ from training.devices.host_memory import keep_freed_memory
 from training.devices.precision import Precision, set_tf32
 from training.devices.strategy import choose_strategy
 from training.evaluation.early_stopping import require_validation, stopped_early
+from training.finetuning.layers import freeze
 from training.optimization.optimizer import build_optimizers
 from training.optimization.run_length import longer, run_length
 from training.optimization.weight_average import WeightAverage
@@ -46,6 +49,8 @@ from training.trainer import Trainer
 
 log = logs.get_logger("training")
 
+DEFAULT_DIRECTORY: Path = TrainingConfig.model_fields["out_dir"].default
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -61,6 +66,19 @@ class RunConfig:
     given: frozenset[str] = frozenset()
     """The settings that the command line named, as opposed to the file: they win over a preset."""
 
+    @property
+    def directory(self) -> Path:
+        """Where the run lies. Fine-tuning has a place of its own below the default one, named for the dataset: it never
+        overwrites what it starts from."""
+        directory = self.training.out_dir
+        if self.training.task == "classify" and directory == DEFAULT_DIRECTORY:
+            return directory / "finetune" / self.data.sources[0].path.resolve().name
+        return directory
+
+    def with_training(self, **changes: Any) -> RunConfig:
+        """The same with other settings of the section `training`."""
+        return replace(self, training=self.training.model_copy(update=changes))
+
     def plain(self) -> dict[str, dict[str, Any]]:
         """The sections as plain values, for checkpoints and loggers."""
         sections: dict[str, Section] = {
@@ -74,9 +92,10 @@ class RunConfig:
 
 def run_training(config: RunConfig) -> int:
     """Train as `config` says; gives the exit code (see `Trainer.run`). `UserError` before any work."""
-    problems = combination_problems(
-        config.data, config.training, config.logging, config.flags, config.model.max_position_embeddings
-    )
+    config = config.with_training(out_dir=config.directory)
+    # What a run starts from has its own positions (see `InitialModel.shape`).
+    positions = config.model.max_position_embeddings if config.training.init_from is None else sys.maxsize
+    problems = combination_problems(config.data, config.training, config.logging, config.flags, positions)
     if problems:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
     training, flags = config.training, config.flags
@@ -171,6 +190,7 @@ def _snapshot(
     if fresh:
         task.initialise(model)
     model.recompute = config.training.activation_checkpointing
+    freeze(model, config.training.freeze_layers)
     module = task.loss_module(model)
     set_tf32(config.training.tf32, device)
     precision = Precision(device, pick_dtype(config.training.dtype, device))

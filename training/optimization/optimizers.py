@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+SHARE = "rate_share"
+"""Key of a parameter group that learns at a share of the learning rate."""
+
 
 class Optimizers:
     """Optimizers by name (`adamw`, say), each over its own parameters; they step together or not at all."""
@@ -15,9 +18,9 @@ class Optimizers:
         self.members = dict(members)
 
     def set_learning_rate(self, rate: float) -> None:
-        """Give every parameter group the learning rate `rate`."""
+        """Give every parameter group the learning rate `rate`, or the share of it that the group learns at."""
         for group in self.groups():
-            group["lr"] = rate
+            group["lr"] = rate * group.get(SHARE, 1.0)
 
     def groups(self) -> list[dict[str, Any]]:
         """The parameter groups of all members."""

@@ -14,7 +14,7 @@ from training.batching.datasets import TrainingData
 from training.config import TrainingConfig
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy
-from training.optimization.optimizer import set_hyperparameters
+from training.optimization.optimizer import same_groups, set_hyperparameters
 from training.optimization.optimizers import Optimizers
 from training.optimization.weight_average import WeightAverage
 from training.saving.model_output import provenance
@@ -102,7 +102,7 @@ class Snapshot:
             raise UserError(
                 f"{path}: its weights do not fit the model settings ({reason}); use the saved ones"
             ) from None
-        if saved["config"]["training"]["optimizer"] == config.optimizer:
+        if same_groups(saved["config"]["training"], config):
             self.strategy.load_optimizer_state(self.model, self.optimizers, saved["optimizer"])
             set_hyperparameters(self.optimizers, config)
         if self.average is not None:

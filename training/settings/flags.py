@@ -31,7 +31,17 @@ class TrainFlags(Settings):
         description="as --ddp, but the processes share one copy of weights, gradients and optimizer state (FSDP2):"
         " for models that do not fit one device",
     )
+    chain: tuple[str, ...] = Field(
+        (),
+        description="run these stages of the configuration file (its section `stages`) one after the other, each from "
+        "the best model of the one before; --resume goes on where a chain was stopped",
+    )
     local_rank: int | None = Field(None, description="given by `python -m torch.distributed.launch`")
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages of `--chain a,b` or `--chain a b`."""
+        return [part.strip() for name in self.chain for part in name.split(",") if part.strip()]
 
     def problems(self) -> Sequence[str]:
         """Flags that exclude each other."""
@@ -42,4 +52,8 @@ class TrainFlags(Settings):
             problems.append("--resume takes out_dir's checkpoint and --resume_from a file; give one of them")
         if self.allow_change and not (self.resume or self.resume_from):
             problems.append("--allow_change only means something with --resume or --resume_from")
+        if self.chain and self.resume_from:
+            problems.append("--chain continues with --resume; --resume_from is for a single run")
+        if len(set(self.stages)) < len(self.stages):
+            problems.append(f"--chain {','.join(self.stages)} names a stage twice; give it once")
         return problems

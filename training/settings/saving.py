@@ -16,7 +16,11 @@ class SavingSettings(Settings):
 
     FREE: ClassVar[frozenset[str]] = frozenset({"out_dir", "save_interval", "keep_last", "keep_best", "async_save"})
 
-    out_dir: Path = Field(Path("out"), description="run directory: checkpoints, metrics, log, models")
+    out_dir: Path = Field(
+        Path("out"),
+        description="run directory: checkpoints, metrics, log, models; the task classify turns `out` into "
+        "out/finetune/NAME, named for the dataset",
+    )
     save_interval: Count = Field(100, ge=1, description="steps between checkpoints; the last step always saves")
     keep_last: int = Field(3, ge=1, description="checkpoints kept under checkpoints/; older ones are removed")
     keep_best: bool = Field(

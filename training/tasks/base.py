@@ -28,6 +28,7 @@ from training.config import DataConfig, TrainingConfig
 from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.evaluation.evaluator import Evaluator, Rows
+from training.finetuning.init_from import InitialModel, initial_shape
 from training.saving.run_directory import RunDirectory
 
 log = get_logger("training")
@@ -62,6 +63,7 @@ class Task(ABC):
     def __init__(self, data: TrainingData, data_config: DataConfig, training: TrainingConfig) -> None:
         self.data, self.data_config, self.training = data, data_config, training
         self.length = data_config.max_seq_len
+        self._start: InitialModel | None = None
 
     @property
     def heads(self) -> Heads | None:
@@ -74,11 +76,22 @@ class Task(ABC):
 
         `UserError` for an architecture that the task does not train, and for settings that it lacks.
         """
-        return settled(config, self.architectures, given)
+        shape = initial_shape(self._initial(saved), config, given, saved, self.length)
+        # A flag that asks for another shape than that of the weights has been refused by then.
+        return settled(config, self.architectures, given) if shape is None else settled(shape, self.architectures, ())
 
     def initialise(self, model: LanguageModel) -> None:
         """Replace fresh weights (float32, on the CPU) of a run that begins, where it starts from another model."""
-        return
+        if self._start is not None:
+            self._start.put_into(model)
+            self._start = None  # its weights need no memory any more
+
+    def _initial(self, saved: Mapping[str, Any] | None) -> InitialModel | None:
+        """The model that a fresh run starts from, read once."""
+        path = self.training.init_from
+        if path is not None and saved is None and self._start is None:
+            self._start = InitialModel(path, self.data.tokenizer)
+        return self._start
 
     @abstractmethod
     def samples(self, dataset: Dataset, run_directory: Path) -> Samples:

@@ -22,6 +22,9 @@ ELSEWHERE = {
     "fsdp": "test_sharded.py",
     "process_timeout": "test_endings.py",
     **dict.fromkeys(("task", *MASKING), "test_objective.py"),
+    **dict.fromkeys(("truncation", "layer_lr_decay", "freeze_layers"), "finetuning/test_classify.py"),
+    **dict.fromkeys(("seeds", "chain"), "finetuning/test_chain.py"),
+    "init_from": "finetuning/test_init_from.py",
 }
 """Flags that take several processes or another task to show what they change, and the file that does."""
 BASE: dict[Any, Tried] = {}
