@@ -69,7 +69,7 @@ class Layout:
         narrow = window is not None and window < T - 1
         if kind == "cpu" and narrow:
             return "chunks"
-        if kind == "cpu" and not dropout and pieces_pay(self.dtype, T, self.segments is not None):
+        if kind == "cpu" and pieces_pay(self.dtype, T, self.segments is not None, dropout > 0):
             return "pieces"
         if kind == "cuda" and not dropout and (narrow or self.segments is not None):  # else the fused kernel serves
             modern = torch.cuda.get_device_capability(self.positions.device)[0] >= 8
@@ -115,7 +115,7 @@ def attend(
     """
     way = layout.way(window, dropout)
     if way == "pieces":
-        return attend_pieces(queries, keys, values, layout.borders())
+        return attend_pieces(queries, keys, values, layout.borders(), dropout)
     if way == "chunks" and window is not None:
         return attend_chunks(queries, keys, values, layout.chunks(window), dropout)
     if way == "varlen":

@@ -17,12 +17,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 MULTIPLE = 32  # tokens; a block's products have few shapes
 SHORT = 128  # tokens; shorter pieces share a block
 SHORTEST, LONG_PRECISE = 32, 256  # tokens of rows that the fused kernel serves as well, in bfloat16 and float32
+LEVELS = 2**16  # dropout is rounded to so many
 KEPT = 2**26  # attention weights of one layer that may be kept; with more, backward computes them again
 
 
@@ -43,20 +45,21 @@ class Block(NamedTuple):
         return slice(self.start - self.wide.start, self.stop - self.wide.start)
 
 
-def pieces_pay(dtype: torch.dtype, length: int, packed: bool) -> bool:
+def pieces_pay(dtype: torch.dtype, length: int, packed: bool, drops: bool) -> bool:
     """Whether this serves rows of `length` tokens, `packed` with pieces or not, better than the fused kernel."""
-    if dtype == torch.bfloat16:
+    if dtype == torch.bfloat16 or drops:  # the kernel does not drop weights: the plain formula would serve
         return length >= SHORTEST
     return packed and length > LONG_PRECISE  # in float32 the kernel is slow by its mask alone
 
 
-def attend_pieces(queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor) -> Tensor:
+def attend_pieces(queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, dropout: float = 0.0) -> Tensor:
     """Attention (B, H, T, D) of queries, keys and values (B, H, T, D) on a CPU, all of one dtype.
 
-    `segments` are the borders of pieces (see `model.documents`).
+    `segments` are the borders of pieces (see `model.documents`), `dropout` is the share of weights that are dropped.
     """
     gradients = torch.is_grad_enabled() and any(x.requires_grad for x in (queries, keys, values))
-    mixed: Tensor = _attend(queries, keys, values, segments, gradients)[0]
+    seed = torch.randint(2**62, (1,)) if dropout else torch.zeros(1, dtype=torch.int64)
+    mixed: Tensor = _attend(queries, keys, values, segments, seed, dropout, gradients)[0]
     return mixed.transpose(1, 2)
 
 
@@ -86,9 +89,10 @@ def _widened(start: int, stop: int, length: int) -> slice:
 class Plan:
     """The blocks of a batch, and what they have in common."""
 
-    def __init__(self, queries: Tensor, segments: Tensor) -> None:
+    def __init__(self, queries: Tensor, segments: Tensor, seed: Tensor, dropout: float) -> None:
         B, H, T, D = queries.shape
         self.heads, self.scale = H, D**-0.5
+        self.seed, self.dropped = int(seed), round(LEVELS * dropout)
         self.blocks = list(_blocks(segments.tolist(), T))
         self.starts = torch.empty(0)
         """(B, T): where each token's piece begins."""
@@ -124,6 +128,13 @@ class Plan:
             scores[:, : own.start], scores[:, own.stop :] = 0, 0
         return scores
 
+    def factors(self, block: Block, weights: Tensor) -> Tensor:
+        """What dropout multiplies these weights (H, S, S) by: 0, or what makes up for it. A function of the seed."""
+        bits = np.random.SFC64((self.seed, block.row, block.start))
+        words = bits.random_raw(-(-weights.numel() // 4)).view(np.uint16)[: weights.numel()]
+        kept = torch.from_numpy(words >= self.dropped).view(weights.shape)
+        return kept.to(weights.dtype).mul_(LEVELS / (LEVELS - self.dropped))
+
 
 def _room(queries: Tensor, keep: bool) -> int:
     """How many attention weights are kept, at most."""
@@ -133,44 +144,61 @@ def _room(queries: Tensor, keep: bool) -> int:
 
 # One operation for torch.compile, which neither unrolls the blocks nor sees their sizes.
 @torch.library.custom_op("mateconv::attend_pieces", mutates_args=())
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+def _attend(
+    queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, seed: Tensor, dropout: float, keep: bool
+) -> tuple[Tensor, Tensor]:
     """What queries gather from keys and values, (B, T, H, D), and attention weights for backward, flat."""
     B, H, T, D = queries.shape
     out, kept = queries.new_empty(B, T, H, D), queries.new_empty(_room(queries, keep))
-    plan = Plan(queries, segments)
+    plan = Plan(queries, segments, seed, dropout)
     for block, place in plan.each(kept):
         query = queries[block.row, :, block.wide] * plan.scale  # (H, S, D)
         key, value = (x[block.row, :, block.wide].contiguous() for x in (keys, values))  # (H, S, D)
-        mixed = torch.bmm(plan.weights(block, query, key, place), value)  # (H, S, D)
+        weights = plan.weights(block, query, key, place)  # (H, S, S)
+        if dropout:
+            weights = weights * plan.factors(block, weights)
+        mixed = torch.bmm(weights, value)  # (H, S, D)
         out[block.row, block.start : block.stop] = mixed[:, block.own].transpose(0, 1)
     return out, kept
 
 
 @_attend.register_fake
-def _(queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+def _(
+    queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, seed: Tensor, dropout: float, keep: bool
+) -> tuple[Tensor, Tensor]:
     B, H, T, D = queries.shape
     return queries.new_empty(B, T, H, D), queries.new_empty(_room(queries, keep))
 
 
 @torch.library.custom_op("mateconv::attend_pieces_backward", mutates_args=())
 def _backward(
-    upstream: Tensor, queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, kept: Tensor
+    upstream: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    segments: Tensor,
+    seed: Tensor,
+    kept: Tensor,
+    dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of queries, keys and values, (B, T, H, D) each; `upstream` is (B, T, H, D)."""
     B, H, T, D = queries.shape
     gradients = [queries.new_empty(B, T, H, D) for _ in range(3)]
-    plan = Plan(queries, segments)
+    plan = Plan(queries, segments, seed, dropout)
     for block, place in plan.each(kept):
         query = queries[block.row, :, block.wide] * plan.scale  # (H, S, D)
         key, value = (x[block.row, :, block.wide].contiguous() for x in (keys, values))  # (H, S, D)
         above = upstream[block.row, block.wide].transpose(0, 1).contiguous()  # (H, S, D)
         weights = plan.weights(block, query, key, None) if place is None else place  # (H, S, S)
-        of_weights = torch.bmm(above, value.transpose(1, 2))
+        of_weights, used = torch.bmm(above, value.transpose(1, 2)), weights
+        if dropout:
+            factors = plan.factors(block, weights)
+            of_weights, used = of_weights.mul_(factors), weights * factors
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
         found = (
             torch.bmm(of_scores, key).mul_(plan.scale),
             torch.bmm(of_scores.transpose(1, 2), query),
-            torch.bmm(weights.transpose(1, 2), above),
+            torch.bmm(used.transpose(1, 2), above),
         )
         for gradient, wide in zip(gradients, found, strict=True):
             gradient[block.row, block.start : block.stop] = wide[:, block.own].transpose(0, 1)
@@ -179,19 +207,27 @@ def _backward(
 
 @_backward.register_fake
 def _(
-    upstream: Tensor, queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, kept: Tensor
+    upstream: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    segments: Tensor,
+    seed: Tensor,
+    kept: Tensor,
+    dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     B, H, T, D = queries.shape
     return queries.new_empty(B, T, H, D), queries.new_empty(B, T, H, D), queries.new_empty(B, T, H, D)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:4], output[1])
+    ctx.save_for_backward(*inputs[:5], output[1])
+    ctx.dropout = inputs[5]
 
 
 def _differentiate(ctx: Any, upstream: Tensor, _: object) -> tuple[Tensor | None, ...]:
-    gradients = _backward(upstream.contiguous(), *ctx.saved_tensors)
-    return *(each.transpose(1, 2) for each in gradients), None, None
+    gradients = _backward(upstream.contiguous(), *ctx.saved_tensors, ctx.dropout)
+    return *(each.transpose(1, 2) for each in gradients), None, None, None, None
 
 
 _attend.register_autograd(_differentiate, setup_context=_keep)

@@ -127,7 +127,8 @@ def test_as_an_operation_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     qkv = torch.randn(2, 17, 3, 3, 5, requires_grad=True)
     queries, keys, values = (x.detach().requires_grad_() for x in qkv.permute(2, 0, 3, 1, 4))
     segments = borders([[5, 1, 11], [17]], padding=2)
-    torch.library.opcheck(pieces._attend, (queries, keys, values, segments, True))
+    seed = torch.tensor([4])
+    torch.library.opcheck(pieces._attend, (queries, keys, values, segments, seed, 0.25, True))
 
 
 def test_positions_count_from_each_piece() -> None:
@@ -137,13 +138,37 @@ def test_positions_count_from_each_piece() -> None:
     assert whole.positions.tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
-@pytest.mark.parametrize("window", [None, 8])
-def test_dropped_weights(window: int | None) -> None:
-    queries, keys, values = leaves(dtype=torch.float32)
-    layout = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.float32)
-    mixed = attend(queries, keys, torch.ones_like(values), layout, window, 0.5)  # they sum up to one where none drops
-    assert 0.8 < mixed.mean().item() < 1.2
-    assert mixed.std().item() > 0.1
+@pytest.mark.parametrize(("way", "window"), [("mask", None), ("pieces", None), ("chunks", 60)])
+def test_dropped_weights(take: Way, way: str, window: int | None) -> None:
+    """Queries of zero spread their attention evenly, and values of the identity show the weights as they are used."""
+    take(way)
+    length, share = 64, 0.3
+    layout = Layout.of(borders([[40, 24]]), 1, length, CPU, torch.float64)
+    keys, values = torch.randn(1, 3, length, length).double(), torch.eye(length).double().expand(1, 3, -1, -1)
+    torch.manual_seed(3)
+    used = [attend(torch.zeros_like(keys), keys, values, layout, window, share) for _ in range(2)]
+    assert not torch.equal(*used), "each pass drops others"
+    torch.manual_seed(3)
+    assert torch.equal(used[0], attend(torch.zeros_like(keys), keys, values, layout, window, share))
+    assert not used[0][0, :, :40, 40:].any() and not used[0][0, :, 40:, :40].any()
+    for start, stop in ((0, 40), (40, 64)):
+        seen = used[0][0, :, start:stop, start:stop] * (stop - start) * (1 - share)  # 0 or 1
+        torch.testing.assert_close(seen, (seen > 0.5).double(), rtol=1e-4, atol=1e-4)
+        assert seen.mean().item() == pytest.approx(1 - share, abs=4 * (0.21 / seen.numel()) ** 0.5)
+
+
+@pytest.mark.parametrize("kept", [0, 2**20])
+def test_gradients_are_of_the_weights_that_were_not_dropped(
+    take: Way, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    take("pieces")
+    monkeypatch.setattr(pieces, "KEPT", kept)
+
+    def run(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return attend_pieces(queries, keys, values, borders([[5, 2], [7]]), 0.4)
+
+    assert torch.autograd.gradcheck(run, [torch.randn(2, 2, 7, 3).double().requires_grad_() for _ in range(3)])
 
 
 def test_who_goes_which_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +177,8 @@ def test_who_goes_which_way(monkeypatch: pytest.MonkeyPatch) -> None:
         return Layout.of(segments, 1, length, CPU, dtype).way(window, dropout)
 
     assert way(512, torch.bfloat16, False) == way(64, torch.bfloat16, True) == "pieces"
-    assert way(8, torch.bfloat16, True) == way(512, torch.bfloat16, True, dropout=0.1) == "mask"
+    assert way(512, torch.bfloat16, True, dropout=0.1) == way(64, torch.float32, False, dropout=0.1) == "pieces"
+    assert way(8, torch.bfloat16, True) == "mask"
     assert way(512, torch.float32, True) == "pieces"
     assert way(512, torch.float32, False) == way(128, torch.float32, True) == "mask"
     assert way(512, torch.float32, False, window=64, dropout=0.1) == "chunks"
@@ -170,7 +196,8 @@ def test_who_goes_which_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_masks_are_made_before_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers that are computed again under torch.compile must not make them."""
-    for windows, dropout in (((None, 7), 0.1), ((None, 7), 0.0)):
+    for windows, dropout in (((None, 7), 0.0), ((None, 7), 0.1)):
+        monkeypatch.setattr(attention, "pieces_pay", lambda *_: False)
         layout = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.float32, windows, dropout)
         with monkeypatch.context() as patch:
             patch.setattr(attention, "chunk_mask", None)
@@ -196,6 +223,22 @@ def test_flash_attention_on_a_gpu_by_the_formula(window: int | None) -> None:
     found = torch.autograd.grad(mixed, own, upstream.to("cuda", torch.bfloat16))
     for one, other in zip(found, torch.autograd.grad(expected, exact, upstream), strict=True):
         torch.testing.assert_close(one.cpu().double(), other, atol=5e-2, rtol=5e-2)
+
+
+@pytest.mark.slow
+def test_compiled_layers_drop_too() -> None:
+    """As eager ones do: each pass others, forward and backward the same ones."""
+    layout = Layout.of(borders([[40, 24]]), 1, 64, CPU, torch.bfloat16)
+
+    def run(x: Tensor) -> Tensor:
+        return attend(torch.zeros_like(x), torch.zeros_like(x), x, layout, None, 0.5)
+
+    compiled = torch.compile(run, dynamic=False)
+    x = torch.eye(64).bfloat16().expand(1, 2, -1, -1).contiguous().requires_grad_()
+    first, second = compiled(x), compiled(x)
+    assert not torch.equal(first, second)
+    (gradient,) = torch.autograd.grad(first, x, torch.eye(64).bfloat16().expand(1, 2, -1, -1))
+    torch.testing.assert_close(gradient, first.transpose(2, 3))
 
 
 @pytest.mark.slow
