@@ -20,6 +20,7 @@ from training.devices.strategy import Strategy
 from training.optimization.optimizer import build_optimizers
 from training.optimization.optimizers import Optimizers
 from training.step import Stepper
+from training.tasks.base import LossModule
 from training.tasks.causal import CausalLoss, next_tokens
 
 CPU = torch.device("cpu")
@@ -98,3 +99,37 @@ def test_the_mean_is_over_tokens_not_over_microsteps() -> None:
     for old, new, expected in zip(before, model.parameters(), reference.parameters(), strict=True):
         assert expected.grad is not None
         assert apart(old - new.detach(), expected.grad) < 1e-10
+
+
+class Two(LossModule):
+    """Two losses of one weight: a sum of squares and a sum of cubes, of as many terms as each microbatch says."""
+
+    def forward(self, squares: Tensor, cubes: Tensor) -> Tensor:
+        weight = next(self.model.parameters())
+        return torch.stack([(weight * squares).square().sum(), (weight * cubes).pow(3).sum()])
+
+
+@pytest.mark.parametrize("microsteps", [1, 2, 3])
+def test_each_of_several_losses_is_a_mean_of_its_own(microsteps: int) -> None:
+    """The gradient and the values are those of mean + mean over all terms, a microstep without any of one included."""
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    squares, cubes = torch.arange(1.0, 7.0).double(), torch.tensor([0.5, 2.0]).double()
+    empty = torch.zeros(0).double()
+    parts = [
+        Microbatch({"squares": a, "cubes": b}, (len(a), len(b)), tokens=10 * len(a))
+        for a, b in {
+            1: [(squares, cubes)],
+            2: [(squares[:5], empty), (squares[5:], cubes)],
+            3: [(squares[:1], cubes[:1]), (empty, cubes[1:]), (squares[1:], empty)],
+        }[microsteps]
+    ]
+    weight = next(model.parameters()).detach().clone()
+    sgd = Optimizers({"sgd": torch.optim.SGD(model.parameters(), lr=1.0)})
+    result = Stepper(Two(model), sgd, Precision(CPU, torch.float32), Strategy(World(), CPU), None).run(
+        parts, 1.0, lambda: False
+    )
+    first, second = (float((weight * squares).square().mean()), float((weight * cubes).pow(3).mean()))
+    expected = 2 * weight * squares.square().mean() + 3 * weight.square() * cubes.pow(3).mean()
+    assert result is not None and result.tokens == 60
+    assert result.losses == pytest.approx((first, second)) and result.loss == pytest.approx(first + second)
+    assert apart(weight - next(model.parameters()).detach(), expected) < 1e-10
