@@ -107,7 +107,8 @@ class Encoder(LanguageModel):
         if torch.is_autocast_enabled(tokens.device.type):
             dtype = torch.get_autocast_dtype(tokens.device.type)
         batch, length = tokens.shape
-        return Layout.of(segments, batch, length, tokens.device, dtype, self.windows)
+        dropout = self.config.dropout if self.training else 0.0
+        return Layout.of(segments, batch, length, tokens.device, dtype, self.windows, dropout)
 
     def _run(self, block: nn.Module, *arguments: object) -> Tensor:
         """A block's output, its activations kept or not."""
