@@ -5,7 +5,7 @@ A chunk of sentences is cut into A and B at the end of one of them. In half of a
 lends B: the last sentences of a chunk, as B's own are of theirs, those of many candidates that fill B's room best and
 never more. Whether a pair is true is decided last, when A, B and the other B stand: so nothing but the texts tells it.
 On reviews, a classifier that sees lengths alone is right as often as not (area under the curve 0.50), and a linear one
-that sees B's first and last tokens hardly more (0.51). A text that no pair can be cut from stays whole, unlabelled.
+that sees B's first and last tokens no more often (0.50). A text that no pair can be cut from stays whole, unlabelled.
 
 B rows a batch, T tokens a row, P pairs. A batch is a pure function of (seed, sample numbers).
 """
