@@ -25,6 +25,7 @@ from generation.encoder.results import Classification, FilledMask, Guess
 from generation.loading import TrainedModel, load_trained
 from model.base import LanguageModel
 from model.encoder.encoder import Encoder, mean_of_pieces
+from model.head import logits_of
 from tokenization.tokenizer import Tokenizer
 from tokenization.truncation import Truncation
 
@@ -115,7 +116,7 @@ class TextEncoder:
                     owners.append((asked[which], mask))
                     flat.append(start + mask)
             picked = hidden.flatten(0, 1)[torch.tensor(flat, device=hidden.device)]  # (M, C)
-            logits = self.model.mlm_logits(picked).float()  # (M, V)
+            logits = self._mask_logits(picked)  # (M, V)
             values, tokens = logits.topk(min(top_k, logits.shape[-1]), dim=-1)  # (M, k)
             shares = (values - logits.logsumexp(dim=-1, keepdim=True)).exp()
             for (text, mask), *best in zip(owners, tokens.tolist(), values.tolist(), shares.tolist(), strict=True):
@@ -152,6 +153,12 @@ class TextEncoder:
         """The cosine of the angle between the two texts' vectors, between -1 and 1."""
         a, b = torch.from_numpy(self.embed([first, second])).double()
         return float(cosine_similarity(a, b, dim=0).clamp(-1, 1))
+
+    def _mask_logits(self, hidden: Tensor) -> Tensor:
+        """The model's `mlm_logits` in float32: bfloat16 has steps of 0.06 at a logit of 10, and ties all over."""
+        model = self.model
+        weight, bias = model.decoder_weight.float(), model.decoder_bias.float()
+        return logits_of(model.transform(hidden).float(), weight, model.vocab_size, bias)
 
     def _class_logits(self, rows: Rows, hidden: Tensor) -> Tensor:
         return self.model.class_logits(hidden, rows.places, rows.segments)  # (N, L)

@@ -107,6 +107,18 @@ def test_a_long_text_is_read_around_its_masks(
         encoder.fill_mask("[MASK] " + "cat " * 44 + "[MASK]")
 
 
+def test_half_precision_leaves_no_ties_among_the_answers(kinds: Kinds, make_encoder: Maker) -> None:
+    tokenizer = kinds("wordpiece")
+    exact, rough = (
+        TextEncoder(make_encoder(tokenizer).to(dtype), tokenizer).fill_mask("the [MASK] was great", 100)[0]
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert len({guess.logit for guess in rough.predictions}) == len(rough.predictions) > 50
+    shares = {guess.token_id: guess.probability for guess in exact.predictions}
+    best = rough.predictions[0]
+    assert best.probability == pytest.approx(shares[best.token_id], rel=0.1)
+
+
 def test_similarity_is_the_cosine_of_mean_vectors(kinds: Kinds, make_encoder: Maker) -> None:
     tokenizer = kinds("wordlevel")
     encoder = TextEncoder(make_encoder(tokenizer), tokenizer)
