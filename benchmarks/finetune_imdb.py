@@ -49,7 +49,8 @@ def main(argv: list[str]) -> int:
         if name in options.starts:
             fine_tune([*flags, *more, "--out_dir", str(directory / name)])
     if options.texts:
-        compare_with_sklearn(*options.texts, directory / SKLEARN)
+        learned, held = options.texts
+        compare_with_sklearn(learned, held, directory / SKLEARN)
     print(table(directory))
     return 0
 
