@@ -20,10 +20,18 @@ MISMATCH = "the weights and the configuration beside them don't match, use the f
 
 
 def new_model(config: ModelConfig, vocab_size: int, heads: Heads | None = None) -> LanguageModel:
-    """A model with new weights: a decoder where the architecture is null or llama, else an encoder with `heads`."""
+    """A model with new weights: a decoder where the architecture is null or llama, else an encoder with `heads`.
+
+    `UserError` for sentence pairs without a token type for each half.
+    """
     if not config.is_encoder:
         assert heads is None
         return Decoder(config, vocab_size)
+    if heads is not None and heads.nsp and config.type_vocab_size < 2:
+        raise UserError(
+            f"type_vocab_size {config.type_vocab_size}: sentence pairs have two token types; make it 2, or train "
+            "--task mlm"
+        )
     kind = Bert if config.architecture == "bert" else ModernBert
     return kind(config, vocab_size, heads or Heads())
 

@@ -117,7 +117,7 @@ def load_model_directory(
     tensors = {name: tensor for file in _weight_files(path) for name, tensor in _read_tensors(file).items()}
     heads = None
     if config.is_encoder:
-        heads, tensors = encoders.heads_of(values, encoders.our_names(tensors, config))
+        heads, tensors = encoders.heads_of(values, encoders.our_names(tensors, config), str(path))
     model = build_model(
         config, vocab_size, heads, tensors, where=str(path), device=device, dtype=stored if dtype is None else dtype
     )

@@ -205,14 +205,18 @@ def their_names(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str,
     return {**tensors, DECODER_BIAS: bias.clone()}
 
 
-def heads_of(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Heads, dict[str, Tensor]]:
+def heads_of(values: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> tuple[Heads, dict[str, Tensor]]:
     """The heads whose weights are there (under our names), and the tensors without those that belong to none.
 
     A file often holds more than its class says: BERT's own have both heads of pretraining. `values` are those of
-    config.json, for the names of classes.
+    config.json, for the names of classes. `UserError`, naming `where`, for a classifier of one class.
     """
     if "classifier.weight" in tensors:
         number = tensors["classifier.weight"].shape[0]
+        if number < 2:
+            raise UserError(
+                f"{where}: its classifier gives one number, not a class; use a model of two classes or more"
+            )
         named = {str(key): str(name) for key, name in (values.get("id2label") or {}).items()}
         labels = tuple(named.get(str(place), f"LABEL_{place}") for place in range(number))
         kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(("cls.", "decoder."))}

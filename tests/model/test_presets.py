@@ -9,6 +9,7 @@ from model.architectures import settled
 from model.build import new_model
 from model.config import ModelConfig
 from model.decoder import Decoder
+from model.encoder.encoder import Encoder
 from model.encoder.heads import Heads
 from model.presets import KEYS, PRESETS
 
@@ -75,10 +76,14 @@ def test_the_micro_sizes() -> None:
     assert shapes == {"micro-v1": [2, 2, 4], "micro-v2": [4, 4, 8], "micro-v3": [6, 8, 16], "micro-v4": [8, 8, 256]}
 
 
-@pytest.mark.parametrize("name", ["micro-v4", "7m"])
-def test_activations_are_about_what_autograd_keeps(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [("micro-v4", "llama"), ("7m", "llama"), ("micro-v4", "bert"), ("modern-mini", "modernbert")],
+)
+def test_activations_are_about_what_autograd_keeps(name: str, architecture: str) -> None:
     vocab_size, rows, length = 5003, 3, 97
-    model = Decoder(ModelConfig(**PRESETS[name]), vocab_size).train()
+    config = ModelConfig(**presets.merged(name, {"architecture": architecture}, ()))
+    model = new_model(config, vocab_size, Heads(mlm=True) if config.is_encoder else None).train()
     own = {parameter.data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -91,13 +96,32 @@ def test_activations_are_about_what_autograd_keeps(name: str) -> None:
     tokens = torch.randint(0, vocab_size, (rows, length))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         with torch.autocast("cpu", torch.bfloat16):
-            loss, _ = model.loss(tokens, tokens)
+            if isinstance(model, Encoder):
+                loss = model.mlm_loss(model(tokens).flatten(0, 1), tokens.flatten())
+            else:
+                assert isinstance(model, Decoder)
+                loss = model.loss(tokens, tokens)[0]
         kept_bytes = sum(kept.values())
     del loss
     # Weights are kept in bfloat16 as well, which the state does not count.
     weights = 2 * model.num_parameters()
     estimate = costs.activation_bytes(model.config, vocab_size, rows * length)
     assert estimate == pytest.approx(kept_bytes - weights, rel=0.5)
+
+
+@pytest.mark.parametrize(("length", "window"), [(1, 3), (3, 3), (4, 3), (5, 3), (97, 3), (97, 64), (97, 200)])
+def test_tokens_in_a_window(length: int, window: int) -> None:
+    """Against counting them."""
+    counted = sum(abs(i - j) <= window for i in range(length) for j in range(length)) / length
+    assert costs.attended_locally(length, window) == pytest.approx(counted)
+
+
+def test_local_layers_cost_less() -> None:
+    """By hand: of 7 layers, numbers 0, 3 and 6 see 512 tokens, the others 64 to each side."""
+    config = ModelConfig(**PRESETS["modern-mini"])
+    matrices = 7 * (4 * 256**2 + 3 * 256 * 384) + 0.25 * (1000 * 256 + 256**2)
+    attended = 3 * 512 + 4 * costs.attended_locally(512, 64)
+    assert costs.flops_per_token(config, 1000, 512, 0.25) == pytest.approx(6 * matrices + 12 * 256 * attended)
 
 
 def test_the_table_has_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,6 +167,11 @@ def test_a_checkpoint_and_half_precision(kind: str, make_ours: Make, tmp_path: P
     assert not (tmp_path / "m" / "generation_config.json").exists()
 
 
+def test_pairs_need_two_token_types() -> None:
+    with pytest.raises(UserError, match="type_vocab_size 1: sentence pairs have two token types"):
+        new_model(ModelConfig(architecture="bert", type_vocab_size=1), 101, Heads(mlm=True, nsp=True))
+
+
 def test_what_a_task_trains_and_what_an_architecture_lacks() -> None:
     config = ModelConfig(num_attention_heads=2, num_key_value_heads=4, qk_norm=True, head_dim=7 * 2)
     bert = settled(config, ["bert", "modernbert"], ())

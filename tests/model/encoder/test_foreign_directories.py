@@ -117,6 +117,12 @@ def test_classes_without_names_are_numbered(written: dict[str, Path]) -> None:
     assert load_model_directory(path).heads == Heads(labels=("LABEL_0", "LABEL_1"))
 
 
+def test_a_regression_is_no_classifier(make_theirs: Any, tmp_path: Path) -> None:
+    make_theirs("BertForSequenceClassification", num_labels=1).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="its classifier gives one number, not a class"):
+        load_model_directory(tmp_path)
+
+
 def test_the_configuration_as_4_x_wrote_it(written: dict[str, Path], tmp_path: Path) -> None:
     def old(config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         for key in ("layer_types", "rope_parameters", "dtype"):
