@@ -5,12 +5,13 @@ B rows, T tokens a row, K places for masked tokens in a row, P pairs, C width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from model.base import LanguageModel
@@ -26,7 +27,9 @@ from shards.token_stream import PackedBatch
 from training.batching.batches import IGNORED, Microbatch, padded
 from training.batching.datasets import TrainingData
 from training.config import DataConfig, TrainingConfig
-from training.evaluation.evaluator import Rows
+from training.devices.distributed import World
+from training.devices.precision import Precision
+from training.evaluation.evaluator import Evaluator, Rows
 from training.tasks.base import LossModule
 from training.tasks.mlm import MlmTask, gathered
 
@@ -43,15 +46,33 @@ class PairLoss(LossModule):
         mlm_targets: Tensor,
         nsp_places: Tensor,
         nsp_targets: Tensor,
+        count_right: bool = False,
     ) -> Tensor:
         """inputs and token_types (B, T) int64, `segments` the borders of pieces, the masked places and what stood there
         (B*K,), the pairs' first places and 0 where B follows, 1 where it is random (P,) int64; -100 in slots that
-        nothing uses. -> (2,)"""
+        nothing uses. -> (2,), with `count_right` (3,): and of how many pairs the likelier label is theirs."""
         hidden = self.model(inputs, segments=segments, token_types=token_types)  # (B, T, C)
         masked: Tensor = self.model.mlm_loss(gathered(hidden, mlm_places), mlm_targets)  # type: ignore[operator]
         logits: Tensor = self.model.nsp_logits(gathered(hidden, nsp_places))  # type: ignore[operator]  # (P, 2)
         random = cross_entropy(logits.float(), nsp_targets, ignore_index=IGNORED, reduction="sum")
-        return torch.stack([masked, random])
+        if not count_right:
+            return torch.stack([masked, random])
+        right = (logits.argmax(dim=1) == nsp_targets).sum()  # never where the target is -100
+        return torch.stack([masked, random, right.to(random.dtype)])
+
+
+class PairEvaluator(Evaluator):
+    """Both losses, and for how many pairs the model says rightly whether B follows A."""
+
+    def measure(self, module: nn.Module, batch: Microbatch) -> Tensor:
+        """(5,) float64: summed nats of the losses, what they were summed over, and the pairs that are right."""
+        *nats, right = module(**batch.to(self.precision.device), count_right=True).detach().cpu().double()
+        return torch.stack([*nats, *torch.tensor(batch.predicted, dtype=torch.float64), right])
+
+    def values(self, totals: Tensor) -> Mapping[str, float]:
+        """And `val_nsp_accuracy`, the share of pairs that are right."""
+        right, pairs = totals[-1], totals[-2].clamp(min=1)
+        return {**super().values(totals[:-1]), "val_nsp_accuracy": float(right / pairs)}
 
 
 class MlmNspTask(MlmTask):
@@ -91,6 +112,12 @@ class MlmNspTask(MlmTask):
             "nsp_targets": padded(batch.labels[paired], IGNORED),
         }
         return Microbatch(tensors, (predicted, len(paired)), self.real_tokens(batch.inputs))
+
+    def evaluator(
+        self, dataset: Dataset, run_directory: Path, batch_size: int, world: World, precision: Precision
+    ) -> PairEvaluator:
+        """Both losses and the accuracy for pairs; best/ follows the sum of the losses."""
+        return PairEvaluator(self, dataset, self.rows(dataset, run_directory), batch_size, world, precision)
 
     def loss_module(self, model: LanguageModel) -> LossModule:
         """Both losses."""

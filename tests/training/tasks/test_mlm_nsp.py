@@ -83,7 +83,7 @@ def test_the_validation_losses_are_those_of_transformers_on_each_pair_alone(
     masked = torch.full((tensors["inputs"].numel(),), IGNORE)
     masked[tensors["mlm_places"]] = tensors["mlm_targets"]  # those of unused slots are never masked
     assert batch.labels is not None
-    totals, counts = np.zeros(2), np.zeros(2)
+    totals, counts, right = np.zeros(2), np.zeros(2), 0
     for (start, stop), label in zip(pairwise(batch.pieces.tolist()), torch.from_numpy(batch.labels), strict=True):
         tokens, types = (tensors[name].flatten()[None, start:stop] for name in ("inputs", "token_types"))
         with torch.no_grad():
@@ -91,11 +91,13 @@ def test_the_validation_losses_are_those_of_transformers_on_each_pair_alone(
         mlm = cross_entropy(found.prediction_logits[0], masked[start:stop], reduction="sum")
         nsp = cross_entropy(found.seq_relationship_logits, label[None], reduction="sum")
         totals += [float(mlm), float(nsp)]
+        right += int(found.seq_relationship_logits.argmax() == label)
         counts += [int((masked[start:stop] != IGNORE).sum()), int(label != IGNORE)]
     means = totals / counts
     row = pairs.rows()[-1]
     assert [row["val_mlm_loss"], row["val_nsp_loss"]] == pytest.approx(means.tolist(), rel=1e-5)
     assert row["val_loss"] == pytest.approx(means.sum(), rel=1e-5)
+    assert row["val_nsp_accuracy"] == pytest.approx(right / counts[1]) and 0 < right < counts[1]
     assert row["loss"] == pytest.approx(row["mlm_loss"] + row["nsp_loss"])
 
 
