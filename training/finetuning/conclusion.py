@@ -93,6 +93,7 @@ def _judge_best(judge: Judge, directory: RunDirectory, splits: dict[str, Dataset
     for split, dataset in splits.items():
         if dataset is None:
             continue
+        log.info("judging best/ on the %s split: %s documents", split, f"{sum(label_counts(dataset).values()):,}")
         facts, found = judge.verdict(model, dataset, temperature if split == "val" else temperature or 1.0)
         if split == "val":
             temperature = found
