@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +100,7 @@ def random_batch(shape: Shape, rows: int, device: torch.device) -> tuple[Tensor,
     return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
 
 
-def timed_steps(one: Contender, batches: Sequence[Sequence[Tensor]], steps: int, device: torch.device) -> list[float]:
+def timed_steps(one: Contender, batches: Sequence[Sequence[Any]], steps: int, device: torch.device) -> list[float]:
     """Seconds of each of `steps` steps in a row: by events on a GPU, which is never waited for but at the end."""
     cuda = device.type == "cuda"
     marks: list[float] = []

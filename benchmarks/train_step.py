@@ -25,7 +25,7 @@ import torch
 from benchmarks.contenders import MODES
 from benchmarks.train_models import NAMES, Shape
 from benchmarks.train_rates import SIZES, Rates
-from benchmarks.turns import Entry, Player
+from benchmarks.turns import DecoderEntry, Player
 from foundation import cli
 from foundation.device import pick_device
 from model import head
@@ -36,7 +36,7 @@ SMALL = Shape(layers=8, heads=8, width=256, vocab_size=32_000, length=256, key_h
 
 def compare(names: Sequence[str], mode: str, arguments: argparse.Namespace) -> None:
     """Time the models of one mode, a step in turn, and print a line for each."""
-    entries = [Entry(name, mode, SMALL, arguments.rows, arguments.nanogpt, arguments.threads) for name in names]
+    entries = [DecoderEntry(name, mode, SMALL, arguments.rows, arguments.nanogpt, arguments.threads) for name in names]
     with ExitStack() as stack:
         players = [stack.enter_context(Player(entry)) for entry in entries]
         for step in range(arguments.warmup + arguments.steps):
