@@ -75,7 +75,7 @@ class Progress(Logger):
             text += f"  val {row['val_loss']:.4f}"
         if "val_loss_ema" in row:
             text += f" (EMA {row['val_loss_ema']:.4f})"
-        text += _parts(row, "val_")
+        text += _parts(row, "val_") + _accuracies(row)
         return f"{text}  lr {row['lr']:.2e}  grad {row['grad_norm']:.2f}  {_speed(row)}"
 
     def _left(self, row: Row, now: float) -> str:
@@ -105,6 +105,12 @@ def _parts(row: Row, prefix: str) -> str:
     ]
     shown = ", ".join(f"{key.removeprefix(prefix).removesuffix('_loss')} {row[key]:.4f}" for key in keys)
     return f" ({shown})" if shown else ""
+
+
+def _accuracies(row: Row) -> str:
+    """`  nsp accuracy 81.25%`: the shares of right answers in a validation, where the task counts them."""
+    keys = [key for key in row if key.startswith("val_") and key.endswith("accuracy")]
+    return "".join(f"  {key.removeprefix('val_').replace('_', ' ')} {row[key]:.2%}" for key in keys)
 
 
 def _speed(row: Row) -> str:

@@ -65,6 +65,17 @@ def test_the_line_says_loss_validation_speed_share_and_time_left(
     assert line.endswith("00:20 left")  # ten seconds for one step of three
 
 
+def test_the_line_says_what_a_loss_is_made_of_and_the_accuracy(lines: pytest.LogCaptureFixture) -> None:
+    progress = Progress(2, 5)
+    parts = {"mlm_loss": 1.75, "nsp_loss": 0.75, "val_loss": 2.25, "val_mlm_loss": 1.625, "val_nsp_loss": 0.625}
+    progress.log({**ROW, **parts, "val_nsp_accuracy": 0.8125, "val_nsp_accuracy_ema": 0.5})
+    progress.close()
+    assert (
+        "loss 2.5000 (mlm 1.7500, nsp 0.7500)  val 2.2500 (mlm 1.6250, nsp 0.6250)  nsp accuracy 81.25%  lr"
+        in (lines.messages[0])
+    )
+
+
 def test_a_time_budget_has_its_time_left(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("training.loggers.progress.time.monotonic", lambda: now[0])
