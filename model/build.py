@@ -1,4 +1,4 @@
-"""A model from its configuration: with new weights, with given ones, or with another model's and heads of its own."""
+"""A model from its configuration, with new weights or with given ones, and its weights for others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from model.base import LanguageModel
 from model.config import ModelConfig
 from model.decoder import Decoder
 from model.encoder.bert import Bert
-from model.encoder.encoder import Encoder
 from model.encoder.heads import Heads
 from model.encoder.modernbert import ModernBert
 
@@ -66,24 +65,6 @@ def build_model(
     for name, target in state.items():
         _copy(tensors[name], target, name, vocab_size if name in model.vocabulary_tensors else None, where)
     return model
-
-
-def with_heads(model: Encoder, heads: Heads, config: ModelConfig | None = None) -> Encoder:
-    """An encoder (float32, on the CPU, in training mode) with the weights of `model` and other heads.
-
-    What `model` has is copied, but for a classifier of other classes; what it lacks is new. `config` may differ in what
-    is no shape, such as dropout.
-    """
-    new = new_model(config or model.config, model.vocab_size, heads)
-    assert isinstance(new, Encoder)
-    kept = dict(model.state_dict())
-    if heads.labels != model.heads.labels:
-        kept = {name: tensor for name, tensor in kept.items() if not name.startswith("classifier.")}
-    with torch.no_grad():
-        for name, target in new.state_dict().items():
-            if name in kept:
-                target.copy_(kept[name])
-    return new
 
 
 def export_tensors(model: LanguageModel) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What both encoders share: losses, pieces, recomputation, initial weights, new heads."""
+"""What both encoders share: losses, pieces, recomputation, initial weights, depths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from foundation.errors import UserError
 from model.architectures import settled
-from model.build import build_model, new_model, with_heads
+from model.build import build_model, new_model
 from model.config import ModelConfig
 from model.directory import load_model_directory, save_model_directory
 from model.encoder.encoder import Encoder, mean_of_pieces
@@ -122,24 +122,6 @@ def test_initial_weights() -> None:
         assert modern[name].abs().max() <= 0.1, name
     for name in ("model.layers.3.attn.Wo.weight", "model.layers.3.mlp.Wo.weight", "head.dense.weight"):
         assert modern[name].std().item() == pytest.approx(0.05 * cut / 4, rel=0.05), name  # sqrt(2 * 8) = 4
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_new_heads_on_a_trained_trunk(kind: str, make_ours: Make) -> None:
-    source = make_ours(kind, Heads(mlm=True))
-    config = source.config.model_copy(update={"dropout": 0.3})
-    new = with_heads(source, Heads(labels=("a", "b", "c")), config)
-    assert new.training and new.heads.labels == ("a", "b", "c") and new.config.dropout == 0.3
-    tokens = batch()[0]
-    assert torch.equal(new.eval()(tokens), source(tokens))
-    assert new.class_logits(new(tokens), torch.tensor([0, 19])).shape == (2, 3)
-    again = with_heads(new, Heads(labels=("a", "b", "c"))).state_dict()
-    assert all(torch.equal(tensor, again[name]) for name, tensor in new.state_dict().items())
-    other = with_heads(new, Heads(labels=("a", "b", "x"))).state_dict()
-    assert not torch.equal(other["classifier.weight"], again["classifier.weight"])
-    with torch.no_grad():
-        next(new.parameters()).zero_()
-    assert next(source.parameters()).any()  # a copy
 
 
 @pytest.mark.parametrize("kind", KINDS)
