@@ -105,7 +105,9 @@ def run_training(config: RunConfig) -> int:
         logging.getLogger(logs.ROOT).setLevel(logging.ERROR)
     try:
         with ExitStack() as stack:
-            return _train(config, world, device, stack)
+            code = _train(config, world, device, stack)
+            # The first process writes the files: when the others go on, to another run say, all of them are there.
+            return int(world.same_everywhere(code))
     except BaseException as error:
         if world.size > 1:
             end(error, world)
@@ -175,6 +177,7 @@ def _identity(config: RunConfig, task: Task, samples: TrainingSamples, split: Sp
         split.global_batch,
         samples.stretch,
         samples.plan,
+        None if task.heads is None else task.heads.plain(),
     )
     if start.content is not None and start.path is not None:
         check_resume(start.content, start.path, identity, config.flags.allow_change)

@@ -42,6 +42,7 @@ class Identity:
     global_batch: int
     mixture: Stretch | None = None
     plan: str = ""
+    heads: Mapping[str, Any] | None = None  # of an encoder: names of classes, say
 
 
 def find_checkpoint(first: Path) -> tuple[dict[str, Any], Path]:
@@ -89,10 +90,18 @@ def differences(saved: Mapping[str, Any], now: Identity) -> dict[str, tuple[Any,
             found[key] = (short(saved[key], 12), short(value, 12))
     if saved.get("plan") and now.plan and not found and saved["plan"] != now.plan:
         found["plan"] = (short(saved["plan"], 12), short(now.plan, 12))
+    if "heads" in saved and "task" not in found and saved["heads"] != now.heads:
+        found["heads"] = (_in_words(saved["heads"]), _in_words(now.heads))
     for key, number in (("vocab_size", now.vocab_size), ("global_batch", now.global_batch)):
         if saved[key] != number:
             found[key] = (saved[key], number)
     return found
+
+
+def _in_words(heads: Mapping[str, Any] | None) -> str:
+    """`mlm, labels neg pos`"""
+    parts = [name if kept is True else f"{name} {' '.join(kept)}" for name, kept in (heads or {}).items() if kept]
+    return ", ".join(parts) or "none"
 
 
 def _mixtures(saved: Mapping[str, Any], now: Identity) -> tuple[Stretch, Stretch] | None:
@@ -113,6 +122,7 @@ def check_resume(saved: Mapping[str, Any], path: Path, now: Identity, allowed: t
         "vocab_size",
         "global_batch",
         "plan",
+        "heads",
         *(k for s in now.config.values() for k in s),
     }
     for key in allowed:

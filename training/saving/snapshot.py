@@ -63,7 +63,7 @@ class Snapshot:
             "model": self.strategy.model_state(self.model),
             "model_config": self.model.config.model_dump(mode="json"),
             "vocab_size": self.identity.vocab_size,
-            "heads": None if self.task.heads is None else self.task.heads.plain(),
+            "heads": self.identity.heads,
             "mateconv": provenance(self.task, state),
         }
 

@@ -16,7 +16,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import BertForMaskedLM, ModernBertForMaskedLM
 
+from foundation.errors import UserError
 from model.checkpoint_file import read_checkpoint
+from model.encoder.heads import Heads
 from shards.dataset import Dataset
 from shards.manifest import Manifest
 from tests.training.conftest import Command
@@ -25,6 +27,7 @@ from tokenization.tokenizer import Tokenizer
 from training.batching.batches import IGNORED
 from training.batching.datasets import TrainingData
 from training.config import DataConfig, TrainingConfig
+from training.saving.resume import Identity, check_resume, differences
 from training.tasks.mlm import MlmTask
 
 LENGTH = 29
@@ -179,3 +182,15 @@ def test_a_tokenizer_without_the_roles_is_named_before_any_work(
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
     assert "task mlm needs a token for the role 'mask'" in refused.stderr
     assert not (tmp_path / "out" / "metrics.jsonl").exists()
+
+
+def test_other_labels_are_another_run() -> None:
+    """Also where a dataset may be another: the same number of classes in another order would fit the weights."""
+    config = {"training": {"task": "classify"}}
+    saved = {"config": config, "state": {}, "dataset": "a", "tokenizer": "t", "vocab_size": 7, "global_batch": 3}
+    heads = [Heads(labels=names).plain() for names in (("neg", "pos"), ("pos", "neg"))]
+    now = [Identity(config, 7, "b", "t", 3, heads=one) for one in heads]
+    assert differences({**saved, "heads": heads[0]}, now[0]).keys() == {"dataset"}
+    assert differences({**saved, "heads": heads[0]}, now[1])["heads"] == ("labels neg pos", "labels pos neg")
+    with pytest.raises(UserError, match="heads: labels neg pos in the checkpoint, labels pos neg now"):
+        check_resume({**saved, "heads": heads[0]}, Path("x"), now[1], ("dataset",))
