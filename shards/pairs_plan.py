@@ -64,9 +64,10 @@ class SentenceChunks(Cutting):
                 yield Portion(some.starts, some.lengths, (int(base) + stop) / dataset.documents, some.long)
             rows += 0 if shard.sentences is None else len(shard.sentences)
         if paired < 2:
+            more = "more text" if dataset.split == "train" else "it a larger share (the pipeline's --val_fraction)"
             raise UserError(
                 f"{dataset.path}: split {dataset.split!r} has {paired} documents with two sentences that fit into a "
-                "row, and sentence pairs need two; give more text, a larger --max_seq_len, or train with --task mlm"
+                f"row, and sentence pairs need two; give {more}, a larger --max_seq_len, or train with --task mlm"
             )
 
 

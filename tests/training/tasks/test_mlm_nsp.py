@@ -119,6 +119,26 @@ def test_the_loss_is_counted_at_the_first_tokens_of_pairs(paired: Path, tokenize
     assert micro.tokens == int(np.count_nonzero(batch.inputs != tokenizer.roles.pad))
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_no_text_of_a_pair_is_from_another_split(
+    paired: Path, tokenizer: Tokenizer, tmp_path: Path, split: str
+) -> None:
+    task, dataset = task_on(paired, tokenizer), Dataset.open(paired, split)
+    texts = [dataset.document(number).astype(np.int64).tobytes() for number in range(dataset.documents)]
+    if split == "val":
+        batch = task.rows(dataset, tmp_path).batch(0, 10_000)
+    else:
+        batch = task.samples(dataset, tmp_path).batch(np.arange(400))
+    found = 0
+    for start, stop in pairwise(batch.pieces.tolist()):
+        piece = batch.inputs.ravel()[start:stop]
+        for text in np.split(piece, np.flatnonzero(np.isin(piece, [task.frame.cls, task.frame.sep]))):
+            if len(text) > 1 and piece[0] == task.frame.cls:
+                found += 1
+                assert any(text[1:].tobytes() in document for document in texts)
+    assert found > 20
+
+
 def test_broken_off_and_resumed_it_is_the_same_run(pairs: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accumulation, EMA, dropout; across the border of an epoch."""
     arguments = (*EVERYTHING, "--max_steps", "11", "--batch_size", "6")
