@@ -32,7 +32,7 @@ class CausalLoss(LossModule):
     def forward(self, inputs: Tensor, targets: Tensor, segments: Tensor | None = None) -> Tensor:
         """inputs, targets (B, T) int64; `segments`, the borders of documents, where attention stops at them. -> (1,)"""
         nats: Tensor = self.model.loss(inputs, targets, segments)[0]  # type: ignore[operator]
-        return nats.reshape(1)
+        return torch.stack([nats])  # FSDP wants no view
 
 
 def next_tokens(inputs: Tensor, targets: Tensor, predicted: int, segments: Tensor | None = None) -> Microbatch:

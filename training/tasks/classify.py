@@ -67,7 +67,8 @@ class ClassifyLoss(LossModule):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if scores:
             return logits
-        return cross_entropy(logits, class_targets, ignore_index=IGNORED, reduction="sum").reshape(1)
+        nats = cross_entropy(logits, class_targets, ignore_index=IGNORED, reduction="sum")
+        return torch.stack([nats])  # FSDP wants no view
 
 
 def class_microbatch(batch: PackedBatch, vocab_size: int, where: str) -> Microbatch:

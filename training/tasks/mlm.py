@@ -46,7 +46,7 @@ class MaskedLoss(LossModule):
         -100 in slots that no token uses. -> (1,)"""
         hidden = self.model(inputs, segments=segments)  # (B, T, C)
         nats: Tensor = self.model.mlm_loss(gathered(hidden, mlm_places), mlm_targets)  # type: ignore[operator]
-        return nats.reshape(1)
+        return torch.stack([nats])  # FSDP wants no view
 
 
 class MlmTask(EncoderTask):
