@@ -31,8 +31,8 @@ SENTENCES = (1 << BITS) - 1
 ALONE = 1_000_000
 """What a chunk of one sentence costs a document, in rows of padding: none is worth another."""
 CHUNKS = 6
-"""A chunk costs as much as the padding of this fraction of a row. With reviews of 300 tokens, rows of 128, 256 and 512 have
-5.5%, 2.5% and 0.9% of padding; with chunks as long as can be 10.8%, 9.0% and 1.2%."""
+"""A chunk costs as much as the padding of this fraction of a row. With reviews of 300 tokens, rows of 128, 256 and 512
+have 5.5%, 2.5% and 0.9% of padding; with chunks as long as can be 10.8%, 9.0% and 1.2%."""
 
 
 def check_sentences(dataset: Dataset) -> None:
