@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,10 @@ def main(argv: list[str]) -> int:
         raise
     logs.setup()
     from training.finetuning.chain import Stage, run_chain  # torch takes seconds to import; --help does not need it
-    from training.finetuning.repeats import train
+    from training.finetuning.repeats import is_main, train
 
+    if not is_main():
+        logging.getLogger(logs.ROOT).setLevel(logging.ERROR)
     if not stages:
         if loaded.stages:
             log.info("the file's stages (%s) are not run; --chain names those that are", ", ".join(loaded.stages))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from training.settings.hardware import PROCESS_TIMEOUT
 
 log = get_logger("training")
 
+_RUNS = itertools.count()
 PATIENCE = timedelta(days=7)
 """For what one process does alone while the others wait, such as reading every token of a dataset."""
 
@@ -130,8 +132,10 @@ def _join(local: int, device: torch.device, timeout: float) -> World:
     """Find the other processes at the address that torchrun gave."""
     patience = timedelta(seconds=timeout)
     found, rank, size = next(iter(rendezvous("env://", timeout=patience)))
-    # Processes that torchrun has started again shall not read the notes of those before them.
-    store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", found)
+    # Processes that torchrun has started again shall not read the notes of those before them, nor a second run of the
+    # same processes (--chain, --seeds) those of the first.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = PrefixStore(f"attempt {attempt} run {next(_RUNS)}", found)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=PrefixStore("processes", store),

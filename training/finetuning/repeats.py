@@ -16,15 +16,14 @@ from typing import Any
 
 import torch
 
-from foundation import atomic
-from foundation.logs import get_logger
+from foundation import atomic, logs
 from training.finetuning.conclusion import metrics_file
 from training.loggers.json_lines import read_lines
 from training.run import RunConfig, run_training
 from training.saving.model_output import saved_step
 from training.saving.run_directory import RunDirectory
 
-log = get_logger("training")
+log = logs.get_logger("training")
 
 SUMMARY = "summary.json"
 
@@ -39,20 +38,29 @@ def train(config: RunConfig) -> int:
         code = _once(config.with_training(seed=seed, seeds=(), out_dir=directory / f"seed_{seed}"))
         if code or config.flags.dry_run:
             return code
-    if os.environ.get("RANK", "0") == "0":
-        summary = summarise({seed: directory / f"seed_{seed}" for seed in training.seeds})
+    if is_main():
+        summary = summarise(_runs(config))
         atomic.write_text(directory / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
         _tell(summary, directory / SUMMARY)
     return 0
 
 
+def is_main() -> bool:
+    """Whether this process, of those that torchrun started, is the one that talks and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def best_model(config: RunConfig) -> Path:
     """The directory of the best model that `train(config)` left, over all seeds."""
-    runs = [config.directory]
+    directory = config.directory
     if config.training.seeds:
-        known = json.loads((config.directory / SUMMARY).read_bytes())
-        runs = [config.directory / str(known["best_run"])]
-    return RunDirectory(runs[0]).best
+        directory /= str(summarise(_runs(config))["best_run"])
+    return RunDirectory(directory).best
+
+
+def _runs(config: RunConfig) -> dict[int, Path]:
+    """The directory of each seed's run."""
+    return {seed: config.directory / f"seed_{seed}" for seed in config.training.seeds}
 
 
 def _once(config: RunConfig) -> int:
@@ -60,6 +68,8 @@ def _once(config: RunConfig) -> int:
     try:
         return run_training(config)
     finally:
+        if is_main():
+            logs.setup()  # closes the run's log file
         gc.unfreeze()
         gc.collect()
         if torch.cuda.is_available():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,21 @@ def test_mistakes_are_named_before_any_work(chain: Command, stages: Any, names: 
 def test_stages_that_nobody_asked_for_are_mentioned(chain: Command) -> None:
     done = chain.call(*TINY_ENCODER, "--task", "mlm", "--max_steps", "1")
     assert "stages (pretrain, finetune) are not run; --chain" in good(done).stdout
+
+
+@pytest.mark.slow
+def test_two_processes_go_through_a_chain_as_one_does(chain: Command, launcher: Callable[..., list[str]]) -> None:
+    """Each run of the chain finds its processes anew; the numbers are those of one process, up to rounding."""
+    several = {
+        "pretrain": {"task": "mlm", "max_steps": 2, "seeds": [0, 5]},
+        "finetune": {"task": "classify", "max_steps": 4},
+    }
+    (chain.directory / "stages.yaml").write_text(yaml.safe_dump({"stages": several}, sort_keys=False))
+    flags = (*TINY_ENCODER, "--chain", "pretrain,finetune", "--batch_size")
+    good(chain.call(*flags, "4", "--out_dir", "one"))
+    good(chain.run(*flags, "2", "--out_dir", "two", "--ddp", launcher=launcher("torchrun", 2)))
+    one, two = (weights(chain.directory / out / "finetune") for out in ("one", "two"))
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+    verdicts = [(chain.directory / out / "finetune/test_metrics.json").read_text() for out in ("one", "two")]
+    matrices = [json.loads(text)["confusion_matrix"] for text in verdicts]
+    assert matrices[0] == matrices[1]
