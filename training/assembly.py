@@ -58,14 +58,18 @@ class Assembly:
         return self.snapshot.precision.device
 
     @property
+    def tokens_per_step(self) -> int:
+        """Tokens of an optimizer step, about."""
+        return round(self.plan.global_batch * self.samples.tokens_a_row)
+
+    @property
     def data(self) -> TrainingData:
         """What is trained on."""
         return self.task.data
 
     def announce(self, state: RunState) -> None:
         """Say in three lines what is about to happen."""
-        length, training = self.data_config.max_seq_len, self.training
-        tokens = self.plan.global_batch * length
+        training, tokens = self.training, self.tokens_per_step
         log.info(
             "data: %s, %s training tokens, %s to validate on, vocabulary %s",
             self.data.where,
@@ -202,7 +206,7 @@ class Assembly:
 
     def _facts(self, state: RunState) -> dict[str, Any]:
         """What history.jsonl says about this start."""
-        data, length = self.data, self.data_config.max_seq_len
+        data = self.data
         return {
             "step": state.step,
             **circumstances(self.device),
@@ -216,7 +220,7 @@ class Assembly:
             "validation_tokens": data.validation.tokens if data.validation else None,
             "vocab_size": data.vocab_size,
             "global_batch": self.plan.global_batch,
-            "tokens_per_step": self.plan.global_batch * length,
-            "tokens_per_epoch": self.samples.samples_per_epoch * length,
+            "tokens_per_step": self.tokens_per_step,
+            "tokens_per_epoch": round(self.samples.samples_per_epoch * self.samples.tokens_a_row),
             "total_steps": self.length.steps(state),
         }

@@ -44,6 +44,7 @@ def test_a_run_leaves_what_the_layout_promises(command: Any) -> None:
 def test_an_existing_run_is_refused_and_overwrite_replaces_it(command: Any) -> None:
     assert command.call().returncode == 0
     (command.directory / "out" / "finetune").mkdir()
+    (command.directory / "out" / "test_metrics.json").touch()  # as a classifier leaves it
     before = command.rows()
     refused = command.call("--max_steps", "3")
     assert refused.returncode == 2
@@ -52,6 +53,7 @@ def test_an_existing_run_is_refused_and_overwrite_replaces_it(command: Any) -> N
     assert command.call("--max_steps", "3", "--overwrite").returncode == 0
     assert [row["step"] for row in command.rows()] == [1, 2, 3]
     assert (command.directory / "out" / "finetune").is_dir()
+    assert not (command.directory / "out" / "test_metrics.json").exists()
 
 
 def test_overwrite_destroys_nothing_when_the_new_run_cannot_start(command: Any) -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from foundation.errors import UserError
 from shards.dataset import Dataset
 from shards.planned import PlannedSamples
+from shards.token_stream import IGNORE
 from tests.training.conftest import Command, random_documents, write_dataset
 from tokenization.tokenizer import Tokenizer
 from tokenization.train import train_byte_bpe
@@ -82,6 +83,8 @@ def test_a_read_only_dataset_keeps_its_plan_in_the_run_directory(several: list[s
     config = DataConfig(train_data_path=(several[0],), packing="best_fit", max_seq_len=16)
     samples = open_samples(task_of(config), tmp_path / "out", None)
     assert samples.plan and (tmp_path / "out" / ".plans").is_dir()
+    whole = samples.batch(np.arange(samples.samples_per_epoch)).next_tokens
+    assert samples.tokens_a_row == pytest.approx((whole != IGNORE).sum() / len(whole)) and samples.tokens_a_row < 16
 
 
 def test_a_mixture_has_exact_shares_and_resumes_exactly(command: Command, several: list[str]) -> None:

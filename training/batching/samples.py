@@ -37,6 +37,14 @@ class TrainingSamples(Mixture):
         return fingerprint.of_json([part.plan.summary.identity for part in self._plans]) if self._plans else ""
 
     @property
+    def tokens_a_row(self) -> float:
+        """Tokens of a sample on average, padding left out."""
+        filled = [1 - part.plan.summary.padding if isinstance(part, RowsOfPlan) else 1.0 for part in self._samples]
+        shares = self.stretch.shares
+        mean = sum(share * part for share, part in zip(shares, filled, strict=True)) / sum(shares)
+        return mean * self.sequence_length
+
+    @property
     def where(self) -> str:
         """The datasets' paths, and their shares where there are several."""
         return self.stretch.describe() if len(self.stretch.parts) > 1 else self.stretch.parts[0].path

@@ -78,7 +78,7 @@ class Preflight:
         steps = None if total is None else total - state.step
         return Prediction(
             parameters=assembly.snapshot.model.num_parameters(),
-            tokens_per_step=assembly.plan.global_batch * assembly.data_config.max_seq_len,
+            tokens_per_step=assembly.tokens_per_step,
             steps=steps,
             seconds=trial.seconds,
             budget=max(0.0, assembly.length.end - state.elapsed) if total is None else 0.0,

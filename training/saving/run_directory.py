@@ -19,11 +19,15 @@ REPORT = "report.html"
 SAMPLES = "samples.jsonl"
 HISTORY = "history.jsonl"
 SPIKES = "spikes.jsonl"
+VERDICTS = {"val": "val_metrics.json", "test": "test_metrics.json"}
+CONFUSION = "confusion_matrix.png"
 TENSORBOARD = "tensorboard"
 LOCK = ".lock"
 BEST = "best"
 FINAL = "final"
-OWN_FILES = (checkpoint.NEWEST, METRICS, SAMPLES, SPIKES, HISTORY, PLOT, REPORT, LOG)
+CONCLUSIONS = ("val_metrics.json", "test_metrics.json", "confusion_matrix.png")
+"""What a finished classifier adds."""
+OWN_FILES = (checkpoint.NEWEST, METRICS, SAMPLES, SPIKES, HISTORY, PLOT, REPORT, *CONCLUSIONS, LOG)
 OWN_DIRECTORIES = (checkpoint.DIRECTORY, BEST, FINAL, TENSORBOARD)
 
 
@@ -41,6 +45,9 @@ class RunDirectory:
         self.tensorboard = path / TENSORBOARD
         self.plot = path / PLOT
         self.report = path / REPORT
+        self.verdicts = {split: path / name for split, name in VERDICTS.items()}
+        """What a classifier's best model is worth on each split, and its confusion matrix as a picture."""
+        self.confusion = path / CONFUSION
         self.best = path / BEST
         self.final = path / FINAL
 
