@@ -73,6 +73,9 @@ def from_transformers(values: Mapping[str, Any], where: str) -> tuple[ModelConfi
     `UserError`, naming `where`, for other architectures, unsupported variants and impossible values.
     """
     kind = values.get("model_type")
+    if kind is None and "type_vocab_size" in values:
+        kind = "bert"  # as its first published files have it
+    values = {**values, "model_type": kind}
     required = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
     missing = [key for key in required if values.get(key) is None]
     if kind in encoders.MODEL_TYPES:

@@ -54,7 +54,7 @@ def hidden(path: Path) -> Tensor:
 def as_google_published(config: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Both heads whatever the class says, gamma and beta, the tied matrix and its bias twice, numbered positions."""
     config["architectures"] = ["BertForMaskedLM"]
-    for key in ("dtype", "tie_word_embeddings"):
+    for key in ("dtype", "tie_word_embeddings", "model_type"):
         config.pop(key, None)
     old = {
         name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
