@@ -32,8 +32,6 @@ from training.saving.run_directory import RunDirectory
 
 log = get_logger("training")
 
-PICTURE = "confusion_matrix.png"
-
 
 @dataclass(frozen=True)
 class Judge:
@@ -103,9 +101,9 @@ def _judge_best(judge: Judge, directory: RunDirectory, splits: dict[str, Dataset
         if split == "val":
             _note_temperature(directory.best, found)
         title = f"{'validation' if split == 'val' else 'test'} split, step {head['step']}"
-        draw_confusion(directory.path / PICTURE, np.array(facts["confusion_matrix"]), judge.labels, title)
+        draw_confusion(directory.confusion, np.array(facts["confusion_matrix"]), judge.labels, title)
         text = json.dumps({**head, **facts}, indent=1, ensure_ascii=False)
-        atomic.write_text(metrics_file(directory, split), f"{text}\n")
+        atomic.write_text(directory.verdicts[split], f"{text}\n")
         log.info(
             "%s of best/ (step %s): accuracy %.2f%%, weighted F1 %.4f, macro F1 %.4f over %s documents; %s",
             "validation" if split == "val" else "test",
@@ -114,7 +112,7 @@ def _judge_best(judge: Judge, directory: RunDirectory, splits: dict[str, Dataset
             facts["f1_weighted"],
             facts["f1_macro"],
             f"{facts['documents']:,}",
-            metrics_file(directory, split),
+            directory.verdicts[split],
         )
     if splits["test"] is None and judge.world.is_main:
         log.info("the dataset has no labelled test split: what best/ is worth on new texts is not measured")
@@ -127,22 +125,17 @@ def labelled_test(data: TrainingData) -> Dataset | None:
     return Dataset.join(labelled) if labelled else None
 
 
-def metrics_file(directory: RunDirectory, split: str) -> Path:
-    """Where the verdict on a split lies."""
-    return directory.path / f"{split}_metrics.json"
-
-
 def _is_whole(directory: RunDirectory, judge: Judge, splits: dict[str, Dataset | None]) -> bool:
     """Whether all files are there and about the model that is best now. The main rank's answer counts."""
     if not judge.world.is_main:
         return True
     there = {split: dataset for split, dataset in splits.items() if dataset is not None}
     for split, dataset in there.items():
-        known = _read(metrics_file(directory, split))
+        known = _read(directory.verdicts[split])
         if known.get("step") != _step(directory.best) or known.get("measured") != judge.identity(dataset):
             return False
     calibrated = "val" not in there or _temperature(directory.best) is not None
-    return calibrated and (not there or (directory.path / PICTURE).is_file())
+    return calibrated and (not there or directory.confusion.is_file())
 
 
 def _loaded(path: Path, judge: Judge) -> LanguageModel:

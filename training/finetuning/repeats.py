@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from foundation import atomic, logs
-from training.finetuning.conclusion import metrics_file
 from training.loggers.json_lines import read_lines
 from training.run import RunConfig, run_training
 from training.saving.model_output import saved_step
@@ -33,6 +32,8 @@ def train(config: RunConfig) -> int:
     training, directory = config.training, config.directory
     if not training.seeds:
         return _once(config)
+    if config.flags.overwrite and is_main():
+        (directory / SUMMARY).unlink(missing_ok=True)
     for seed in training.seeds:
         log.info("seed %d: %s", seed, directory / f"seed_{seed}")
         code = _once(config.with_training(seed=seed, seeds=(), out_dir=directory / f"seed_{seed}"))
@@ -103,7 +104,7 @@ def measured_by(path: Path) -> dict[str, float]:
     step = saved_step(directory.best)
     row = next((row for row in read_lines(directory.metrics) if row["step"] == step and "val_loss" in row), {})
     values = {key: float(value) for key, value in row.items() if key.startswith("val_")}
-    file = metrics_file(directory, "test")
+    file = directory.verdicts["test"]
     if file.is_file():
         facts = json.loads(file.read_bytes())
         values |= {f"test_{key}": value for key, value in facts.items() if isinstance(value, float)}

@@ -20,14 +20,13 @@ SAMPLES = "samples.jsonl"
 HISTORY = "history.jsonl"
 SPIKES = "spikes.jsonl"
 VERDICTS = {"val": "val_metrics.json", "test": "test_metrics.json"}
+"""What a finished classifier adds for each split, and the picture of its confusion matrix."""
 CONFUSION = "confusion_matrix.png"
 TENSORBOARD = "tensorboard"
 LOCK = ".lock"
 BEST = "best"
 FINAL = "final"
-CONCLUSIONS = ("val_metrics.json", "test_metrics.json", "confusion_matrix.png")
-"""What a finished classifier adds."""
-OWN_FILES = (checkpoint.NEWEST, METRICS, SAMPLES, SPIKES, HISTORY, PLOT, REPORT, *CONCLUSIONS, LOG)
+OWN_FILES = (checkpoint.NEWEST, METRICS, SAMPLES, SPIKES, HISTORY, PLOT, REPORT, *VERDICTS.values(), CONFUSION, LOG)
 OWN_DIRECTORIES = (checkpoint.DIRECTORY, BEST, FINAL, TENSORBOARD)
 
 
@@ -46,7 +45,6 @@ class RunDirectory:
         self.plot = path / PLOT
         self.report = path / REPORT
         self.verdicts = {split: path / name for split, name in VERDICTS.items()}
-        """What a classifier's best model is worth on each split, and its confusion matrix as a picture."""
         self.confusion = path / CONFUSION
         self.best = path / BEST
         self.final = path / FINAL

@@ -152,3 +152,14 @@ def test_two_processes_go_through_a_chain_as_one_does(chain: Command, launcher: 
     verdicts = [(chain.directory / out / "finetune/test_metrics.json").read_text() for out in ("one", "two")]
     matrices = [json.loads(text)["confusion_matrix"] for text in verdicts]
     assert matrices[0] == matrices[1]
+
+
+def test_overwriting_leaves_nothing_of_the_old_run(tuned: Command) -> None:
+    good(tuned.call("--max_steps", "2", "--seeds", "0", "--out_dir", "many"))
+    run = tuned.directory / "many" / "seed_0"
+    assert {"val_metrics.json", "test_metrics.json", "confusion_matrix.png"} <= {path.name for path in run.iterdir()}
+    explodes = ("--learning_rate", "1e37", "--weight_decay", "0", "--on_nonfinite", "stop", "--grad_clip", "null")
+    stopped = tuned.call("--seeds", "0", "--out_dir", "many", "--overwrite", "--warmup_steps", "0", *explodes)
+    assert stopped.returncode == 1, stopped.stderr
+    assert not list((tuned.directory / "many").rglob("*_metrics.json")) and not (run / "confusion_matrix.png").exists()
+    assert not (tuned.directory / "many" / "summary.json").exists()
