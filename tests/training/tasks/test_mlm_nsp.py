@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from shards.token_stream import IGNORE
 from shards.writer import SplitWriter
 from tests.training.conftest import Command, random_documents, write_dataset
 from tests.training.tasks.conftest import TINY_ENCODER
+from tests.training.tasks.test_mlm import PARALLEL, assert_close
 from tests.training.test_resume import assert_same_run, die_at, newest_step
 from tokenization.tokenizer import Tokenizer
 from training.batching.datasets import TrainingData
@@ -163,6 +165,16 @@ def test_killed_again_and_again_and_resumed_it_is_the_same_run(pairs: Command) -
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert pairs.run("--out_dir", "cut", "--resume", *arguments).returncode == 0
     assert_same_run(pairs, pairs.directory / "whole", pairs.directory / "cut")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["--ddp", "--fsdp"])
+def test_two_processes_equal_one(pairs: Command, launcher: Callable[..., list[str]], strategy: str) -> None:
+    """Each loss is divided by what it counts over both processes, which have different numbers of pairs."""
+    assert pairs.call(*PARALLEL, "--out_dir", "one", "--accumulation_steps", "2").returncode == 0
+    two = pairs.run(*PARALLEL, strategy, "--out_dir", "two", launcher=launcher("torchrun", 2))
+    assert two.returncode == 0, two.stderr
+    assert_close(pairs, "one", "two")
 
 
 def test_what_it_cannot_train_is_named_before_any_work(pairs: Command, dataset: Path, tmp_path: Path) -> None:
