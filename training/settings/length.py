@@ -28,7 +28,10 @@ class LengthSettings(Settings):
         description="passes over the training data, used while no other length is given",
     )
     max_tokens: Count | None = Field(
-        None, ge=1, description="predicted tokens, instead of max_steps: the run ends with the step that reaches them"
+        None,
+        ge=1,
+        description="predicted tokens (of an encoder: tokens read), instead of max_steps: the run ends with the step "
+        "that reaches them",
     )
     time_budget: Duration | None = Field(
         None,
