@@ -100,6 +100,11 @@ class Stepper:
         self.optimizers.zero_grad()
         return result
 
+    @property
+    def compiles(self) -> bool:
+        """Whether steps run compiled code."""
+        return self._switch is not None and self._switch.on
+
     def forget(self) -> None:
         """Drop what an unfinished step left behind."""
         self.optimizers.zero_grad()

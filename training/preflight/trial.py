@@ -95,15 +95,15 @@ def try_step(
 ) -> Trial:
     """Run one step over `batches`, the first microsteps of a step of `accumulation`. Every rank calls it.
 
-    The first pass compiles and fills caches; a second gives the time, unless the first took long. What runs out of
-    memory raises as it would in the loop, with everything put back.
+    The first pass compiles and fills caches; a second gives the time, unless a plain first one took long. What runs
+    out of memory raises as it would in the loop, with everything put back.
     """
     device = snapshot.precision.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with Untouched(snapshot):
         seconds = _timed(stepper, batches, rate, device)
-        if seconds < SHORT or device.type == "cuda":
+        if seconds < SHORT or device.type == "cuda" or stepper.compiles:
             seconds = _timed(stepper, batches, rate, device)
     return Trial(seconds * accumulation / len(batches), _peak_memory(device))
 
