@@ -100,13 +100,15 @@ def _judge_best(judge: Judge, directory: RunDirectory, splits: dict[str, Dataset
         head = {"step": _step(directory.best), "split": split, "measured": judge.identity(dataset)}
         if split == "val":
             _note_temperature(directory.best, found)
-        title = f"{'validation' if split == 'val' else 'test'} split, step {head['step']}"
-        draw_confusion(directory.confusion, np.array(facts["confusion_matrix"]), judge.labels, title)
+        name = "validation" if split == "val" else "test"
+        if split == "test" or splits["test"] is None:
+            title = f"{name} split, step {head['step']}"
+            draw_confusion(directory.confusion, np.array(facts["confusion_matrix"]), judge.labels, title)
         text = json.dumps({**head, **facts}, indent=1, ensure_ascii=False)
         atomic.write_text(directory.verdicts[split], f"{text}\n")
         log.info(
             "%s of best/ (step %s): accuracy %.2f%%, weighted F1 %.4f, macro F1 %.4f over %s documents; %s",
-            "validation" if split == "val" else "test",
+            name,
             head["step"],
             100 * facts["accuracy"],
             facts["f1_weighted"],

@@ -55,7 +55,7 @@ def draw_confusion(path: Path, matrix: Counts, names: Sequence[str], title: str)
 def _name_axes(axes: Any, names: Sequence[str]) -> None:
     fonts = _fonts(names)
     shown = [_shown(name, number, wide=len(fonts) > 1) for number, name in enumerate(names)]
-    options: dict[str, Any] = {"fontsize": 10 if len(names) <= WITH_NUMBERS else 6, "family": fonts}
+    options: dict[str, Any] = {"fontsize": 10 if len(names) <= WITH_NUMBERS else 8, "family": fonts}
     slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(names)), shown, **options, **(slant if max(map(len, shown)) > 8 else {}))
     axes.set_yticks(range(len(names)), shown, **options)

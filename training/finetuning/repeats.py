@@ -25,6 +25,8 @@ from training.saving.run_directory import RunDirectory
 log = logs.get_logger("training")
 
 SUMMARY = "summary.json"
+DECIDING = ("val_error_ema", "val_error", "val_loss_ema", "val_loss")
+"""What the best run is told by: the first of these that was measured."""
 
 
 def train(config: RunConfig) -> int:
@@ -85,7 +87,7 @@ def summarise(runs: Mapping[int, Path]) -> dict[str, Any]:
     measured = {seed: measured_by(path) for seed, path in runs.items()}
     keys = [key for key in next(iter(measured.values())) if all(key in values for values in measured.values())]
     columns = {key: [values[key] for values in measured.values()] for key in keys}
-    deciding = next((key for key in ("val_error", "val_loss") if key in columns), None)
+    deciding = next((key for key in DECIDING if key in columns), None)
     best = min(runs, key=lambda seed: measured[seed][deciding]) if deciding else next(iter(runs))
     return {
         "seeds": list(runs),

@@ -137,7 +137,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(classify: Any) -> None:
     flags = ("--dropout", "0.1", "--layer_lr_decay", "0.7", "--freeze_layers", "1", "--lr_scheduler", "constant")
     good(classify.call(*flags, "--out_dir", "whole", "--max_steps", "23"))
     good(classify.call(*flags, "--out_dir", "parts", "--max_steps", "11"))
-    good(classify.call(*flags, "--out_dir", "parts", "--max_steps", "23", "--resume"))
+    good(classify.call(*flags, "--out_dir", "parts", "--max_steps", "23", "--resume", "--preflight", "true"))
     whole, parts = weights(classify, "whole"), weights(classify, "parts")
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
     rows = [{row["step"]: row for row in classify.rows(out)} for out in ("whole", "parts")]
