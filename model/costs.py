@@ -53,14 +53,16 @@ def flops_per_token(
     6 x matmul parameters (the head counts, a lookup does not) + 12 x layers x width x mean attended length
     (Chowdhery et al., 2022, arXiv 2204.02311, with the part actually attended to). For a decoder's whole rows of T
     tokens the mean is (T + 1) / 2, for an encoder's T; local layers are counted with what they see of it. The head
-    counts at `head_share` of the positions.
+    counts at `head_share` of the positions, and so does what an encoder's last block does after its attention.
     """
     head = vocab_size * config.hidden_size + (config.hidden_size**2 if config.is_encoder else 0)
     local = sum(config.is_local(layer) for layer in range(config.num_hidden_layers))
     attended = (config.num_hidden_layers - local) * mean_attended_length
     attended += local * attended_locally(mean_attended_length, config.window)
     width = config.num_attention_heads * config.head_size
-    return 6.0 * (block_matrices(config) + head_share * head) + 12.0 * width * attended
+    after = config.hidden_size * (width + _products(config) * config.feed_forward_size) if config.is_encoder else 0
+    matrices = block_matrices(config) - (1 - head_share) * after + head_share * head
+    return 6.0 * matrices + 12.0 * width * attended
 
 
 def state_bytes(config: ModelConfig, vocab_size: int) -> int:

@@ -14,7 +14,7 @@ from torch.nn.functional import dropout, gelu, linear
 from model.config import ModelConfig
 from model.encoder.attention import Layout, attend
 from model.encoder.bert_heads import Pooler, Predictions, PretrainingHeads
-from model.encoder.encoder import Encoder
+from model.encoder.encoder import Encoder, at_places
 from model.encoder.heads import Heads
 
 
@@ -89,9 +89,10 @@ class Attention(nn.Module):
         self.self = SelfAttention(config)
         self.output = AddAndNorm(config, config.hidden_size)
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        out: Tensor = self.output(self.self(x, layout), x)
+    def forward(self, x: Tensor, layout: Layout, places: Tensor | None) -> Tensor:
+        """(B, T, C) -> (B, T, C), or (N, C) at `places`."""
+        found = self.self(x, layout)  # (B, T, C)
+        out: Tensor = self.output(at_places(found, places), at_places(x, places))
         return out
 
 
@@ -116,9 +117,9 @@ class Block(nn.Module):
         self.intermediate = Intermediate(config)
         self.output = AddAndNorm(config, config.feed_forward_size)
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x = self.attention(x, layout)
+    def forward(self, x: Tensor, layout: Layout, places: Tensor | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C); with `places` (N,) all but attention is computed for them alone, (N, C)."""
+        x = self.attention(x, layout, places)
         out: Tensor = self.output(self.intermediate(x), x)
         return out
 
@@ -160,12 +161,18 @@ class Bert(Encoder):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def hidden(self, tokens: Tensor, segments: Tensor | None = None, token_types: Tensor | None = None) -> Tensor:
-        """The hidden states (B, T, C) for tokens (B, T) int64; arguments as in `forward`."""
+    def hidden(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None = None,
+        token_types: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """The hidden states (B, T, C) for tokens (B, T) int64, or (N, C) at `places`; arguments as in `forward`."""
         layout = self._layout(tokens, segments)
         x: Tensor = self.bert.embeddings(tokens, layout.positions, token_types)  # (B, T, C)
-        for block in self.blocks:
-            x = self._run(block, x, layout)  # (B, T, C)
+        for number, block in enumerate(self.blocks):
+            x = self._run(block, x, layout, self._places_of(number, places))  # (B, T, C), at last perhaps (N, C)
         return x
 
     def transform(self, hidden: Tensor) -> Tensor:

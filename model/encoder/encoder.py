@@ -41,16 +41,31 @@ class Encoder(LanguageModel):
     def recompute(self, wanted: bool) -> None:
         self._recompute = wanted
 
-    def forward(self, tokens: Tensor, *, segments: Tensor | None = None, token_types: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        segments: Tensor | None = None,
+        token_types: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
         """Hidden states (B, T, C) for tokens (B, T) int64.
 
-        `token_types` (B, T) int64 tell the halves of a pair; None: all 0. ModernBERT has none.
+        `token_types` (B, T) int64 tell the halves of a pair; None: all 0. ModernBERT has none. With `places` (N,) int64
+        only the hidden states (N, C) at these positions of the flattened rows: what the last block does to others after
+        its attention, nobody reads.
         """
-        return self.hidden(tokens, segments, token_types)
+        return self.hidden(tokens, segments, token_types, places)
 
     @abstractmethod
-    def hidden(self, tokens: Tensor, segments: Tensor | None = None, token_types: Tensor | None = None) -> Tensor:
-        """The hidden states (B, T, C) for tokens (B, T) int64; arguments as in `forward`."""
+    def hidden(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None = None,
+        token_types: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """The hidden states (B, T, C) for tokens (B, T) int64, or (N, C) at `places`; arguments as in `forward`."""
 
     def mlm_logits(self, hidden: Tensor) -> Tensor:
         """Logits (N, V) of the tokens at positions with these hidden states (N, C)."""
@@ -110,6 +125,10 @@ class Encoder(LanguageModel):
         dropout = self.config.dropout if self.training else 0.0
         return Layout.of(segments, batch, length, tokens.device, dtype, self.windows, dropout)
 
+    def _places_of(self, number: int, places: Tensor | None) -> Tensor | None:
+        """`places` for block `number` if it is the last one: the others compute all positions."""
+        return places if number == len(self.blocks) - 1 else None
+
     def _run(self, block: nn.Module, *arguments: object) -> Tensor:
         """A block's output, its activations kept or not."""
         if self._recompute and torch.is_grad_enabled():
@@ -117,6 +136,11 @@ class Encoder(LanguageModel):
         else:
             out = block(*arguments)
         return out
+
+
+def at_places(x: Tensor, places: Tensor | None) -> Tensor:
+    """Rows (N, C) at `places` (N,) of the flattened (B, T, C); without places all of it, as it is."""
+    return x if places is None else x.flatten(0, 1).index_select(0, places)
 
 
 def mean_of_pieces(hidden: Tensor, places: Tensor, segments: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn.functional import dropout, gelu
 
 from model.config import ModelConfig
 from model.encoder.attention import Layout, attend
-from model.encoder.encoder import Encoder, mean_of_pieces
+from model.encoder.encoder import Encoder, at_places, mean_of_pieces
 from model.encoder.heads import Heads
 from model.rotary import Rotary, rotate
 
@@ -53,15 +53,16 @@ class Attention(nn.Module):
         self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
-        """(B, T, C) -> (B, T, C); `rotation`: cosines and sines of the positions, (B, 1, T, D/2)."""
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout, places: Tensor | None) -> Tensor:
+        """(B, T, C) -> (B, T, C), or (N, C) at `places`; `rotation`: cosines and sines of positions, (B, 1, T, D/2)."""
         B, T, C = x.shape
         mixed = self.Wqkv(x).view(B, T, 3, self.heads, self.size)
         queries, keys, values = mixed.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         queries, keys = rotate(queries, *rotation), rotate(keys, *rotation)
         dropped = self.dropout if self.training else 0.0
         found = attend(queries, keys, values, layout, self.window, dropped)  # (B, H, T, D)
-        return dropout(self.Wo(found.transpose(1, 2).reshape(B, T, C)), self.dropout, self.training)
+        read = at_places(found.transpose(1, 2).reshape(B, T, C), places)
+        return dropout(self.Wo(read), self.dropout, self.training)
 
 
 class FeedForward(nn.Module):
@@ -90,9 +91,11 @@ class Block(nn.Module):
         self.mlp_norm = norm_of(config)
         self.mlp = FeedForward(config)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x = x + self.attn(self.attn_norm(x), rotation, layout)
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], layout: Layout, places: Tensor | None = None
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C); with `places` (N,) all but attention is computed for them alone, (N, C)."""
+        x = at_places(x, places) + self.attn(self.attn_norm(x), rotation, layout, places)
         out: Tensor = x + self.mlp(self.mlp_norm(x))
         return out
 
@@ -161,14 +164,23 @@ class ModernBert(Encoder):
                 std = 1 / math.sqrt(self.config.hidden_size)
             nn.init.trunc_normal_(parameter, mean=0.0, std=std, a=-CUTOFF * std, b=CUTOFF * std)
 
-    def hidden(self, tokens: Tensor, segments: Tensor | None = None, token_types: Tensor | None = None) -> Tensor:
-        """The hidden states (B, T, C) for tokens (B, T) int64; arguments as in `forward`."""
+    def hidden(
+        self,
+        tokens: Tensor,
+        segments: Tensor | None = None,
+        token_types: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """The hidden states (B, T, C) for tokens (B, T) int64, or (N, C) at `places`; arguments as in `forward`."""
         assert token_types is None
         layout = self._layout(tokens, segments)
         everywhere, nearby = self.model.rotary(layout.positions), self.model.local_rotary(layout.positions)
         x: Tensor = self.model.embeddings(tokens)  # (B, T, C)
         for layer, block in enumerate(self.blocks):
-            x = self._run(block, x, nearby if self.config.is_local(layer) else everywhere, layout)  # (B, T, C)
+            rotation = nearby if self.config.is_local(layer) else everywhere
+            x = self._run(
+                block, x, rotation, layout, self._places_of(layer, places)
+            )  # (B, T, C), at last perhaps (N, C)
         out: Tensor = self.model.final_norm(x)
         return out
 

@@ -13,7 +13,9 @@ Axes: B batch, T tokens, H heads, S tokens of a block, D head.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from torch import Tensor
 MULTIPLE = 32  # tokens; a block's products have few shapes
 SHORT = 128  # tokens; shorter pieces share a block
 SHORTEST, LONG_PRECISE = 32, 256  # tokens of rows that the fused kernel serves as well, in bfloat16 and float32
+TOGETHER = 2**21  # attention weights of blocks that are computed in one go
 LEVELS = 2**16  # dropout is rounded to so many
 KEPT = 2**26  # attention weights of one layer that may be kept; with more, backward computes them again
 
@@ -50,6 +53,9 @@ def pieces_pay(dtype: torch.dtype, length: int, packed: bool, drops: bool) -> bo
     if dtype == torch.bfloat16 or drops:  # the kernel does not drop weights: the plain formula would serve
         return length >= SHORTEST
     return packed and length > LONG_PRECISE  # in float32 the kernel is slow by its mask alone
+
+
+Group = tuple[Block, ...]
 
 
 def attend_pieces(queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, dropout: float = 0.0) -> Tensor:
@@ -86,54 +92,77 @@ def _widened(start: int, stop: int, length: int) -> slice:
     return slice(start, start + size)
 
 
+@lru_cache(maxsize=8)
+def _groups(borders: bytes, length: int, heads: int) -> tuple[tuple[Block, ...], ...]:
+    """Blocks of one size, as many as are computed together, for rows of `length` tokens with these borders (int32)."""
+    groups, sizes = [], defaultdict(list)
+    for block in _blocks(np.frombuffer(borders, np.int32).tolist(), length):
+        sizes[block.wide.stop - block.wide.start].append(block)
+    for size, blocks in sorted(sizes.items()):
+        most = max(1, TOGETHER // (heads * size * size))
+        groups += [tuple(blocks[first : first + most]) for first in range(0, len(blocks), most)]
+    return tuple(groups)
+
+
 class Plan:
-    """The blocks of a batch, and what they have in common."""
+    """The blocks of a batch, n of one size at a time, and what they have in common."""
 
     def __init__(self, queries: Tensor, segments: Tensor, seed: Tensor, dropout: float) -> None:
         B, H, T, D = queries.shape
         self.heads, self.scale = H, D**-0.5
         self.seed, self.dropped = int(seed), round(LEVELS * dropout)
-        self.blocks = list(_blocks(segments.tolist(), T))
+        self.groups = _groups(segments.numpy().tobytes(), T, H)
         self.starts = torch.empty(0)
         """(B, T): where each token's piece begins."""
-        if not all(block.alone for block in self.blocks):
+        if not all(block.alone for group in self.groups for block in group):
             self.starts = segments[:-1].repeat_interleave(segments.diff(), output_size=B * T).view(B, T)
 
-    def each(self, kept: Tensor) -> Iterator[tuple[Block, Tensor | None]]:
-        """Every block, with its place (H, S, S) in `kept` as long as there is room."""
+    def each(self, kept: Tensor) -> Iterator[tuple[Group, Tensor | None]]:
+        """Every group, with its place (n * H, S, S) in `kept` as long as there is room."""
         taken = 0
-        for block in self.blocks:
-            S = block.wide.stop - block.wide.start
-            size = self.heads * S * S
+        for group in self.groups:
+            S = group[0].wide.stop - group[0].wide.start
+            size = len(group) * self.heads * S * S
             if taken + size > kept.numel():
-                yield block, None
+                yield group, None
             else:
-                yield block, kept[taken : taken + size].view(self.heads, S, S)
+                yield group, kept[taken : taken + size].view(-1, S, S)
                 taken += size
 
-    def weights(self, block: Block, scaled: Tensor, keys: Tensor, out: Tensor | None) -> Tensor:
-        """Attention weights (H, S, S) of scaled queries (H, S, D) over keys (H, S, D)."""
-        columns, own = keys.transpose(1, 2), block.own
-        S = keys.shape[1]
-        if block.alone:
-            scores = torch.bmm(scaled, columns, out=out)
-        else:
-            starts = self.starts[block.row, block.wide]
-            foreign = scaled.new_zeros(S, S).masked_fill_(starts[:, None] != starts, -torch.inf)
-            scores = torch.baddbmm(foreign.expand(self.heads, S, S), scaled, columns, out=out)
-        if own.stop - own.start < S:
-            scores[..., : own.start], scores[..., own.stop :] = -torch.inf, -torch.inf
+    def weights(self, group: Group, scaled: Tensor, keys: Tensor, out: Tensor | None) -> Tensor:
+        """Attention weights (n * H, S, S) of scaled queries (n * H, S, D) over keys (n * H, S, D)."""
+        scores = torch.bmm(scaled, keys.transpose(1, 2), out=out)
+        S = scores.shape[1]
+        parts = scores.split(self.heads)
+        for block, part in zip(group, parts, strict=True):
+            if not block.alone:
+                starts = self.starts[block.row, block.wide]
+                part += part.new_zeros(S, S).masked_fill_(starts[:, None] != starts, -torch.inf)
+            elif block.stop - block.start < S:
+                part[..., : block.own.start], part[..., block.own.stop :] = -torch.inf, -torch.inf
         torch._softmax(scores, -1, False, out=scores)  # sums in float32 whatever the dtype
-        if own.stop - own.start < S:
-            scores[:, : own.start], scores[:, own.stop :] = 0, 0
+        for block, part in zip(group, parts, strict=True):
+            if block.stop - block.start < S:
+                part[:, : block.own.start], part[:, block.own.stop :] = 0, 0
         return scores
 
-    def factors(self, block: Block, weights: Tensor) -> Tensor:
-        """What dropout multiplies these weights (H, S, S) by: 0, or what makes up for it. A function of the seed."""
-        bits = np.random.SFC64((self.seed, block.row, block.start))
+    def factors(self, group: Group, weights: Tensor) -> Tensor:
+        """What dropout multiplies these weights (n * H, S, S) by: 0, or what makes up for it; by seed and place."""
+        bits = np.random.SFC64((self.seed, group[0].row, group[0].start))
         words = bits.random_raw(-(-weights.numel() // 4)).view(np.uint16)[: weights.numel()]
         kept = torch.from_numpy(words >= self.dropped).view(weights.shape)
         return kept.to(weights.dtype).mul_(LEVELS / (LEVELS - self.dropped))
+
+
+def _gathered(group: Group, *rows: Tensor) -> Iterator[Tensor]:
+    """The group's part (n * H, S, D) of each of `rows` (B, H, T, D)."""
+    return (torch.cat([x[block.row, :, block.wide] for block in group]) for x in rows)
+
+
+def _put(group: Group, part: Tensor, out: Tensor) -> None:
+    """Write the group's part (n * H, S, D) to its tokens of `out` (B, T, H, D)."""
+    for block, each in zip(group, part.split(out.shape[2]), strict=True):
+        out[block.row, block.start : block.stop] = each[:, block.own].transpose(0, 1)
 
 
 def _room(queries: Tensor, keep: bool) -> int:
@@ -151,14 +180,12 @@ def _attend(
     B, H, T, D = queries.shape
     out, kept = queries.new_empty(B, T, H, D), queries.new_empty(_room(queries, keep))
     plan = Plan(queries, segments, seed, dropout)
-    for block, place in plan.each(kept):
-        query = queries[block.row, :, block.wide] * plan.scale  # (H, S, D)
-        key, value = (x[block.row, :, block.wide].contiguous() for x in (keys, values))  # (H, S, D)
-        weights = plan.weights(block, query, key, place)  # (H, S, S)
+    for group, place in plan.each(kept):
+        query, key, value = _gathered(group, queries, keys, values)  # (n * H, S, D)
+        weights = plan.weights(group, query.mul_(plan.scale), key, place)  # (n * H, S, S)
         if dropout:
-            weights = weights * plan.factors(block, weights)
-        mixed = torch.bmm(weights, value)  # (H, S, D)
-        out[block.row, block.start : block.stop] = mixed[:, block.own].transpose(0, 1)
+            weights = weights * plan.factors(group, weights)
+        _put(group, torch.bmm(weights, value), out)
     return out, kept
 
 
@@ -185,23 +212,18 @@ def _backward(
     B, H, T, D = queries.shape
     gradients = [queries.new_empty(B, T, H, D) for _ in range(3)]
     plan = Plan(queries, segments, seed, dropout)
-    for block, place in plan.each(kept):
-        query = queries[block.row, :, block.wide] * plan.scale  # (H, S, D)
-        key, value = (x[block.row, :, block.wide].contiguous() for x in (keys, values))  # (H, S, D)
-        above = upstream[block.row, block.wide].transpose(0, 1).contiguous()  # (H, S, D)
-        weights = plan.weights(block, query, key, None) if place is None else place  # (H, S, S)
+    for group, place in plan.each(kept):
+        query, key, value, above = _gathered(group, queries, keys, values, upstream.transpose(1, 2))  # (n * H, S, D)
+        query.mul_(plan.scale)
+        weights = plan.weights(group, query, key, None) if place is None else place  # (n * H, S, S)
         of_weights, used = torch.bmm(above, value.transpose(1, 2)), weights
         if dropout:
-            factors = plan.factors(block, weights)
+            factors = plan.factors(group, weights)
             of_weights, used = of_weights.mul_(factors), weights * factors
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-        found = (
-            torch.bmm(of_scores, key).mul_(plan.scale),
-            torch.bmm(of_scores.transpose(1, 2), query),
-            torch.bmm(used.transpose(1, 2), above),
-        )
-        for gradient, wide in zip(gradients, found, strict=True):
-            gradient[block.row, block.start : block.stop] = wide[:, block.own].transpose(0, 1)
+        _put(group, torch.bmm(of_scores, key).mul_(plan.scale), gradients[0])
+        _put(group, torch.bmm(of_scores.transpose(1, 2), query), gradients[1])
+        _put(group, torch.bmm(used.transpose(1, 2), above), gradients[2])
     return gradients[0], gradients[1], gradients[2]
 
 

@@ -33,19 +33,14 @@ VALIDATION_SEED = 0
 """Seed of the masks in validations: one for all runs, so that their values are of the same masks."""
 
 
-def gathered(hidden: Tensor, places: Tensor) -> Tensor:
-    """The hidden states (N, C) at `places` (N,) of the flattened rows of (B, T, C)."""
-    return hidden.flatten(0, 1).index_select(0, places)
-
-
 class MaskedLoss(LossModule):
-    """The loss of an encoder at its masked positions, the only ones its head computes."""
+    """The loss of an encoder at its masked positions, the only ones that its last block and its head compute."""
 
     def forward(self, inputs: Tensor, segments: Tensor, mlm_places: Tensor, mlm_targets: Tensor) -> Tensor:
         """inputs (B, T) int64, `segments` the borders of pieces, the masked places and what stood there (B*K,) int64,
         -100 in slots that no token uses. -> (1,)"""
-        hidden = self.model(inputs, segments=segments)  # (B, T, C)
-        nats: Tensor = self.model.mlm_loss(gathered(hidden, mlm_places), mlm_targets)  # type: ignore[operator]
+        hidden = self.model(inputs, segments=segments, places=mlm_places)  # (B*K, C)
+        nats: Tensor = self.model.mlm_loss(hidden, mlm_targets)  # type: ignore[operator]
         return torch.stack([nats])  # FSDP wants no view
 
 

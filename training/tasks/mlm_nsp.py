@@ -31,7 +31,7 @@ from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.evaluation.evaluator import Evaluator, Rows
 from training.tasks.base import LossModule
-from training.tasks.mlm import MlmTask, gathered
+from training.tasks.mlm import MlmTask
 
 
 class PairLoss(LossModule):
@@ -51,9 +51,11 @@ class PairLoss(LossModule):
         """inputs and token_types (B, T) int64, `segments` the borders of pieces, the masked places and what stood there
         (B*K,), the pairs' first places and 0 where B follows, 1 where it is random (P,) int64; -100 in slots that
         nothing uses. -> (2,), with `count_right` (3,): and of how many pairs the likelier label is theirs."""
-        hidden = self.model(inputs, segments=segments, token_types=token_types)  # (B, T, C)
-        masked: Tensor = self.model.mlm_loss(gathered(hidden, mlm_places), mlm_targets)  # type: ignore[operator]
-        logits: Tensor = self.model.nsp_logits(gathered(hidden, nsp_places))  # type: ignore[operator]  # (P, 2)
+        places = torch.cat([mlm_places, nsp_places])
+        hidden = self.model(inputs, segments=segments, token_types=token_types, places=places)  # (B*K + P, C)
+        hidden_tokens, first = hidden.split([len(mlm_places), len(nsp_places)])
+        masked: Tensor = self.model.mlm_loss(hidden_tokens, mlm_targets)  # type: ignore[operator]
+        logits: Tensor = self.model.nsp_logits(first)  # type: ignore[operator]  # (P, 2)
         random = cross_entropy(logits.float(), nsp_targets, ignore_index=IGNORED, reduction="sum")
         if not count_right:
             return torch.stack([masked, random])
