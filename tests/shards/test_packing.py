@@ -85,12 +85,12 @@ def test_packed_batches(
     assert samples.samples_per_epoch == count
     numbers = np.array(data.draw(st.lists(st.integers(0, 5 * count), min_size=1, max_size=7)), np.int64)
     batch = samples.batch(numbers)
-    found = [array.dtype.name for array in (batch.inputs, batch.targets, batch.pieces)]
+    found = [array.dtype.name for array in (batch.inputs, batch.next_tokens, batch.pieces)]
     assert found == ["int64", "int64", "int32"]
-    assert batch.inputs.shape == batch.targets.shape == (len(numbers), length)
+    assert batch.inputs.shape == batch.next_tokens.shape == (len(numbers), length)
     starts = starts_of(batch)
     for row, start in enumerate(starts):
-        assert (batch.inputs[row].tolist(), batch.targets[row].tolist()) == naive.row(start, length)
+        assert (batch.inputs[row].tolist(), batch.next_tokens[row].tolist()) == naive.row(start, length)
         if not shuffle:
             assert start == numbers[row] % count * length
     assert batch.pieces.tolist() == naive.segments(starts, length)
@@ -114,7 +114,7 @@ def test_an_epoch_is_a_cut_of_the_stream_in_another_order(
 def test_the_tail_of_one_epoch_is_seen_in_another(opened: SimpleNamespace):
     dataset, naive = opened.build([5, 7, 11, 2, 3, 13, 1], 17)  # 42 tokens: 2 samples of 17 leave 7 targets out
     samples = PackedSamples(dataset, 17, seed=5)
-    seen = {int(token) for number in range(60) for token in samples.batch(np.array([number])).targets.ravel()}
+    seen = {int(token) for number in range(60) for token in samples.batch(np.array([number])).next_tokens.ravel()}
     assert seen == set(naive.tokens[1:])
 
 
@@ -126,7 +126,7 @@ def test_the_company_of_a_sample_does_not_matter(opened: SimpleNamespace, seed: 
     together = samples.batch(np.array(numbers))
     alone = [PackedSamples(dataset, 5, seed).batch(np.array([number])) for number in numbers]
     np.testing.assert_array_equal(together.inputs, np.concatenate([batch.inputs for batch in alone]))
-    np.testing.assert_array_equal(together.targets, np.concatenate([batch.targets for batch in alone]))
+    np.testing.assert_array_equal(together.targets, np.concatenate([batch.next_tokens for batch in alone]))
     segments = [border + row * 5 for row, batch in enumerate(alone) for border in batch.pieces[:-1].tolist()]
     assert together.pieces.tolist() == [*segments, len(numbers) * 5]
 
@@ -185,10 +185,10 @@ def test_a_sequential_pass_has_every_target_once(
     targets: list[int] = []
     for first in range(0, len(samples), rows):
         batch = samples.batch(first, rows)
-        assert batch.inputs.shape == batch.targets.shape == (min(rows, len(samples) - first), length)
-        kept = batch.targets != IGNORE
-        targets += batch.targets[kept].tolist()
-        np.testing.assert_array_equal(batch.inputs[kept] + 1, batch.targets[kept])  # tokens count up
+        assert batch.inputs.shape == batch.next_tokens.shape == (min(rows, len(samples) - first), length)
+        kept = batch.next_tokens != IGNORE
+        targets += batch.next_tokens[kept].tolist()
+        np.testing.assert_array_equal(batch.inputs[kept] + 1, batch.next_tokens[kept])  # tokens count up
         real = [place for place in range(batch.inputs.size) if kept.ravel()[place]]
         for begin, end in pieces(batch):
             owners = {naive.owner[first * length + place + 1] for place in range(begin, end) if place in real}
@@ -200,7 +200,7 @@ def test_a_sequential_pass_has_every_target_once(
 def test_only_the_last_row_is_padded(opened: SimpleNamespace):
     dataset, _ = opened.build([5, 7], 100)
     batch = SequentialSamples(dataset, 8).batch(0, 10)
-    assert batch.targets.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, *[IGNORE] * 5]]
+    assert batch.next_tokens.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, *[IGNORE] * 5]]
     assert batch.pieces.tolist() == [0, 4, 8, 11, 16]
 
 
@@ -247,8 +247,8 @@ def test_without_a_terminator_nothing_is_predicted_across_a_border(
         for begin, end in pieces(batch):
             owners = [naive.owner[first * length + place] for place in range(begin, end)
                       if first * length + place < len(naive.owner)]  # fmt: skip
-            assert len(set(owners)) <= 1 or batch.targets.ravel()[begin:end].max() == IGNORE
-        for place, target in enumerate(batch.targets.ravel().tolist(), first * length):
+            assert len(set(owners)) <= 1 or batch.next_tokens.ravel()[begin:end].max() == IGNORE
+        for place, target in enumerate(batch.next_tokens.ravel().tolist(), first * length):
             if target != IGNORE:
                 assert target == naive.tokens[place + 1] and batch.inputs.ravel()[place - first * length] == target - 1
                 kept.append(place + 1)

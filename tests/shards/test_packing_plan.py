@@ -77,8 +77,8 @@ def test_every_target_is_in_every_epoch_once(
         samples = PlannedSamples(dataset, open_plan(dataset, length, places, silent), seed)
         count = samples.samples_per_epoch
         batch = samples.batch(np.arange(3 * count, 4 * count))
-        kept = batch.targets != IGNORE
-        np.testing.assert_array_equal(batch.inputs[kept] + 1, batch.targets[kept])
+        kept = batch.next_tokens != IGNORE
+        np.testing.assert_array_equal(batch.inputs[kept] + 1, batch.next_tokens[kept])
         assert sorted(batch.inputs[kept].tolist()) == sorted(token for tokens in expected for token in tokens)
         pieces = [batch.inputs.ravel()[a:b][kept.ravel()[a:b]].tolist()
                   for a, b in zip(batch.pieces[:-1], batch.pieces[1:], strict=True)]  # fmt: skip
@@ -91,7 +91,7 @@ def test_every_target_is_in_every_epoch_once(
         unmasked = PlannedSamples(dataset, samples.plan, seed, document_mask=False).batch(
             np.arange(3 * count, 4 * count)
         )
-        assert unmasked.segments is None and np.array_equal(unmasked.targets, batch.targets)
+        assert unmasked.segments is None and np.array_equal(unmasked.next_tokens, batch.next_tokens)
 
 
 def test_epochs_and_seeds_differ_and_company_does_not_matter(make: SimpleNamespace, tmp_path: Path):

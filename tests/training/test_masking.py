@@ -155,9 +155,8 @@ def test_words_are_masked_as_wholes_and_as_often_as_others(tokenizers: dict[str,
     inputs = np.tile(np.array([[tokenizer.roles.cls, *text, tokenizer.roles.sep]]), (6000, 1))
     masked = masking(tokenizer, whole_word_mask=True).apply(inputs, np.arange(6000))
     places, _ = check(tokenizer, inputs, masked)
-    hidden = np.zeros(inputs.size, bool)
-    hidden[places] = True
-    hidden = hidden.reshape(inputs.shape)
+    hidden = np.zeros(inputs.shape, bool)
+    hidden.ravel()[places] = True
     maskable = ~np.isin(inputs[0], roles(tokenizer))
     begins = WordStarts(tokenizer).starts(inputs[:1])[0]
     sizes: dict[int, list[float]] = {}
