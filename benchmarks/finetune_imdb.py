@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -83,8 +84,9 @@ def write_shape(pretrained: Path, path: Path) -> Path:
 
 
 def fine_tune(flags: Sequence[str]) -> None:
-    """Run train.py. `UserError` when it did not finish."""
+    """Run train.py, which ends with this process. `UserError` when it did not finish."""
     train = Path(__file__).resolve().parents[1] / "train.py"
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # `run` kills what it started, then
     code = subprocess.run([sys.executable, str(train), *flags], check=False).returncode
     if code:
         raise UserError(f"train.py ended with {code}; run the benchmark again to go on where it stopped")
