@@ -73,9 +73,9 @@ map: $(VENV)/.runtime
 	$(PY) .ci/config_file.py
 	$(PY) .ci/house_map.py
 
-# In several processes: most of the tests wait for one core, or for a process that they started.
+# In several processes, each with one thread: most of the tests wait for one core, or for a process that they started.
 test: lint
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.dev
 	$(PY) -m pytest -m slow

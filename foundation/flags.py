@@ -108,7 +108,7 @@ def _add(group: Any, leaf: str, field: FieldInfo, kind: type[Section]) -> None:
             dest=leaf, default=argparse.SUPPRESS, help=argparse.SUPPRESS,
         )  # fmt: skip
     elif _is_list(field):
-        group.add_argument(*names, nargs="+", action="extend", metavar="VALUE", **options)
+        group.add_argument(*names, nargs="+", metavar="VALUE", **options)
     else:
         group.add_argument(*names, metavar="VALUE", **options)
 

@@ -159,7 +159,7 @@ def test_null_unsets_only_what_may_be_null():
 
 def test_lists_take_several_values_and_end_at_the_next_flag():
     assert load("--inputs", "x", "y z", "--batch_size", "2").get(Training).inputs == ["x", "y z"]
-    assert load("--inputs", "x", "--batch_size", "2", "--inputs", "y", "z").get(Training).inputs == ["x", "y", "z"]
+    assert load("--inputs", "x", "--batch_size", "2", "--inputs", "y", "z").get(Training).inputs == ["y", "z"]
     assert load("--config", yaml_file("training: {inputs: [p, q]}")).get(Training).inputs == ["p", "q"]
 
 

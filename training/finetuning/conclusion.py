@@ -76,6 +76,8 @@ def conclude(judge: Judge, directory: RunDirectory, data: TrainingData) -> None:
         return
     if judge.world.same_everywhere(not _is_whole(directory, judge, splits)):
         _judge_best(judge, directory, splits)
+    if splits["test"] is None and judge.world.is_main:
+        log.info("the dataset has no labelled test split: what best/ is worth on new texts is not measured")
     final = directory.final
     if splits["val"] is not None and judge.world.same_everywhere(final.is_dir() and _temperature(final) is None):
         same = _step(final) == _step(best)
@@ -116,8 +118,6 @@ def _judge_best(judge: Judge, directory: RunDirectory, splits: dict[str, Dataset
             f"{facts['documents']:,}",
             directory.verdicts[split],
         )
-    if splits["test"] is None and judge.world.is_main:
-        log.info("the dataset has no labelled test split: what best/ is worth on new texts is not measured")
 
 
 def labelled_test(data: TrainingData) -> Dataset | None:

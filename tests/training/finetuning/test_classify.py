@@ -176,7 +176,7 @@ def test_data_without_classes_are_refused_by_name(classify: Any, make_labelled: 
     bare = make_labelled(tmp_path / "bare", {"train": 1}, ["no", "yes"])
     done = classify.call("--train_data_path", str(bare))
     assert done.returncode == 2 and "no document has a label" in done.stderr
-    decoder = classify.call("--architecture", "llama")
+    decoder = classify.call("--architecture", "llama", "--num_key_value_heads", "1")
     assert decoder.returncode == 2 and "llama" in decoder.stderr
 
 
