@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from generation.config import GenerationConfig
 from generation.text import TextGenerator
@@ -14,6 +14,24 @@ NOT_CHAT_TRAINED = (
     "This model was not trained to chat: it continues the text you type.\n"
     "Each line starts anew; exit, quit or q leaves."
 )
+
+
+def typed_lines(read: Callable[[str], str], write: Callable[[str], object]) -> Iterator[str]:
+    """The lines of `read`, without blanks around them and without empty ones, until exit, quit, q, end of input or
+    Ctrl-C at the prompt."""
+    while True:
+        try:
+            line = read("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            write("\n")
+            return
+        except UnicodeDecodeError:
+            write("That was not UTF-8 text; set the terminal to UTF-8.\n")
+            continue
+        if line.lower() in LEAVE:
+            return
+        if line:
+            yield line
 
 
 def converse(
@@ -28,21 +46,11 @@ def converse(
     """
     write((READY_TO_CHAT if generator.can_chat else NOT_CHAT_TRAINED) + "\n")
     history: list[dict[str, str]] = []
-    while True:
-        try:
-            line = read("> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            write("\n")
-            return
-        except UnicodeDecodeError:
-            write("That was not UTF-8 text; set the terminal to UTF-8.\n")
-            continue
-        if line.lower() in LEAVE:
-            return
+    for line in typed_lines(read, write):
         if line.lower() == CLEAR:
             history = []
             write("(forgotten)\n")
-        elif line:
+        else:
             _answer(generator, config, history, line, write)
 
 

@@ -8,7 +8,7 @@ from foundation.errors import UserError
 from generation.encoder.abilities import FILL
 from generation.encoder.show import classification_text, masks_text
 from generation.encoder.text import TextEncoder
-from generation.interactive import LEAVE
+from generation.interactive import typed_lines
 from tokenization.masked_text import USUAL_MASK
 
 
@@ -24,22 +24,11 @@ def ask(
         encoder.require(FILL)
     what = "to classify" if encoder.labels else f"with {USUAL_MASK} where a word is missing"
     write(f"Type a text {what}; exit, quit or q leaves.\n")
-    while True:
+    for line in typed_lines(read, write):
         try:
-            line = read("> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            write("\n")
-            return
-        except UnicodeDecodeError:
-            write("That was not UTF-8 text; set the terminal to UTF-8.\n")
-            continue
-        if line.lower() in LEAVE:
-            return
-        if line:
-            try:
-                write(_answer(encoder, top_k, line) + "\n")
-            except UserError as error:
-                write(f"{error}\n")
+            write(_answer(encoder, top_k, line) + "\n")
+        except UserError as error:
+            write(f"{error}\n")
 
 
 def _answer(encoder: TextEncoder, top_k: int, line: str) -> str:
