@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from shards.dataset import Dataset
 from shards.documents import RECORD
 from shards.manifest import InputEntry, Manifest, RoleEntry, SplitEntry
 from shards.writer import SplitWriter
@@ -84,3 +85,19 @@ def small(tmp_path: Path) -> tuple[Path, list[np.ndarray]]:
     """Seven documents in three shards."""
     path = tmp_path / "set"
     return path, write_dataset(path, [5, 7, 11, 2, 3, 13, 1], shard_tokens=17, val_lengths=[4, 4])
+
+
+def silent(share: float) -> None:
+    """Hears what share of a plan is made."""
+    assert 0 <= share <= 1
+
+
+def built(make: SimpleNamespace, folder: Path, lengths: list[int], shard_tokens: int, terminated: bool) -> Dataset:
+    """A dataset whose documents have these `lengths`; not `terminated`, nothing says how they end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        make.dataset(folder, lengths, shard_tokens)
+    dataset = Dataset.open(folder)
+    if not terminated:
+        dataset.manifest = None
+    return dataset

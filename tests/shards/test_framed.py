@@ -15,31 +15,17 @@ from hypothesis import strategies as st
 from foundation.errors import UserError
 from shards import cutting, packing_plan
 from shards.cutting import LabelledTexts, Texts
-from shards.dataset import Dataset
 from shards.framed import FramedSamples, SequentialFramed
 from shards.framing import Frame, FramedRows
 from shards.mixture import Mixture, Part, Stretch
 from shards.packing_plan import open_plan
 from shards.token_stream import IGNORE, PackedBatch
+from tests.shards.conftest import built, silent
 from tokenization.roles import Roles
 
 examples = settings(max_examples=40, deadline=None)
 LENGTHS = st.lists(st.integers(1, 33), min_size=1, max_size=25)
 FRAME = Frame(cls=64001, sep=64002, pad=64003)
-
-
-def silent(share: float) -> None:
-    assert 0 <= share <= 1
-
-
-def built(make: SimpleNamespace, folder: Path, lengths: list[int], shard_tokens: int, terminated: bool) -> Dataset:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        make.dataset(folder, lengths, shard_tokens)
-    dataset = Dataset.open(folder)
-    if not terminated:
-        dataset.manifest = None
-    return dataset
 
 
 def pieces_of(batch: PackedBatch) -> list[list[int]]:

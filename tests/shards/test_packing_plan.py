@@ -25,23 +25,10 @@ from shards.plan_place import cache_places, first_writable
 from shards.planned import PlannedSamples
 from shards.token_stream import IGNORE
 from shards.writer import SplitWriter
+from tests.shards.conftest import built, silent
 
 examples = settings(max_examples=60, deadline=None)
 LENGTHS = st.lists(st.integers(0, 33), min_size=1, max_size=25).filter(lambda lengths: sum(lengths) > 1)
-
-
-def silent(share: float) -> None:
-    assert 0 <= share <= 1
-
-
-def built(make: SimpleNamespace, folder: Path, lengths: list[int], shard_tokens: int, terminated: bool) -> Dataset:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        make.dataset(folder, lengths, shard_tokens)
-    dataset = Dataset.open(folder)
-    if not terminated:
-        dataset.manifest = None
-    return dataset
 
 
 def documents_of(lengths: list[int], terminated: bool) -> list[list[int]]:
