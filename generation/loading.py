@@ -1,29 +1,16 @@
-"""Find and load a model for generation: a model directory, a run directory or a training checkpoint."""
+"""Load a model for generation, with the tokenizer beside it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
-from foundation.errors import UserError
 from model.base import LanguageModel
-from model.build import build_model
-from model.checkpoint_file import read_checkpoint
-from model.config import ModelConfig
-from model.directory import CONFIG, load_model_directory
-from model.encoder.heads import Heads
+from model.loading import load_model
 from tokenization.tokenizer import Tokenizer
-
-OUT = Path("out")
-CHECKPOINT = "ckpt.pth"
-MODELS_OF_A_RUN = ("best", "final")  # in order of preference, before the checkpoint
-TRAIN_FIRST = "train one with `python train.py` or name another with --model_path"
 
 
 @dataclass(frozen=True)
@@ -40,89 +27,6 @@ class TrainedModel:
 
 def load_trained(path: Path | None, device: torch.device | str, dtype: torch.dtype | None) -> TrainedModel:
     """Load what `path` names, or the newest model under out/. `UserError` says what is wrong."""
-    source = find_model(path)
-    if source.is_file():
-        model, files, mateconv = _load_checkpoint(source, device, dtype)
-        generation: dict[str, Any] = {}
-    else:
-        loaded = load_model_directory(source, device, dtype)
-        model, files, generation, mateconv = (
-            loaded.model,
-            loaded.tokenizer_files,
-            loaded.generation,
-            loaded.mateconv,
-        )
-    return TrainedModel(source, model, Tokenizer.from_files(files, str(source)), generation, mateconv)
-
-
-def find_model(path: Path | None, out: Path = OUT) -> Path:
-    """The model directory or checkpoint file that `path` means; None: that of the newest run under `out`."""
-    if path is None:
-        runs = models_below(out)
-        if not runs:
-            raise UserError(f"{out}: no trained model there; {TRAIN_FIRST}")
-        return max(runs, key=lambda model: (_time(model), str(model)))
-    if path.is_file():
-        if path.suffix != ".pth":
-            raise UserError(f"{path}: not a .pth checkpoint; give one, or a model or run directory")
-        return path
-    if not path.is_dir():
-        raise UserError(f"{path}: no such model; {TRAIN_FIRST}")
-    if (path / CONFIG).is_file():
-        return path
-    model = _model_of_run(path)
-    if model is None:
-        wanted = ", ".join([CONFIG, *(f"{name}/" for name in MODELS_OF_A_RUN), CHECKPOINT])
-        raise UserError(f"{path}: holds no model (looked for {wanted}); {TRAIN_FIRST}")
-    return model
-
-
-def _model_of_run(directory: Path) -> Path | None:
-    for name in MODELS_OF_A_RUN:
-        if (directory / name / CONFIG).is_file():
-            return directory / name
-    return directory / CHECKPOINT if (directory / CHECKPOINT).is_file() else None
-
-
-def models_below(out: Path) -> list[Path]:
-    """The model of every run in or below `out`, and model directories that lie there by themselves."""
-    found = []
-    for folder, folders, files in os.walk(out):
-        directory = Path(folder)
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "checkpoints"]
-        model = directory if CONFIG in files else _model_of_run(directory)
-        if model is not None:
-            found.append(model)
-            folders[:] = [name for name in folders if name not in MODELS_OF_A_RUN]
-    return found
-
-
-def _time(model: Path) -> float:
-    return (model / CONFIG if model.is_dir() else model).stat().st_mtime
-
-
-def _load_checkpoint(
-    path: Path, device: torch.device | str, dtype: torch.dtype | None
-) -> tuple[LanguageModel, Mapping[str, bytes], dict[str, Any]]:
-    state = read_checkpoint(path, mapped=True)
-    wanted = {"model_config": dict, "vocab_size": int, "model": dict, "tokenizer_files": dict}
-    if not all(isinstance(state.get(key), wanted[key]) for key in wanted):
-        raise UserError(f"{path}: not a checkpoint that train.py wrote (one holds {', '.join(wanted)}); give another")
-    try:
-        config = ModelConfig(**state["model_config"])
-        heads = Heads(**state["heads"]) if isinstance(state.get("heads"), dict) else None
-    except (ValidationError, TypeError) as error:
-        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise UserError(f"{path}: its model_config does not fit this version ({problem}); train again") from None
-    model = build_model(
-        config,
-        state["vocab_size"],
-        heads,
-        state["model"],
-        where=str(path),
-        device=device,
-        dtype=torch.float32 if dtype is None else dtype,
-    )
-    mateconv = state.get("mateconv")
-    ours = mateconv if isinstance(mateconv, dict) else {"objective": "causal", "chat_trained": False}
-    return model, state["tokenizer_files"], ours
+    found = load_model(path, device, dtype)
+    tokenizer = Tokenizer.from_files(found.tokenizer_files, str(found.source))
+    return TrainedModel(found.source, found.model, tokenizer, found.generation, found.mateconv)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.errors import UserError
-from generation.loading import OUT, models_below
 from model.base import LanguageModel
 from model.directory import CONFIG
 from model.encoder.encoder import Encoder
+from model.loading import OUT, models_below
 
 SHOWN = 3  # models named in a message
 

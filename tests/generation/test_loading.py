@@ -12,9 +12,10 @@ import torch
 
 from foundation.errors import UserError
 from generation.config import GenerationConfig
-from generation.loading import find_model, load_trained
+from generation.loading import load_trained
 from generation.text import TextGenerator
 from model.decoder import Decoder
+from model.loading import find_model
 from tokenization.tokenizer import Tokenizer
 
 CONFIG = GenerationConfig(seed=1, max_new_tokens=13)
