@@ -1,1 +1,1 @@
-"""The networks: a decoder with Llama's (Qwen3's) tensor names, its KV cache and its directory on disk."""
+"""The networks: a decoder with Llama's (Qwen2's, Qwen3's) tensor names, its KV cache and its directory on disk."""

@@ -25,6 +25,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "head_dim": ("llama",),
     "rms_norm_eps": ("llama",),
     "qk_norm": ("llama",),
+    "qkv_bias": ("llama",),
+    "rope_scaling": ("llama",),
     "rope_theta": ("llama", "modernbert"),
     "layer_norm_eps": ENCODERS,
     "type_vocab_size": ("bert",),
@@ -57,6 +59,8 @@ def shape_problems(config: ModelConfig) -> list[str]:
         problems.append(f"hidden_size {width} is not a multiple of num_attention_heads {heads}: {remedy}")
     elif config.head_size % 2 and (config.architecture in ROPE_THETA or own_width):
         problems.append(f"a head is {config.head_size} wide, but rotary embeddings need an even width")
+    if config.qk_norm and config.qkv_bias and not config.is_encoder:
+        problems.append("qk_norm and qkv_bias: no model has both (Qwen3 the first, Qwen2 the second); leave one out")
     if config.architecture == DECODER and heads % config.num_key_value_heads:
         problems.append(
             f"num_attention_heads {heads} is not a multiple of num_key_value_heads {config.num_key_value_heads}"

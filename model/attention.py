@@ -20,7 +20,7 @@ from model.rotary import rotate
 
 
 class Attention(nn.Module):
-    """One attention layer. The names of its parts are those of Llama (and Qwen3, with `qk_norm`)."""
+    """One attention layer. The names of its parts are those of Llama (with `qk_norm` Qwen3, with `qkv_bias` Qwen2)."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class Attention(nn.Module):
             config.num_key_value_heads,
             config.head_size,
         )
-        self.q_proj = nn.Linear(config.hidden_size, self.heads * self.size, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, self.groups * self.size, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, self.groups * self.size, bias=False)
+        self.q_proj = nn.Linear(config.hidden_size, self.heads * self.size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, self.groups * self.size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, self.groups * self.size, bias=config.qkv_bias)
         self.o_proj = nn.Linear(self.heads * self.size, config.hidden_size, bias=False)
         self.q_norm = RMSNorm(self.size, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(self.size, config.rms_norm_eps) if config.qk_norm else None
@@ -73,7 +73,8 @@ class Attention(nn.Module):
         if not torch.is_grad_enabled():
             return [part(x) for part in parts]
         # In training one product for all three: backward then adds up no three gradients of x.
-        whole = linear(x, torch.cat([part.weight for part in parts]))
+        biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
+        whole = linear(x, torch.cat([part.weight for part in parts]), torch.cat(biases) if biases else None)
         sizes = [part.out_features for part in parts]
         return torch.split(whole, sizes, dim=-1)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from foundation.errors import did_you_mean
 from foundation.section import Section
 from model import architectures, presets
+from model.rope_scaling import RopeScaling, from_text
 
 
 class ModelConfig(Section):
@@ -53,6 +54,11 @@ class ModelConfig(Section):
         allow_inf_nan=False,
         description="base of the rotary embedding; null: 10,000 (llama), or 160,000 in the global layers of modernbert",
     )
+    rope_scaling: Annotated[RopeScaling | None, BeforeValidator(from_text)] = Field(
+        default=None,
+        description="a decoder's rotary frequencies, lowered for longer texts, as config.json says it: {rope_type: "
+        "linear, factor: 2} or Llama 3's {rope_type: llama3, …}; null: as they are",
+    )
     rms_norm_eps: float = Field(default=1e-5, gt=0, lt=1, description="added to the mean square in a decoder's RMSNorm")
     layer_norm_eps: float | None = Field(
         default=None,
@@ -61,6 +67,7 @@ class ModelConfig(Section):
         description="added to the variance in an encoder's LayerNorm; null: 1e-12 (bert) or 1e-5 (modernbert)",
     )
     qk_norm: bool = Field(default=False, description="normalise queries and keys per head in a decoder, as Qwen3 does")
+    qkv_bias: bool = Field(default=False, description="give a decoder's queries, keys and values a bias, as Qwen2 does")
     type_vocab_size: int = Field(default=2, gt=0, description="token types that bert tells apart: the halves of pairs")
     local_attention: int = Field(
         default=128, gt=1, description="tokens around a token, half on each side, that modernbert's local layers see"

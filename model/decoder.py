@@ -58,7 +58,7 @@ class Trunk(nn.Module):
         self.embed_tokens = nn.Embedding(padded_vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.rotary = Rotary(config.head_size, config.max_position_embeddings, config.rope_base)
+        self.rotary = Rotary(config.head_size, config.max_position_embeddings, config.rope_base, config.rope_scaling)
 
     def forward(
         self, tokens: Tensor, cache: KVCache | None, positions: Tensor | None, segments: Tensor | None = None
@@ -113,6 +113,8 @@ class Decoder(LanguageModel):
         """Normal weights; what adds to the residual stream is scaled down with depth, as in GPT-2."""
         std = self.config.initializer_range
         for name, parameter in self.named_parameters():
+            if name.endswith(".bias"):
+                nn.init.zeros_(parameter)
             if parameter.dim() < 2:
                 continue  # norms start at one
             residual = name.endswith(("o_proj.weight", "down_proj.weight"))

@@ -1,4 +1,4 @@
-"""Our configuration in the terms of `transformers`, and back: Llama and Qwen3 here, encoders in their own file."""
+"""Our configuration in the terms of `transformers`, and back: decoders here, encoders in their own file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from model.architectures import DECODER
 from model.config import ModelConfig
 from model.encoder import interop as encoders
 from model.encoder.heads import Heads
+from model.rope_scaling import of_config
 
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+READ_ALSO = {"mistral": "llama"}  # the same network where no sliding window is used
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.bfloat16, torch.float16)}
 # What such models may carry and our decoder does not have: (key, values that mean "not used").
 UNSUPPORTED: tuple[tuple[str, tuple[Any, ...]], ...] = (
@@ -22,9 +24,15 @@ UNSUPPORTED: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("mlp_bias", (None, False)),
     ("use_sliding_window", (None, False)),
     ("hidden_act", (None, "silu")),
-    ("rope_scaling", (None,)),
     ("quantization_config", (None,)),
 )
+# What transformers takes where a key is missing, as far as it is not our own default.
+THEIR_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "llama": {"max_position_embeddings": 2048},
+    "mistral": {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
+    "qwen2": {"max_position_embeddings": 32768, "num_key_value_heads": 32},
+    "qwen3": {"max_position_embeddings": 32768, "num_key_value_heads": 32, "head_dim": 128},
+}
 
 
 def to_transformers(
@@ -51,7 +59,8 @@ def to_transformers(
 
 
 def _decoder(config: ModelConfig) -> dict[str, Any]:
-    kind = "qwen3" if config.qk_norm else "llama"
+    kind = "qwen3" if config.qk_norm else "qwen2" if config.qkv_bias else "llama"
+    scaling = config.rope_scaling.to_transformers() if config.rope_scaling is not None else None
     return {
         "architectures": [ARCHITECTURES[kind]],
         "model_type": kind,
@@ -59,9 +68,10 @@ def _decoder(config: ModelConfig) -> dict[str, Any]:
         "head_dim": config.head_size,
         "hidden_act": "silu",
         "rope_theta": config.rope_base,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_base},
+        "rope_scaling": scaling,
+        "rope_parameters": {**(scaling or {"rope_type": "default"}), "rope_theta": config.rope_base},
         "rms_norm_eps": config.rms_norm_eps,
-        "attention_bias": False,
+        "attention_bias": False,  # of Qwen2 nobody asks
         "mlp_bias": False,
         "attention_dropout": 0.0,
     }
@@ -80,10 +90,10 @@ def from_transformers(values: Mapping[str, Any], where: str) -> tuple[ModelConfi
     missing = [key for key in required if values.get(key) is None]
     if kind in encoders.MODEL_TYPES:
         own = encoders.settings_of(values, where)
-    elif kind in ARCHITECTURES:
+    elif kind in ARCHITECTURES or kind in READ_ALSO:
         own = _settings_of(values, where)
     else:
-        known = ", ".join([*ARCHITECTURES, *encoders.MODEL_TYPES])
+        known = ", ".join([*ARCHITECTURES, *READ_ALSO, *encoders.MODEL_TYPES])
         raise UserError(
             f"{where}: model_type is {kind!r}, but this program runs {known}; give a directory that train.py wrote, or "
             "one of such a model"
@@ -106,16 +116,20 @@ def from_transformers(values: Mapping[str, Any], where: str) -> tuple[ModelConfi
 
 def _settings_of(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The settings of `ModelConfig` that a decoder's `config.json` describes."""
+    kind = str(values["model_type"])
+    values = {**{key: value for key, value in THEIR_DEFAULTS[kind].items() if key not in values}, **values}
     for key, unused in UNSUPPORTED:
         if values.get(key) not in unused:
             raise UserError(f"{where}: {key} = {values[key]!r} is not supported; use a model without it")
-    rope = values.get("rope_parameters") or {}
-    if not isinstance(rope, Mapping) or rope.get("rope_type", "default") != "default":
-        raise UserError(f"{where}: rope_parameters {rope!r} is not supported; use a model with plain RoPE")
-    own = {key: values[key] for key in ModelConfig.model_fields if values.get(key) is not None}
-    own["architecture"] = DECODER
-    own["rope_theta"] = rope.get("rope_theta", own.get("rope_theta", 10000.0))
-    own["qk_norm"] = values["model_type"] == "qwen3"
+    window = values.get("sliding_window") if kind == "mistral" else None  # the others use it when asked to only
+    kinds = set(values.get("layer_types") or ())
+    if window is not None or kinds - {"full_attention"}:
+        raise UserError(f"{where}: sliding windows of attention are not supported; use a model without them")
+    scaling, base = of_config(values, where)
+    known = {*ModelConfig.model_fields} - {"preset", "architecture", "rope_scaling", "qk_norm", "qkv_bias", "dropout"}
+    own = {key: values[key] for key in known if values.get(key) is not None}
+    own |= {"architecture": DECODER, "rope_scaling": scaling, "rope_theta": 10000.0 if base is None else base}
+    own |= {"qk_norm": kind == "qwen3", "qkv_bias": kind == "qwen2"}
     own.setdefault("rms_norm_eps", 1e-6)  # the defaults of transformers, not ours
     own.setdefault("tie_word_embeddings", False)
     own.setdefault("num_key_value_heads", own.get("num_attention_heads"))

@@ -8,6 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from model.rope_scaling import RopeScaling
+
 
 class Rotary(nn.Module):
     """Tables of cosines and sines, one row a position. They stay float32 whatever the model's dtype.
@@ -19,16 +21,17 @@ class Rotary(nn.Module):
     cos: Tensor  # (positions, head/2) float32
     sin: Tensor
 
-    def __init__(self, head_size: int, positions: int, theta: float) -> None:
+    def __init__(self, head_size: int, positions: int, theta: float, scaling: RopeScaling | None = None) -> None:
         super().__init__()
-        self.head_size, self.positions, self.theta = head_size, positions, theta
+        self.head_size, self.positions, self.theta, self.scaling = head_size, positions, theta, scaling
         self._build(torch.get_default_device())
 
     def _build(self, device: torch.device) -> None:
         exponents = torch.arange(0, self.head_size, 2, dtype=torch.float32, device=device) / self.head_size
-        angles = torch.outer(
-            torch.arange(self.positions, dtype=torch.float32, device=device), 1.0 / self.theta**exponents
-        )
+        frequencies = 1.0 / self.theta**exponents
+        if self.scaling is not None:
+            frequencies = self.scaling.lowered(frequencies)
+        angles = torch.outer(torch.arange(self.positions, dtype=torch.float32, device=device), frequencies)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 

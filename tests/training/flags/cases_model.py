@@ -21,6 +21,7 @@ MODEL_VALUES: dict[str, Any] = {
     "rope_theta": 3.0,
     "rms_norm_eps": 0.5,
     "qk_norm": True,
+    "qkv_bias": True,
     "tie_word_embeddings": False,
     "initializer_range": 0.1,
     "dropout": 0.5,
@@ -70,6 +71,15 @@ def preset(run: Trier) -> None:
     run.command.base = [w for i, w in enumerate(run.command.base) if i not in place and i - 1 not in place]
     config = run.good("--preset", "micro-v2").content["model_config"]
     assert {key: config[key] for key in shape} == {key: PRESETS["micro-v2"][key] for key in shape}
+
+
+def rope_scaling(run: Trier) -> None:
+    tried = run.good("--rope_scaling", '{"rope_type": "linear", "factor": 4}')
+    written = json.loads((tried.path / "final" / "config.json").read_text())
+    assert written["rope_parameters"] == {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
+    assert tried.column("loss") != run.base.column("loss")
+    refused = run("--rope_scaling", "linear")
+    assert refused.code == 2 and "JSON" in refused.err
 
 
 def max_position_embeddings(run: Trier) -> None:
@@ -135,6 +145,6 @@ CASES = {
     **{leaf: of_encoders(leaf) for leaf in OF_ENCODERS},
     **{case.__name__: case for case in (
         preset, max_position_embeddings, train_data_path, val_data_path, tokenizer_path, max_seq_len, prefetch_steps,
-        document_mask, packing,
+        document_mask, packing, rope_scaling,
     )},
 }  # fmt: skip
