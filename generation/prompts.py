@@ -32,12 +32,13 @@ class Conventions:
         """From generation_config.json and the `mateconv` key of config.json, empty for a foreign model.
 
         Our models say under `terminator` how their documents ended; where that is missing it is the
-        end-of-text token. A foreign model counts as trained to chat when it brings a chat template.
+        end-of-text token. A foreign model's texts begin as its tokenizer says, and it counts as trained to
+        chat when it brings a chat template.
         """
         end_of_text = tokenizer.roles.end_of_text
         end = generation.get("eos_token_id")
         stop = {end_of_text, tokenizer.roles.turn_end, *(end if isinstance(end, list) else [end])}
-        usual = [end_of_text] if mateconv and end_of_text is not None else []
+        usual = tokenizer.opening if not mateconv else [] if end_of_text is None else [end_of_text]
         return cls(
             stop=frozenset(token for token in stop if token is not None),
             beginning=tuple(mateconv.get("terminator", usual)),

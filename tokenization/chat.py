@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from datetime import datetime
+from typing import Any, NoReturn
 
 from jinja2 import nodes
 from jinja2.ext import Extension
@@ -41,6 +43,15 @@ def _raise(message: str) -> NoReturn:
     raise UserError(f"the chat template refuses these messages: {message}")
 
 
+def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    """Plain JSON; jinja's own filter escapes it for HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)
+
+
 def render_chat(
     messages: Sequence[Mapping[str, str]], template: str, add_generation_prompt: bool = True, **tokens: str
 ) -> str:
@@ -48,12 +59,14 @@ def render_chat(
 
     Raises `UserError` for a template that fails or reaches outside the sandbox.
     """
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation])
-    environment.globals["raise_exception"] = _raise
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+    )
+    environment.globals |= {"raise_exception": _raise, "strftime_now": _strftime_now}
+    environment.filters["tojson"] = _tojson
+    values = {"messages": list(messages), "tools": None, "documents": None, **tokens}
     try:
-        return environment.from_string(template).render(
-            messages=list(messages), add_generation_prompt=add_generation_prompt, **tokens
-        )
+        return environment.from_string(template).render(add_generation_prompt=add_generation_prompt, **values)
     except UserError:
         raise
     except Exception as error:  # a template's own arithmetic, its endless range: Python raises what it likes

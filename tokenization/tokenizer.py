@@ -107,6 +107,13 @@ class Tokenizer:
         """Ids of the tokens marked special."""
         return frozenset(i for i, token in self._plain.get_added_tokens_decoder().items() if token.special)
 
+    @cached_property
+    def opening(self) -> list[int]:
+        """Ids that `transformers` puts before a text (Llama's beginning of text); those of our own put none there."""
+        text, framed = (self._plain.encode("a", add_special_tokens=framing).ids for framing in (False, True))
+        places = range(len(framed) - len(text) + 1)
+        return framed[: next((place for place in places if framed[place : place + len(text)] == text), 0)]
+
     @property
     def chat_template(self) -> str | None:
         """The Jinja chat template, from its own file or from the configuration."""

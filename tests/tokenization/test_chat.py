@@ -30,6 +30,11 @@ INDENTED = """{# a comment #}
   {% endif %}
 {% endfor %}
 """
+TOOLS = """{%- if tools is not none %}tools{% endif %}{{- documents is none }} {{ strftime_now('%Y') }}
+{%- for message in messages %}
+    {%- if loop.index0 == 2 %}{% break %}{% endif %}
+    {{- message | tojson }}{{ message | tojson(indent=2) }}
+{%- endfor %}{% if add_generation_prompt %}go{% endif %}"""
 MESSAGES = [
     {"role": "system", "content": " Be <b>brief</b> & kind. "},
     {"role": "user", "content": "你好\n\n'quoted' \"twice\""},
@@ -39,7 +44,7 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("prompt", [True, False])
-@pytest.mark.parametrize("template", [CHATML, INDENTED], ids=["chatml", "indented"])
+@pytest.mark.parametrize("template", [CHATML, INDENTED, TOOLS], ids=["chatml", "indented", "tools"])
 @pytest.mark.parametrize("first", [0, 1])
 def test_transformers_gives_the_same_text(tmp_path, bpe: Tokenizer, template: str, prompt: bool, first: int):
     transformers = pytest.importorskip("transformers")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -187,3 +188,16 @@ def test_the_chat_template_from_its_file_or_the_configuration(bpe: Tokenizer, bu
     assert Tokenizer.from_files({**inside, "chat_template.jinja": "诗".encode()}).chat_template == "诗"
     named = build.files(text, {"chat_template": [{"name": "default", "template": "x"}]})
     assert Tokenizer.from_files(named).chat_template is None
+
+
+@pytest.mark.parametrize("frame", ["$A", "<|cls|> $A", "<|cls|> <|sep|> $A <|endoftext|>"])
+def test_a_text_opens_as_transformers_opens_it(bpe: Tokenizer, tmp_path: Path, frame: str):
+    transformers = pytest.importorskip("transformers")
+    engine = tokenizers.Tokenizer.from_str(json.dumps(bpe.json()))
+    special = [(name, bpe.token_to_id(name)) for name in ("<|cls|>", "<|sep|>", "<|endoftext|>")]
+    engine.post_processor = tokenizers.processors.TemplateProcessing(single=frame, special_tokens=special)
+    framed = Tokenizer.from_files({**bpe.files(), "tokenizer.json": engine.to_str().encode()})
+    framed.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path))("the cat").input_ids
+    assert framed.opening == theirs[: frame.split().index("$A")]
+    assert theirs[len(framed.opening) :][: len(bpe.encode("the cat"))] == bpe.encode("the cat")
