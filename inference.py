@@ -48,7 +48,7 @@ DECODER_MODES, ENCODER_MODES = (
     ("fill_mask", "classify", "classify_file", "similarity", "embed_file"),
 )
 MODES = ("interactive", *DECODER_MODES, *ENCODER_MODES)
-WRITING = ("stream", "greedy", "num_samples")
+WRITING = ("stream", "greedy")
 WITH_OUTPUT = ("batch_file", "classify_file", "embed_file")
 
 
@@ -70,7 +70,6 @@ class Flags(Section):
         description="file for the results: JSON lines of --batch_file and --classify_file, .npy of --embed_file",
     )
     greedy: bool = Field(default=False, description="always take the likeliest token; same as --no_do_sample")
-    num_samples: int = Field(default=1, gt=0, description="how many texts to make from --prompt")
     fill_mask: str | None = Field(
         default=None, description="text with [MASK] where words are missing; --top_k answers for each (5)"
     )
@@ -154,7 +153,7 @@ def _write(generator: TextGenerator, flags: Flags, settings: GenerationSettings)
             print(f"error: {flags.batch_file}: unusable lines: {bad}; their rows say why", file=sys.stderr)
         code = 1 if bad else 0
     elif flags.prompt is not None:
-        _show_samples(generator, config, flags.prompt, flags.num_samples, flags.stream)
+        _show_samples(generator, config, flags.prompt, config.num_return_sequences, flags.stream)
     _report(generator.tokens_generated, generator.seconds)
     return code
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from foundation.section import Section
+from generation import presets
 
 
 class GenerationConfig(Section):
-    """Options of one generation, with the meaning they have in `transformers`."""
+    """Options of one generation, with the meaning they have in `transformers`; penalties of presence and frequency
+    and logprobs with the one they have in OpenAI's API.
 
+    `GenerationConfig(preset="chat", temperature=0.5)`: what is given goes before the preset.
+    """
+
+    aliases: ClassVar[Mapping[str, Sequence[str]]] = {
+        "stop": ("stop_strings",),
+        "num_return_sequences": ("num_samples",),
+    }
+
+    preset: Literal["creative", "chat", "factual"] | None = Field(
+        default=None,
+        description="options that suit a purpose: creative, chat or factual, in place of those in this file; flags win",
+    )
     max_new_tokens: int = Field(default=200, gt=0, description="most tokens to add to the prompt")
     do_sample: bool = Field(default=True, description="draw from the distribution; false: always the likeliest token")
     temperature: float = Field(
@@ -31,6 +47,12 @@ class GenerationConfig(Section):
         le=1,
         description="draw from the likeliest tokens that make up this probability; 1 is off",
     )
+    min_p: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="draw from tokens at least this share as likely as the likeliest one; 0 is off",
+    )
     repetition_penalty: float = Field(
         default=1.0,
         gt=0,
@@ -38,10 +60,51 @@ class GenerationConfig(Section):
         description="above 1 makes tokens already there less likely; 1 is off",
     )
     no_repeat_ngram_size: int = Field(default=0, ge=0, description="never repeat a run of this many tokens; 0 is off")
+    presence_penalty: float = Field(
+        default=0.0,
+        allow_inf_nan=False,
+        description="taken off the logit of each token that was written, once (OpenAI's); 0 is off",
+    )
+    frequency_penalty: float = Field(
+        default=0.0,
+        allow_inf_nan=False,
+        description="taken off the logit of each token as often as it was written (OpenAI's); 0 is off",
+    )
+    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+        default=(),
+        description="texts that end the answer and are not shown, wherever tokens meet",
+    )
+    num_return_sequences: int = Field(default=1, gt=0, description="texts to make from each prompt")
+    logprobs: int | None = Field(
+        default=None,
+        ge=0,
+        description="tell each token's log-probability and those of so many likeliest tokens; null is off",
+    )
+    prompt_lookup_num_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="guess so many next tokens from what the text said before and check them at once (same text, "
+        "faster where it repeats itself); 0 is off",
+    )
     use_cache: bool = Field(default=True, description="keep keys and values of tokens read (false: slow, same text)")
     seed: int | None = Field(
         default=None, ge=0, description="same seed and prompt, same text; null: a new one each time"
     )
+
+    @classmethod
+    def merge(cls, from_file: Mapping[str, Any], from_flags: Mapping[str, Any]) -> dict[str, Any]:
+        """A preset stands between the file, whose options it replaces, and the flags, which win over it."""
+        values = super().merge(from_file, from_flags)
+        return presets.merged(values.get("preset"), values, from_flags)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        return presets.merged(values.get("preset"), values, values) if isinstance(values, dict) else values
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other options, checked; a preset among them brings its own."""
+        return type(self)(**presets.merged(changes.get("preset"), self.model_dump() | changes, changes))
 
     @property
     def greedy(self) -> bool:
