@@ -1,4 +1,4 @@
-"""Conversations: messages to token ids, and the cache that saves reading a conversation again each turn."""
+"""Conversations: messages to token ids."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 
 from foundation.errors import UserError
-from model.decoder import Decoder
-from model.kv_cache import KVCache
 from tokenization.chat import render_chat
 from tokenization.tokenizer import Tokenizer
 
@@ -46,31 +44,3 @@ def encode_chat(tokenizer: Tokenizer, template: str, history: Sequence[Message])
         elif piece:
             ids += tokenizer.encode(piece, special=True)
     return ids
-
-
-class Conversation:
-    """The key-value cache of one conversation, and which tokens it holds."""
-
-    def __init__(self, model: Decoder) -> None:
-        self._ids: list[int] = []
-        self._cache = KVCache(
-            model.config,
-            1,
-            model.config.max_position_embeddings,
-            device=model.head_weight.device,
-            dtype=model.head_weight.dtype,
-        )
-
-    def cache_for(self, prompt: Sequence[int]) -> KVCache:
-        """The cache, cut back to what it shares with `prompt`; the last token is always read anew."""
-        shared = 0
-        limit = min(len(prompt) - 1, self._cache.lengths[0], len(self._ids))
-        while shared < limit and self._ids[shared] == prompt[shared]:
-            shared += 1
-        self._cache.truncate([shared])
-        self._ids = list(prompt[:shared])
-        return self._cache
-
-    def remember(self, ids: Sequence[int]) -> None:
-        """Note the tokens of prompt and answer, of which the cache holds all that were read."""
-        self._ids = list(ids)

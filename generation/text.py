@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Any, Literal, overload
 from foundation.device import pick_device, pick_dtype
 from foundation.errors import UserError
 from foundation.logs import get_logger
-from generation.chat import Conversation, Message, check_history
+from generation.chat import Message, check_history
 from generation.config import GenerationConfig
 from generation.encoder.abilities import WRITE, require
-from generation.engine import generate_tokens
+from generation.engine import Engine, Request, Token
 from generation.loading import TrainedModel, load_trained
 from generation.prompts import Conventions, PromptEncoder
 from model.decoder import Decoder
-from model.kv_cache import KVCache
 from tokenization.stream import StreamDecoder
 from tokenization.tokenizer import Tokenizer
 
@@ -52,7 +50,7 @@ class TextGenerator:
         self.tokens_generated, self.seconds = 0, 0.0  # over all calls; the time spent in the model
         self._conventions = Conventions.read(tokenizer, generation or {}, mateconv or {})
         self._prompts = PromptEncoder(tokenizer, self._conventions, model.config.max_position_embeddings)
-        self._conversation: Conversation | None = None
+        self._engine: Engine | None = None
         self._said_not_chat_trained = False
 
     @classmethod
@@ -116,17 +114,12 @@ class TextGenerator:
         config = config or GenerationConfig()
         chances = [config.seed] * len(prompts) if seeds is None else list(seeds)
         encoded = [self._prompts.text(prompt, config) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda row: len(encoded[row]))  # like lengths pad little
+        self.engine.slots = max(self.engine.slots, batch_size)
+        decoders = [StreamDecoder(self.tokenizer) for _ in prompts]
         texts = [""] * len(prompts)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            decoders = [StreamDecoder(self.tokenizer) for _ in rows]
-            steps = self._steps([encoded[row] for row in rows], config, seeds=[chances[row] for row in rows])
-            for place, token in itertools.chain.from_iterable(steps):
-                texts[rows[place]] += decoders[place].push(token)
-            for row, decoder in zip(rows, decoders, strict=True):
-                texts[row] += decoder.finish()
-        return texts
+        for row, token in self._tokens(encoded, config, chances, at_once=batch_size):
+            texts[row] += decoders[row].push(token)
+        return [text + decoder.finish() for text, decoder in zip(texts, decoders, strict=True)]
 
     @overload
     def chat(self, history: Sequence[Message], config: Options = ..., *, stream: Literal[True]) -> Iterator[str]: ...
@@ -162,49 +155,49 @@ class TextGenerator:
             self._said_not_chat_trained = True
             pieces = self._pieces(self._prompts.text(history[-1]["content"], config), config)
         else:
-            pieces = self._answer(self._prompts.chat(template, history, config), config)
+            pieces = self._pieces(self._prompts.chat(template, history, config), config)
         return _deliver(pieces, stream, callback)
 
-    def _steps(
+    @property
+    def engine(self) -> Engine:
+        """What continues the prompts; it keeps what was read of the last ones."""
+        if self._engine is None:
+            self._engine = Engine(self.model)
+        return self._engine
+
+    def _tokens(
         self,
         prompts: Sequence[list[int]],
         config: GenerationConfig,
+        seeds: Sequence[int | None],
         *,
-        seeds: Sequence[int | None] | None = None,
-        cache: KVCache | None = None,
-    ) -> Iterator[list[tuple[int, int]]]:
-        """`generate_tokens`, counted and timed."""
-        steps = generate_tokens(self.model, prompts, config, stop=self._conventions.stop, seeds=seeds, cache=cache)
-        while True:
-            begun = time.perf_counter()
-            step = next(steps, None)
-            self.seconds += time.perf_counter() - begun
-            if step is None:
-                return
-            self.tokens_generated += len(step)
-            yield step
+        at_once: int = 1,
+    ) -> Iterator[tuple[int, int]]:
+        """Row and token, as they come; counted and timed."""
+        requests = [
+            Request(ids, config, seed, self._conventions.stop) for ids, seed in zip(prompts, seeds, strict=True)
+        ]
+        steps = self.engine.stream(requests, at_once=at_once)
+        try:
+            while True:
+                begun = time.perf_counter()
+                step: Token | None = next(steps, None)
+                self.seconds += time.perf_counter() - begun
+                if step is None:
+                    return
+                if step.token is not None:
+                    self.tokens_generated += 1
+                    yield step.request, step.token
+        finally:
+            steps.close()
 
-    def _pieces(self, prompt: list[int], config: GenerationConfig, cache: KVCache | None = None) -> Iterator[str]:
-        """Generate after `prompt`, to which the new tokens are added."""
+    def _pieces(self, prompt: list[int], config: GenerationConfig) -> Iterator[str]:
         decoder = StreamDecoder(self.tokenizer)
-        for step in self._steps([list(prompt)], config, cache=cache):
-            for _, token in step:
-                prompt.append(token)
-                if piece := decoder.push(token):
-                    yield piece
+        for _, token in self._tokens([prompt], config, [config.seed]):
+            if piece := decoder.push(token):
+                yield piece
         if piece := decoder.finish():
             yield piece
-
-    def _answer(self, prompt: list[int], config: GenerationConfig) -> Iterator[str]:
-        """`_pieces` over the conversation's cache, which answers read at the same time do not share."""
-        conversation, self._conversation = self._conversation or Conversation(self.model), None
-        cache = conversation.cache_for(prompt) if config.use_cache else None
-        try:
-            yield from self._pieces(prompt, config, cache)
-        finally:
-            if cache is not None:
-                conversation.remember(prompt)
-            self._conversation = conversation
 
 
 def _deliver(pieces: Iterator[str], stream: bool, callback: Callback | None) -> str | Iterator[str]:

@@ -1,8 +1,10 @@
-"""Keys and values of the tokens a model has read, preallocated; rows may hold different numbers of tokens.
+"""Keys and values of the tokens a model has read, in slots: one slot a text, each of its own length.
 
-Column j of a row holds the token at position j, so a row is the same whatever rows lie beside it. Prompts of
-different lengths are padded on the right: causal attention never sees the padding, `truncate` then forgets
-it, and the next token of each row overwrites it.
+Column j of a slot holds the token at position j, so a slot is the same whatever slots lie beside it. Texts of
+different lengths may be read together, padded on the right: causal attention never sees the padding, `truncate` then
+forgets it, and the next token of each slot overwrites it.
+
+Axes: L layers, N slots, G key and value heads, S columns, D head; B slots being read, T tokens of each.
 """
 
 from __future__ import annotations
@@ -14,32 +16,74 @@ from torch import Tensor
 
 from model.config import ModelConfig
 
+GROWTH = 64  # columns; smaller steps would copy too often
+
 
 class KVCache:
-    """Room for `capacity` tokens in each of `batch` rows of every layer."""
+    """Room for `capacity` tokens in each of `slots`; `reserve` makes more."""
 
     def __init__(
-        self, config: ModelConfig, batch: int, capacity: int, *, device: torch.device, dtype: torch.dtype
+        self, config: ModelConfig, slots: int, capacity: int, *, device: torch.device, dtype: torch.dtype
     ) -> None:
-        shape = (config.num_hidden_layers, batch, config.num_key_value_heads, capacity, config.head_size)
-        self.keys = torch.zeros(shape, device=device, dtype=dtype)  # (L, B, G, S, D)
+        self._limit = config.max_position_embeddings
+        shape = (config.num_hidden_layers, slots, config.num_key_value_heads, capacity, config.head_size)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)  # (L, N, G, S, D)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
-        self.lengths: list[int] = [0] * batch  # on the host: nothing here waits for the device
-        self._columns: Tensor | None = None  # (B, T) of the tokens being read; None: the same slice in each row
+        self.lengths: list[int] = [0] * slots  # on the host: nothing here waits for the device
+        self._slots = list(range(slots))  # the ones being read
+        self._columns: Tensor | None = None  # (B, T) of the tokens being read; None: the same slice in each slot
         self._span = (0, 0)
 
     @property
+    def slots(self) -> int:
+        """Texts that can be held."""
+        return self.keys.shape[1]
+
+    @property
     def capacity(self) -> int:
-        """Tokens a row can hold."""
+        """Tokens a slot can hold."""
         return self.keys.shape[3]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory in use."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def reserve(self, slots: int, capacity: int) -> None:
+        """Make room for at least so many texts of so many tokens; what is held stays. Twice as much at a time."""
+        if slots <= self.slots and capacity <= self.capacity:
+            return
+        if capacity > self.capacity:
+            doubled = max(capacity, 2 * self.capacity, GROWTH)
+            capacity = max(capacity, min(self._limit, -(-doubled // GROWTH) * GROWTH))
+        slots, capacity = max(slots, self.slots), max(capacity, self.capacity)
+        held = max(self.lengths, default=0)
+        for name in ("keys", "values"):
+            old: Tensor = getattr(self, name)
+            new = old.new_zeros((old.shape[0], slots, old.shape[2], capacity, old.shape[4]))
+            new[:, : old.shape[1], :, :held] = old[:, :, :, :held]
+            setattr(self, name, new)
+        self.lengths += [0] * (slots - len(self.lengths))
+
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Let slot `target` hold the first `count` tokens of slot `source`, and nothing else."""
+        assert count <= self.lengths[source]
+        for held in (self.keys, self.values):
+            held[:, target, :, :count] = held[:, source, :, :count]
+        self.lengths[target] = count
+
+    def select(self, slots: Sequence[int]) -> None:
+        """What is read next goes to these slots, in this order."""
+        self._slots = list(slots)
+
     def begin(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Start reading `count` tokens a row.
+        """Start reading `count` tokens for each selected slot.
 
         Returns their positions, (T,) or (B, T) int64, and which columns each may attend to, bool (T, S') or
         (B, 1, T, S'); None where plain causal attention or attention to everything says the same.
         """
-        low, high = min(self.lengths), max(self.lengths)
+        lengths = [self.lengths[slot] for slot in self._slots]
+        low, high = min(lengths), max(lengths)
         assert high + count <= self.capacity, f"{high} + {count} tokens in a cache of {self.capacity}"
         device = self.keys.device
         self._span = (high, high + count)
@@ -49,37 +93,37 @@ class KVCache:
             if high == 0 or count == 1:
                 return positions, None
         else:
-            starts = torch.tensor(self.lengths, device=device)
+            starts = torch.tensor(lengths, device=device)
             self._columns = positions = starts[:, None] + torch.arange(count, device=device)  # (B, T)
         visible = torch.arange(high + count, device=device) <= positions[..., None]  # (T, S') or (B, T, S')
         return positions, visible if visible.dim() == 2 else visible[:, None]
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (B, G, T, D) of the tokens being read; return all columns up to the longest row's end."""
+        """Store (B, G, T, D) of the tokens being read; return all columns up to the longest slot's end."""
+        return self._store(self.keys[layer], keys), self._store(self.values[layer], values)
+
+    def _store(self, held: Tensor, new: Tensor) -> Tensor:
         start, stop = self._span
-        all_keys, all_values = self.keys[layer], self.values[layer]  # (B, G, S, D)
-        if self._columns is None:
-            all_keys[:, :, start:stop] = keys
-            all_values[:, :, start:stop] = values
-        else:
-            rows = torch.arange(keys.shape[0], device=keys.device)[:, None]
-            all_keys[rows, :, self._columns] = keys.transpose(1, 2)  # advanced indices bring (B, T) to the front
-            all_values[rows, :, self._columns] = values.transpose(1, 2)
-        return all_keys[:, :, :stop], all_values[:, :, :stop]
+        first = self._slots[0]
+        neighbours = self._slots == list(range(first, first + len(self._slots)))
+        if neighbours:
+            held = held[first : first + len(self._slots)]  # (B, G, S, D), the slots themselves
+        if neighbours and self._columns is None:
+            held[:, :, start:stop] = new
+            return held[:, :, :stop]
+        rows = torch.tensor(range(len(self._slots)) if neighbours else self._slots, device=held.device)[:, None]
+        columns = torch.arange(start, stop, device=held.device) if self._columns is None else self._columns
+        held[rows, :, columns] = new.transpose(1, 2)  # advanced indices bring (B, T) to the front
+        return held[:, :, :stop] if neighbours else held[rows[:, 0], :, :stop]
 
     def finish(self) -> None:
         """Count the tokens read since `begin` as held."""
         start, stop = self._span
-        self.lengths = [length + stop - start for length in self.lengths]
+        for slot in self._slots:
+            self.lengths[slot] += stop - start
 
     def truncate(self, lengths: Sequence[int]) -> None:
-        """Forget what lies beyond `lengths`: padding of a ragged batch, or the end of a conversation."""
+        """Forget what lies beyond `lengths`, one for each slot: padding of a ragged batch, or the end of a text."""
         assert len(lengths) == len(self.lengths)
         assert all(new <= old for new, old in zip(lengths, self.lengths, strict=True))
         self.lengths = list(lengths)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these: sequences that have ended cost nothing more."""
-        index = torch.tensor(rows, device=self.keys.device, dtype=torch.int64)
-        self.keys, self.values = self.keys.index_select(1, index), self.values.index_select(1, index)
-        self.lengths = [self.lengths[row] for row in rows]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from generation.config import GenerationConfig
-from generation.engine import generate_tokens
+from generation.engine import Engine, Request
 from model.decoder import Decoder
 
 pytestmark = pytest.mark.gpu
@@ -17,9 +17,9 @@ PROMPTS = [[5, 17, 3], [200, 4, 4, 4, 150, 31, 8, 90], [77]]
 
 def run(model: Decoder) -> list[list[int]]:
     texts: list[list[int]] = [[] for _ in PROMPTS]
-    for step in generate_tokens(model, PROMPTS, GenerationConfig(do_sample=False, max_new_tokens=31)):
-        for row, token in step:
-            texts[row].append(token)
+    config = GenerationConfig(do_sample=False, max_new_tokens=31)
+    for token in Engine(model).stream([Request(prompt, config) for prompt in PROMPTS]):
+        texts[token.request] += [] if token.token is None else [token.token]
     return texts
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from foundation.errors import UserError
-from generation import text as text_module
 from generation.config import GenerationConfig
+from generation.engine import Engine, Request, Token
 from generation.text import TextGenerator
 from model.decoder import Decoder
 from tokenization.tokenizer import Tokenizer
@@ -28,14 +28,12 @@ def _watch(monkeypatch: pytest.MonkeyPatch, tokens: Sequence[int]) -> list[list[
     """Make the engine give `tokens` for every prompt; the prompts it was given are returned."""
     prompts: list[list[int]] = []
 
-    def fake(
-        model: Decoder, rows: Sequence[Sequence[int]], config: GenerationConfig, **_: Any
-    ) -> Iterator[list[tuple[int, int]]]:
-        prompts.extend(list(row) for row in rows)
+    def fake(engine: Engine, requests: Sequence[Request], **_: Any) -> Iterator[Token]:
+        prompts.extend(list(request.prompt) for request in requests)
         for token in tokens:
-            yield [(row, token) for row in range(len(rows))]
+            yield from (Token(place, token) for place in range(len(requests)))
 
-    monkeypatch.setattr(text_module, "generate_tokens", fake)
+    monkeypatch.setattr(Engine, "stream", fake)
     return prompts
 
 
@@ -123,14 +121,14 @@ def test_ends_of_text_end_the_text(make_model: Make, tokenizer: Tokenizer) -> No
     free = TextGenerator(model, tokenizer, mateconv=OURS).generate("the cat", SAMPLED)
     ids: list[int] = []
     recorder = TextGenerator(model, tokenizer, mateconv=OURS)
-    original = recorder._steps
+    original = recorder._tokens
 
-    def record(*args: Any, **kwargs: Any) -> Iterator[list[tuple[int, int]]]:
-        for step in original(*args, **kwargs):
-            ids.extend(token for _, token in step)
-            yield step
+    def record(*args: Any, **kwargs: Any) -> Iterator[tuple[int, int]]:
+        for row, token in original(*args, **kwargs):
+            ids.append(token)
+            yield row, token
 
-    recorder._steps = record  # type: ignore[method-assign]
+    recorder._tokens = record  # type: ignore[method-assign]
     recorder.generate("the cat", SAMPLED)
     cut = next(place for place, token in enumerate(ids) if place > 5 and token not in ids[:place])
     for end in (ids[cut], [330, ids[cut]]):

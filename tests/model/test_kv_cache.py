@@ -41,13 +41,31 @@ def test_rows_of_different_lengths_go_on_as_if_alone(make_decoder: Make) -> None
     cache.truncate(lengths)
     following = torch.stack([tokens[row, n : n + 6] for row, n in enumerate(lengths)])
     first = model(following[:, :4], cache=cache)
-    cache.keep([0, 2])
+    cache.reserve(5, 23)  # more room changes nothing
+    cache.select([0, 2])
     second = model(following[[0, 2], 4:5], cache=cache)
     for row, length in enumerate(lengths):
         alone = model(tokens[row : row + 1, : length + 5])[0, length:]
         torch.testing.assert_close(first[row], alone[:4], atol=1e-4, rtol=1e-4)
         if row != 1:
             torch.testing.assert_close(second[row // 2, 0], alone[4], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_slots_are_read_in_any_order_and_copied(make_decoder: Make) -> None:
+    model = make_decoder()
+    tokens = torch.randint(0, 101, (2, 17))
+    cache = _cache(model, 1, 0)
+    cache.reserve(4, 17)
+    cache.select([3, 1])
+    model.hidden(tokens[:, :11], cache=cache)
+    cache.copy(3, 0, 7)
+    assert cache.lengths == [7, 11, 0, 11]
+    cache.select([1, 0])
+    following = model(torch.stack([tokens[1, 11:17], tokens[0, 7:13]]), cache=cache)
+    whole = model(tokens)
+    torch.testing.assert_close(following[0], whole[1, 11:17], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(following[1], whole[0, 7:13], atol=1e-4, rtol=1e-4)
 
 
 def test_a_full_cache_is_our_mistake(make_decoder: Make) -> None:

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from generation.config import GenerationConfig
-from generation.engine import generate_tokens
+from generation.engine import Engine, Request
 from model.decoder import Decoder
 from model.directory import load_model_directory, save_model_directory
 
@@ -46,9 +46,8 @@ def test_same_logits_and_same_greedy_text(
     expected = theirs.generate(tokens, attention_mask=everything, max_new_tokens=64, do_sample=False)
     config = GenerationConfig(max_new_tokens=64, do_sample=False)
     texts: list[list[int]] = [[], [], []]
-    for step in generate_tokens(model, tokens.tolist(), config):
-        for row, token in step:
-            texts[row].append(token)
+    for token in Engine(model).stream([Request(row, config) for row in tokens.tolist()]):
+        texts[token.request] += [] if token.token is None else [token.token]
     assert texts == expected[:, 19:].tolist()
 
 

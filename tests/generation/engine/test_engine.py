@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from generation.config import GenerationConfig
-from generation.engine import generate_tokens
+from generation.engine import Engine, Request
 from model.decoder import Decoder
 
 Make = Callable[..., Decoder]
@@ -17,10 +17,11 @@ PROCESSED: dict[str, Any] = SAMPLED | {"repetition_penalty": 1.2, "no_repeat_ngr
 
 
 def _run(model: Decoder, prompts: Sequence[Sequence[int]], stop: Sequence[int] = (), **options: Any) -> list[list[int]]:
+    config = GenerationConfig(**options)
     texts: list[list[int]] = [[] for _ in prompts]
-    for step in generate_tokens(model, prompts, GenerationConfig(**options), stop=stop):
-        for row, token in step:
-            texts[row].append(token)
+    for token in Engine(model).stream([Request(prompt, config, config.seed, stop) for prompt in prompts]):
+        if token.token is not None:
+            texts[token.request].append(token.token)
     return texts
 
 
@@ -65,8 +66,8 @@ def test_seeds(make_model: Make) -> None:
     assert _run(model, PROMPTS, **unseeded) != _run(model, PROMPTS, **unseeded)
     shorter = _run(model, PROMPTS, **(options | {"max_new_tokens": 5}))
     assert [text[:5] for text in _run(model, PROMPTS, **options)] == shorter
-    same_prompt = list(generate_tokens(model, [[5]] * 2, GenerationConfig(**options), seeds=[1, 2]))
-    assert [[token for _, token in step] for step in same_prompt] != [[step[0][1]] * 2 for step in same_prompt]
+    first, second = (_run(model, [[5]], **(options | {"seed": seed}))[0] for seed in (1, 2))
+    assert first != second
 
 
 def test_unseeded_rows_and_the_global_generator_do_not_meet(make_model: Make) -> None:
@@ -93,4 +94,4 @@ def test_each_token_is_read_once_with_a_cache(make_model: Make, monkeypatch: pyt
 
     monkeypatch.setattr(model, "hidden", watched)
     _run(model, PROMPTS, max_new_tokens=5, do_sample=False)
-    assert widths == [11, 1, 1, 1, 1]
+    assert sorted(widths) == [1] * 5 + [3, 5, 11]

@@ -1,0 +1,6 @@
+"""The engine: many prompts continued at once, each as if it were alone."""
+
+from generation.engine.engine import Engine
+from generation.engine.request import Finish, Request, Token
+
+__all__ = ["Engine", "Finish", "Request", "Token"]

@@ -1,0 +1,210 @@
+"""The engine's scheduler: prompts enter as slots get free, every running text gets a token a step, ended ones leave."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Generator, Iterable
+from dataclasses import dataclass
+
+import torch
+
+from foundation.errors import UserError
+from generation.engine.choosing import Choice, Sampler
+from generation.engine.request import Finish, Request, Token
+from generation.engine.runner import EagerRunner, Part, Runner
+from generation.engine.slots import Slots
+from model.decoder import Decoder
+from model.kv_cache import KVCache
+
+SLOTS = 16
+CHUNK, CHUNK_BESIDE_OTHERS = 512, 128  # tokens of prompts read in a step: texts in work should not wait long
+
+
+@dataclass
+class _Row:
+    """A text in work."""
+
+    number: int
+    slot: int
+    tokens: list[int]
+    """Prompt and output; the cache may hold fewer."""
+    left: int
+    """Tokens it may still get."""
+    stop: Collection[int]
+    cached: bool
+
+
+class Engine:
+    """Continues prompts with `model`, at most `slots` at a time; others wait, first come, first served.
+
+    Each text has its own options, chance and length, and is the one it would be alone. The keys and values of ended
+    texts are kept while no other text needs their slot: a prompt that begins as one of them reads only the rest. Used
+    by one thread at a time.
+    """
+
+    def __init__(self, model: Decoder, *, slots: int = SLOTS) -> None:
+        self.model = model
+        self._cache = KVCache(model.config, 1, 0, device=model.device, dtype=model.dtype)
+        self._slots = Slots(self._cache, slots)
+        self._runner: Runner = EagerRunner(model, self._cache)
+        self._sampler = Sampler(model.vocab_size, model.device)
+        self._waiting: deque[tuple[int, Request]] = deque()
+        self._rows: list[_Row] = []  # in work, in the order they came
+        self._next = 0
+        self._streams: dict[int, deque[Token]] = {}  # by number: where tokens of `stream`'s requests go
+        self._out: deque[Token] = deque()  # all other tokens
+
+    @property
+    def slots(self) -> int:
+        """Most texts in work at a time."""
+        return self._slots.most
+
+    @slots.setter
+    def slots(self, most: int) -> None:
+        assert most >= self._slots.most, "slots may hold texts"
+        self._slots.most = most
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in work and nothing waits."""
+        return not (self._rows or self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Texts in work."""
+        return len(self._rows)
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for a slot."""
+        return len(self._waiting)
+
+    def submit(self, request: Request) -> int:
+        """Let a request wait for a slot; its number. `UserError` for a prompt that does not fit the context."""
+        limit = self.model.config.max_position_embeddings
+        if not request.prompt:
+            raise UserError("the prompt holds no token; give at least one")
+        if len(request.prompt) >= limit:
+            raise UserError(
+                f"the prompt has {len(request.prompt)} tokens, and the model's context of {limit} must also hold what "
+                "follows; shorten the prompt"
+            )
+        number, self._next = self._next, self._next + 1
+        self._waiting.append((number, request))
+        return number
+
+    def step(self) -> list[Token]:
+        """Read a chunk of new prompts and one token of every text in work; the tokens that follow.
+
+        At most one token a request. Empty also while prompts are still being read: ask `idle` for the end.
+        """
+        if not self.idle:
+            self._advance()
+        out = list(self._out)
+        self._out.clear()
+        return out
+
+    def cancel(self, number: int) -> None:
+        """End a request's text now, without a last token, and free its slot. Unknown numbers are ignored."""
+        self._waiting = deque(entry for entry in self._waiting if entry[0] != number)
+        for row in self._rows:
+            if row.number == number:
+                self._leave(row)
+                break
+
+    def stream(self, requests: Iterable[Request], *, at_once: int | None = None) -> Generator[Token]:
+        """Submit requests and step until all have ended; closing the iterator cancels what is left.
+
+        A token's `request` is here the place in `requests`, counted from 0. At most `at_once` of them are submitted
+        at a time, so that `requests` may be an iterator over more than memory holds. Several streams may be read in
+        turn.
+        """
+        tokens: deque[Token] = deque()
+        places: dict[int, int] = {}
+        upcoming = enumerate(requests)
+        try:
+            while True:
+                while at_once is None or len(places) < at_once:
+                    entry = next(upcoming, None)
+                    if entry is None:
+                        break
+                    number = self.submit(entry[1])
+                    places[number], self._streams[number] = entry[0], tokens
+                if not places:
+                    return
+                while not tokens:
+                    self._advance()
+                token = tokens.popleft()
+                place = places[token.request]
+                if token.finish is not None:
+                    del places[token.request], self._streams[token.request]
+                yield Token(place, token.token, token.logprob, token.top_logprobs, token.finish)
+        finally:
+            for number in places:
+                self._streams.pop(number, None)
+                self.cancel(number)
+
+    @torch.inference_mode()
+    def _advance(self) -> None:
+        while self._waiting and self._enter(*self._waiting[0]):
+            self._waiting.popleft()
+        parts, whole = self._plan()
+        if not parts:
+            return
+        ends = [self._cache.lengths[part.slot] + len(part.tokens) for part in parts]
+        self._cache.reserve(1, max(ends))
+        logits = self._runner.read(parts)  # (B, V) of the rows that are whole
+        if whole:
+            chosen = self._sampler.choose(logits, [row.slot for row in whole])
+            for row, choice in zip(whole, chosen, strict=True):
+                self._give(row, choice)
+
+    def _enter(self, number: int, request: Request) -> bool:
+        """Find a slot for a request that waits; whether there is one."""
+        slot = self._slots.take(request.prompt)
+        if slot is None:
+            return False
+        tokens = list(request.prompt)
+        left = min(request.config.max_new_tokens, self.model.config.max_position_embeddings - len(tokens))
+        self._slots.note(slot, tokens if request.config.use_cache else [])
+        self._sampler.add(slot, tokens, request.config, request.seed)
+        self._rows.append(_Row(number, slot, tokens, left, request.stop, request.config.use_cache))
+        return True
+
+    def _plan(self) -> tuple[list[Part], list[_Row]]:
+        """What to read in this step, and the rows that are whole after it."""
+        parts: list[Part] = []
+        whole: list[_Row] = []
+        unread = {row.slot: len(row.tokens) - self._cache.lengths[row.slot] for row in self._rows}
+        budget = CHUNK if all(count > 1 for count in unread.values()) else CHUNK_BESIDE_OTHERS
+        for row in self._rows:
+            count = unread[row.slot]
+            if count > 1:
+                count = min(count, budget)
+                budget -= count
+            if count:
+                held = self._cache.lengths[row.slot]
+                ready = held + count == len(row.tokens)
+                parts.append(Part(row.slot, row.tokens[held : held + count], int(ready)))
+                whole += [row] if ready else []
+        return parts, whole
+
+    def _give(self, row: _Row, choice: Choice) -> None:
+        """Add a row's next token; the row leaves if it is the last one."""
+        if not row.cached:
+            self._cache.lengths[row.slot] = 0  # all is read again
+        if choice.token in row.stop:
+            token = Token(row.number, None, finish="stop")
+        else:
+            row.tokens.append(choice.token)
+            row.left -= 1
+            finish: Finish | None = None if row.left else "length"
+            token = Token(row.number, choice.token, choice.logprob, choice.top_logprobs, finish)
+        self._streams.get(row.number, self._out).append(token)
+        if token.finish is not None:
+            self._leave(row)
+
+    def _leave(self, row: _Row) -> None:
+        self._rows.remove(row)
+        self._sampler.remove(row.slot)
+        self._slots.give_back(row.slot)
