@@ -21,8 +21,9 @@ from generation.encoder.bert_inference import BertInference
 from generation.encoder.interactive import ask
 from generation.encoder.modes import Request, answer
 from generation.encoder.text import TextEncoder
-from generation.interactive import converse
 from generation.loading import load_trained
+from generation.terminal.converse import converse
+from generation.terminal.line_editing import line_editing
 from generation.text import TextGenerator
 from model.encoder.encoder import Encoder
 
@@ -104,7 +105,8 @@ def main(argv: list[str]) -> int:
     if modes[0] in ENCODER_MODES:
         return answer(TextEncoder.from_trained(trained, settings.batch_size), request)
     if flags.interactive and isinstance(trained.model, Encoder):
-        ask(TextEncoder.from_trained(trained, settings.batch_size), request.top_k)
+        with line_editing():
+            ask(TextEncoder.from_trained(trained, settings.batch_size), request.top_k)
         return 0
     return _write(TextGenerator.from_trained(trained), flags, settings)
 
@@ -146,7 +148,8 @@ def _write(generator: TextGenerator, flags: Flags, settings: GenerationSettings)
         config = config.model_copy(update={"do_sample": False})
     code = 0
     if flags.interactive:
-        converse(generator, config)
+        with line_editing():
+            converse(generator, config)
     elif flags.batch_file is not None:
         bad = run_batch(generator, config, settings.batch_size, flags.batch_file, flags.output, sys.stdout)
         if bad:
