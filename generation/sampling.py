@@ -13,20 +13,35 @@ from torch import Tensor
 NEVER = float("-inf")
 
 
-def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Make the tokens in `seen` (B, V) bool less likely, each once however often it occurred.
+def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float | Tensor) -> Tensor:
+    """Make the tokens `seen` less likely, each once however often it occurred.
 
-    (B, V) -> (B, V). Positive logits are divided, negative ones multiplied (Keskar et al., 2019).
+    (B, V) and ids (B, n), which may come twice -> (B, V). `penalty` is one number or a column (B, 1). Positive logits
+    are divided, negative ones multiplied (Keskar et al., 2019).
     """
-    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+    values = logits.gather(-1, seen)
+    return logits.scatter(-1, seen, torch.where(values < 0, values * penalty, values / penalty))
+
+
+def penalise_written(
+    logits: Tensor, written: Tensor, counts: Tensor, presence: float | Tensor, frequency: float | Tensor
+) -> Tensor:
+    """Lower the logits of the tokens `written` by `presence`, and by `frequency` for each time (`counts`).
+
+    (B, V), ids (B, n), counts (B, n) -> (B, V). An id that comes twice has the same count both times; a count of 0
+    changes nothing. The penalties are numbers or columns (B, 1). OpenAI's formula (API reference, "frequency and
+    presence penalties"), in which tokens of the prompt don't count.
+    """
+    lowered = logits.gather(-1, written) - counts * frequency - (counts > 0) * presence
+    return logits.scatter(-1, written, lowered)
 
 
 def ban_tokens(logits: Tensor, banned: Sequence[Collection[int]]) -> Tensor:
-    """Forbid the ids `banned` of each row. A row that would have nothing left stays as it is."""
+    """Forbid the ids `banned` of each row."""
     out = logits.clone()
     for row, ids in enumerate(banned):
-        if 0 < len(ids) < logits.shape[-1]:
-            out[row, torch.tensor(sorted(ids), device=logits.device)] = NEVER
+        if ids:
+            out[row, torch.tensor(list(ids), device=logits.device)] = NEVER
     return out
 
 
@@ -42,7 +57,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
     Sorting dominates the cost, so only what earlier steps left possible is sorted.
     """
-    possible = int((logits > NEVER).sum(dim=-1).max())
+    possible = max(1, int((logits > NEVER).sum(dim=-1).max()))
     values, tokens = logits.topk(possible, dim=-1)  # (B, possible), likeliest first
     values, tokens = values.flip(-1), tokens.flip(-1)
     remove = values.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
@@ -51,8 +66,16 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     return out.scatter(-1, tokens, values.masked_fill(remove, NEVER))
 
 
+def keep_min_p(logits: Tensor, share: float) -> Tensor:
+    """Forbid the tokens less than `share` as likely as the likeliest one (Nguyen et al., 2024)."""
+    chances = logits.softmax(dim=-1)
+    return logits.masked_fill(chances < share * chances.amax(dim=-1, keepdim=True), NEVER)
+
+
 def choose_greedily(logits: Tensor) -> Tensor:
-    """The likeliest token of each row: (B, V) -> (B,) int64."""
+    """The likeliest token of each row, the first of several: (B, V) -> (B,) int64. A row with NaN gives its place."""
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        return torch.from_numpy(logits.detach().numpy().argmax(axis=-1))  # several times as fast as torch's
     return logits.argmax(dim=-1)
 
 
@@ -63,7 +86,7 @@ def choose_at(logits: Tensor, uniforms: Tensor) -> Tensor:
     are never drawn: the cumulative sum does not rise there.
     """
     wide = torch.float32 if logits.device.type == "mps" else torch.float64  # MPS has no float64
-    cumulative = logits.softmax(dim=-1, dtype=wide).cumsum(dim=-1)  # (B, V)
+    cumulative = logits.softmax(dim=-1).to(wide).cumsum(dim=-1)  # (B, V)
     total = cumulative[:, -1:]
     # Rounding must not lift the product to the total, where nothing lies above it any more.
     point = torch.minimum(uniforms.to(wide)[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from foundation.errors import UserError
-from generation.engine.choosing import Choice, Sampler
 from generation.engine.request import Finish, Request, Token
 from generation.engine.runner import EagerRunner, Part, Runner
 from generation.engine.slots import Slots
+from generation.sampler import Choice, Sampler
 from model.decoder import Decoder
 from model.kv_cache import KVCache
 

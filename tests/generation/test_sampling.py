@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LogitsProcessorList
 from transformers.generation.logits_process import (
+    MinPLogitsWarper,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -18,8 +19,8 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from foundation.streams import generator
-from generation import sampling
+from generation import candidates, sampling
+from generation.candidates import Filter
 from generation.config import GenerationConfig
 from generation.ngrams import NGramIndex
 from generation.sampler import Sampler
@@ -42,9 +43,8 @@ def _tokens(seed: int, length: int, vocabulary: int = VOCABULARY) -> torch.Tenso
 @pytest.mark.parametrize("seed", range(5))
 def test_repetition_penalty(seed: int, penalty: float, ties: bool) -> None:
     logits, tokens = _logits(seed, ties), _tokens(seed, 29)  # 29 of 53: many tokens occur several times
-    seen = torch.zeros(ROWS, VOCABULARY, dtype=torch.bool).scatter_(1, tokens, True)
     expected = RepetitionPenaltyLogitsProcessor(penalty)(tokens, logits)
-    assert torch.equal(sampling.penalise_repetition(logits, seen, penalty), expected)
+    assert torch.equal(sampling.penalise_repetition(logits, tokens, penalty), expected)
 
 
 @settings(max_examples=150, deadline=None)
@@ -60,12 +60,6 @@ def test_no_repeat_ngram(size: int, rows: list[list[int]]) -> None:
     expected = NoRepeatNGramLogitsProcessor(size)(tokens, logits)
     banned = [NGramIndex(size, row).banned() for row in rows]
     assert torch.equal(sampling.ban_tokens(logits, banned), expected)
-
-
-def test_a_row_with_every_token_banned_stays_as_it_is() -> None:
-    logits = _logits(0, ties=False)
-    out = sampling.ban_tokens(logits, [set(range(VOCABULARY)), set(), {1}])
-    assert torch.equal(out[:2], logits[:2]) and out[2, 1] == -torch.inf
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -127,36 +121,125 @@ def test_forbidden_tokens_are_never_drawn(allowed: list[bool], seed: int) -> Non
     assert all(allowed[token] for token in sampling.choose_at(logits, uniforms).tolist())
 
 
-@pytest.mark.parametrize("sampled", [False, True])
-def test_the_sampler_applies_them_in_the_order_of_transformers(sampled: bool) -> None:
-    config = GenerationConfig(
-        do_sample=sampled,
-        temperature=0.6,
-        top_k=17,
-        top_p=0.8,
-        repetition_penalty=1.4,
-        no_repeat_ngram_size=2,
-        max_new_tokens=31,
-    )
-    steps = [RepetitionPenaltyLogitsProcessor(1.4), NoRepeatNGramLogitsProcessor(2)]
-    if sampled:
-        steps += [TemperatureLogitsWarper(0.6), TopKLogitsWarper(17), TopPLogitsWarper(0.8)]
-    history = _tokens(3, 5, vocabulary=11)
-    sampler = Sampler(config, history.tolist(), [5, 6, 7], VOCABULARY, CPU)
-    chances = np.stack([sampler_chance(seed) for seed in (5, 6, 7)])
-    for step in range(31):
-        logits = _logits(step, ties=False)
-        scores = LogitsProcessorList(steps)(history, logits)
-        if sampled:
-            point = torch.from_numpy(chances[:, step])
-            cumulative = scores.double().softmax(dim=-1).cumsum(dim=-1)
-            expected = [int((cumulative[row] <= point[row]).sum()) for row in range(ROWS)]
-        else:
-            expected = scores.argmax(dim=-1).tolist()
-        assert sampler.choose(logits) == expected
-        history = torch.cat([history, torch.tensor(expected)[:, None]], dim=1)
+def _hard_rows() -> st.SearchStrategy[torch.Tensor]:
+    """Three rows of logits: few distinct values (many ties), some or all of them forbidden."""
+    value = st.one_of(st.integers(-3, 3).map(float), st.floats(-30, 30, width=32), st.just(-torch.inf))
+    row = st.lists(value, min_size=13, max_size=13)
+    return st.lists(st.one_of(row, st.just([-torch.inf] * 13)), min_size=ROWS, max_size=ROWS).map(torch.tensor)
 
 
-def sampler_chance(seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """The numbers that a row with this seed draws; longer generations begin with the same ones."""
-    return generator(seed, "generation").random(97)
+@settings(max_examples=200, deadline=None)
+@given(
+    logits=_hard_rows(),
+    k=st.integers(1, 14),
+    p=st.floats(0, 1, exclude_min=True, exclude_max=True, width=32),
+    share=st.floats(0, 1, width=32),
+    penalty=st.floats(0.125, 8, width=32),
+    tokens=st.lists(st.lists(st.integers(0, 12), min_size=5, max_size=5), min_size=ROWS, max_size=ROWS),
+)
+def test_every_processor_on_ties_and_forbidden_rows(
+    logits: torch.Tensor, k: int, p: float, share: float, penalty: float, tokens: list[list[int]]
+) -> None:
+    history = torch.tensor(tokens)
+    pairs = [
+        (sampling.penalise_repetition(logits, history, penalty), RepetitionPenaltyLogitsProcessor(penalty)),
+        (sampling.ban_tokens(logits, [NGramIndex(1, row).banned() for row in tokens]), NoRepeatNGramLogitsProcessor(1)),
+        (sampling.keep_top_k(logits, k), TopKLogitsWarper(k)),
+        (sampling.keep_min_p(logits, share), MinPLogitsWarper(share)),
+    ]
+    for own, processor in pairs:
+        torch.testing.assert_close(own, processor(history, logits), atol=1e-6, rtol=0)
+    own, expected = sampling.keep_top_p(logits, p), TopPLogitsWarper(p)(history, logits)
+    torch.testing.assert_close(
+        own.sort().values, expected.sort().values, atol=1e-6, rtol=0
+    )  # which of ties: an accident
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 1.0])
+def test_min_p(share: float) -> None:
+    for seed, ties in enumerate([False, True] * 5):
+        logits = _logits(seed, ties)
+        torch.testing.assert_close(
+            sampling.keep_min_p(logits, share), MinPLogitsWarper(share)(None, logits), atol=1e-6, rtol=0
+        )
+
+
+@pytest.mark.parametrize(("presence", "frequency"), [(0.7, 0.0), (0.0, -0.3), (0.5, 1.5)])
+def test_penalties_of_presence_and_frequency(presence: float, frequency: float) -> None:
+    """Against OpenAI's formula, written out. Tokens of the prompt don't count, nor does a later row's padding."""
+    config = GenerationConfig(do_sample=False, presence_penalty=presence, frequency_penalty=frequency)
+    sampler = Sampler(VOCABULARY, CPU)
+    prompts = _tokens(1, 4).tolist()
+    written: list[list[int]] = [[] for _ in range(ROWS)]
+    for row in range(ROWS):
+        sampler.add(row, prompts[row] * (row + 1), config, None)
+    for step in range(60):
+        logits = _logits(step % 4, ties=False)  # the same few: tokens come again
+        expected = logits.clone()
+        for row, token in ((row, token) for row in range(ROWS) for token in range(VOCABULARY)):
+            count = written[row].count(token)
+            expected[row, token] -= count * frequency + (count > 0) * presence
+        tokens = [choice.token for choice in sampler.choose(logits, range(ROWS))]
+        assert tokens == expected.argmax(dim=-1).tolist()
+        for row in range(ROWS):
+            written[row].append(tokens[row])
+
+
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"top_k": 3},
+    {"top_k": 40, "top_p": 0.7},
+    {"top_k": 700, "top_p": 0.95, "min_p": 0.02},
+    {"top_k": 2900},
+    {"top_p": 0.5},
+    {"top_p": 0.9999},
+    {"min_p": 0.2},
+    {"top_p": 0.8, "min_p": 0.01},
+]
+
+
+@pytest.mark.parametrize("spread", [0.05, 1.0, 4.0])
+@pytest.mark.parametrize("ties", [False, True])
+def test_candidates_are_drawn_as_from_the_whole_vocabulary(spread: float, ties: bool) -> None:
+    """Every kind of filter, in one batch of all, draws what the plain way over all 3,001 tokens draws: from sharp
+    distributions, flat ones (more tokens than candidates) and logits of half precision, which tie everywhere."""
+    torch.manual_seed(3)
+    filters = [Filter(temperature=0.7, **values) for values in FILTERS]
+    if ties:  # which of several equal tokens top-p keeps is an accident of sorting
+        filters = [one for one in filters if one.top_p == 1]
+    fell_back = 0
+    for _ in range(5):
+        logits = torch.randn(len(filters), 3001) * spread
+        logits = logits.bfloat16().float() if ties else logits
+        uniforms = torch.rand(len(filters), dtype=torch.float64)
+        tokens = candidates.draw(logits, filters, uniforms)
+        plain = [candidates.keep(logits[row : row + 1] / 0.7, one) for row, one in enumerate(filters)]
+        assert tokens.tolist() == [
+            int(sampling.choose_at(scores, uniforms[row : row + 1])) for row, scores in enumerate(plain)
+        ]
+        fell_back += sum(int((scores > -torch.inf).sum()) > candidates.MANY for scores in plain)
+    assert fell_back
+
+
+@pytest.mark.parametrize("values", FILTERS[1:], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_candidates_against_transformers(values: dict[str, Any], seed: int) -> None:
+    """What may be drawn among 2,003 tokens, and how likely, within 1e-6."""
+    logits = torch.randn(ROWS, 2003, generator=torch.Generator().manual_seed(seed)) * 4
+    one = Filter(temperature=0.6, **values)
+    expected = LogitsProcessorList(_warpers(one))(None, logits)
+    scores = logits / 0.6
+    if one.candidates and one.candidates * 2 < 2003:
+        kept, ids = candidates.candidates(scores, [one] * ROWS, one.candidates)
+        own = torch.full_like(logits, -torch.inf).scatter(-1, ids, kept)
+        assert (kept[:, -1] == -torch.inf).all()
+    else:
+        own = candidates.keep(scores, one)
+    torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-6)
+
+
+def _warpers(one: Filter) -> list[Any]:
+    steps: list[Any] = [TemperatureLogitsWarper(one.temperature)]
+    steps += [TopKLogitsWarper(one.top_k)] if one.top_k else []
+    steps += [TopPLogitsWarper(one.top_p)] if one.top_p < 1 else []
+    return steps + ([MinPLogitsWarper(one.min_p)] if one.min_p else [])
