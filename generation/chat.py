@@ -11,6 +11,8 @@ from tokenization.tokenizer import Tokenizer
 
 ROLES = ("system", "user", "assistant")
 Message = Mapping[str, str]
+_BLANK = "\x1f"
+"""Blank to Python and to templates that trim, and in no template: tells whether blanks at the ends of a text stay."""
 
 
 def check_history(history: Sequence[Message]) -> None:
@@ -22,25 +24,44 @@ def check_history(history: Sequence[Message]) -> None:
             raise UserError(f"history[{place}]: role is {message.get('role')!r}; use one of {', '.join(ROLES)}")
         if not isinstance(message.get("content"), str):
             raise UserError(f"history[{place}]: needs a text under 'content'")
+        try:
+            message["content"].encode()
+        except UnicodeEncodeError:
+            raise UserError(f"history[{place}]: its content holds half a surrogate pair; give plain text") from None
 
 
 def encode_chat(tokenizer: Tokenizer, template: str, history: Sequence[Message]) -> list[int]:
     """Token ids of a conversation up to where the assistant's next answer begins.
 
-    Special tokens come from the template alone. The template is rendered with a mark in the place of each
-    message, and the messages are encoded as plain text: one that spells `<|im_end|>` ends no turn.
+    Special tokens come from the template alone. The template is rendered with a mark in the place of each message, and
+    the messages are encoded as plain text: one that spells `<|im_end|>` ends no turn. Blanks at a message's ends stay
+    or go as the template would have it.
     """
     marks = [f"\ue000{place}\ue001" for place in range(len(history))]  # private use: no template holds them
-    marked = [{"role": m["role"], "content": mark} for m, mark in zip(history, marks, strict=True)]
-    special = {
-        f"{name}_token": tokenizer.id_to_token(token) or ""
-        for name, token in (("bos", tokenizer.roles.end_of_text), ("eos", tokenizer.roles.end_of_text))
-        if token is not None
-    }
+    marked = [
+        {"role": message["role"], "content": f"{_BLANK}{mark}{_BLANK}"}
+        for message, mark in zip(history, marks, strict=True)
+    ]
+    rendered = render_chat(marked, template, True, **_tokens(tokenizer))
     ids: list[int] = []
-    for piece in re.split("(\ue000[0-9]+\ue001)", render_chat(marked, template, True, **special)):
-        if piece in marks:
-            ids += tokenizer.encode(history[marks.index(piece)]["content"])
+    for piece in re.split(f"({_BLANK}?\ue000[0-9]+\ue001{_BLANK}?)", rendered):
+        mark = piece.strip(_BLANK)
+        if mark in marks:
+            content = history[marks.index(mark)]["content"]
+            content = content if piece.startswith(_BLANK) else content.lstrip()
+            ids += tokenizer.encode(content if piece.endswith(_BLANK) else content.rstrip())
         elif piece:
             ids += tokenizer.encode(piece, special=True)
     return ids
+
+
+def _tokens(tokenizer: Tokenizer) -> dict[str, str]:
+    """The tokens that templates name: those of tokenizer_config.json, else the one that ends a text."""
+    end = tokenizer.roles.end_of_text
+    usual = "" if end is None else tokenizer.id_to_token(end) or ""
+    found = {}
+    for name in ("bos_token", "eos_token"):
+        declared = tokenizer.config.get(name)
+        content = declared.get("content") if isinstance(declared, Mapping) else declared
+        found[name] = content if isinstance(content, str) else usual
+    return found

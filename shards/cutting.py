@@ -46,7 +46,8 @@ class Cutting(ABC):
         A length may exceed `room` if `starts` are places in the stream: the plan cuts it."""
 
     def settings(self) -> dict[str, Any]:
-        """What else decides the pieces, as plain values."""
+        """What else decides the pieces, as plain values; under `longer` what becomes of documents longer than a row,
+        where they are not cut."""
         return {}
 
     def nothing(self, dataset: Dataset) -> str:
@@ -60,7 +61,7 @@ class NextTokens(Cutting):
     def portions(self, dataset: Dataset, room: int) -> Iterator[Portion]:
         """Starts are places in the stream."""
         lead, last = dataset.terminator_length, dataset.tokens - 1
-        for borders in _borders(dataset):
+        for borders in borders_of(dataset):
             starts = np.maximum(borders[:-1] - lead, 0)
             # The last token of a document without a terminator predicts nothing; nor does the stream's very last.
             ends = np.minimum(borders[1:] - max(lead, 1), last)
@@ -85,7 +86,7 @@ class Texts(Cutting):
 
     def portions(self, dataset: Dataset, room: int) -> Iterator[Portion]:
         """Starts are places in the stream."""
-        for borders in _borders(dataset):
+        for borders in borders_of(dataset):
             yield _portion(dataset, borders, borders[:-1], borders[1:] - dataset.terminator_length)
 
 
@@ -116,7 +117,7 @@ class LabelledTexts(Cutting):
         )
 
 
-def _borders(dataset: Dataset) -> Iterator[Integers]:
+def borders_of(dataset: Dataset) -> Iterator[Integers]:
     """Where many documents begin in the stream, and where the last of them ends, (documents + 1,)."""
     for shard, offset in zip(dataset.shards, dataset.token_offsets.tolist(), strict=False):
         count, size = len(shard.pointers), shard.tokens.itemsize

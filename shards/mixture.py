@@ -147,8 +147,10 @@ def _merged(batches: Sequence[tuple[npt.NDArray[np.int64], PackedBatch]]) -> Pac
     assert inputs is not None
     targets = woven([batch.targets for _, batch in batches])
     token_types = woven([batch.token_types for _, batch in batches])
+    counts = [batch.filled for _, batch in batches if batch.filled is not None]
+    filled = sum(counts) if counts else None
     if batches[0][1].segments is None:
-        return PackedBatch(inputs, targets, None, token_types)
+        return PackedBatch(inputs, targets, None, token_types, filled=filled)
     borders, labels = [], []
     for places, batch in batches:
         row, place = np.divmod(batch.pieces[:-1], length)
@@ -158,4 +160,5 @@ def _merged(batches: Sequence[tuple[npt.NDArray[np.int64], PackedBatch]]) -> Pac
     order = np.argsort(starts)
     segments = np.append(starts[order], rows * length).astype(np.int32)
     known = [of_pieces for of_pieces in labels if of_pieces is not None]
-    return PackedBatch(inputs, targets, segments, token_types, np.concatenate(known)[order] if known else None)
+    of_all = np.concatenate(known)[order] if known else None
+    return PackedBatch(inputs, targets, segments, token_types, of_all, filled)

@@ -27,13 +27,15 @@ class PackedBatch:
     rows, as variable-length attention takes them; every row starts a piece. None where documents may see each other.
 
     `token_types` are 0 in the first sentence of a pair, 1 in the second. `labels` has one class for each piece of
-    `segments[:-1]`, IGNORE for those without: padding is a piece as well."""
+    `segments[:-1]`, IGNORE for those without: padding is a piece as well. `filled` places hold no padding, where the
+    targets do not tell."""
 
     inputs: npt.NDArray[np.int64]  # (B, T)
     targets: npt.NDArray[np.int64] | None  # (B, T), IGNORE where nothing is to be predicted; None: no next tokens
     segments: npt.NDArray[np.int32] | None  # (pieces + 1,)
     token_types: npt.NDArray[np.int64] | None = None  # (B, T)
     labels: npt.NDArray[np.int64] | None = None  # (pieces,)
+    filled: int | None = None
 
     @property
     def pieces(self) -> npt.NDArray[np.int32]:

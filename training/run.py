@@ -71,7 +71,7 @@ class RunConfig:
         """Where the run lies. Fine-tuning has a place of its own below the default one, named for the dataset: it never
         overwrites what it starts from."""
         directory = self.training.out_dir
-        if self.training.task == "classify" and directory == DEFAULT_DIRECTORY:
+        if self.training.task in ("chat", "classify") and directory == DEFAULT_DIRECTORY:
             return directory / "finetune" / self.data.sources[0].path.resolve().name
         return directory
 

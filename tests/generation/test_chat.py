@@ -12,6 +12,8 @@ from generation.chat import encode_chat
 from generation.config import GenerationConfig
 from generation.text import TextGenerator
 from model.decoder import Decoder
+from tests.generation.conftest import CHATML
+from tokenization.chat import render_chat
 from tokenization.tokenizer import Tokenizer
 
 Make = Callable[..., Decoder]
@@ -38,6 +40,17 @@ def test_conversations_become_the_templates_tokens(chat_tokenizer: Tokenizer) ->
     assert chat_tokenizer.decode(ids, skip_special=False) == text
     start, end = chat_tokenizer.roles.turn_start, chat_tokenizer.roles.turn_end
     assert [token for token in ids if token in (start, end)] == [start, end] * 3 + [start]
+
+
+@pytest.mark.parametrize("shown", ["m.content", "m.content | trim", "m.content.rstrip()"])
+@pytest.mark.parametrize("content", [" x \n", "\n\tthe cat", "sat", "", " \u3000"])
+def test_blanks_at_the_ends_of_a_text_are_what_the_template_makes_of_them(
+    chat_tokenizer: Tokenizer, shown: str, content: str
+) -> None:
+    template = CHATML.replace("m.content", shown)
+    history = [_say(USER, content), _say(ASSISTANT, f"{content}."), _say(USER, content)]
+    ids = encode_chat(chat_tokenizer, template, history)
+    assert chat_tokenizer.decode(ids, skip_special=False) == render_chat(history, template)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +121,7 @@ def test_an_outgrown_context_loses_the_oldest_messages(chatting: TextGenerator) 
         ([{"role": "robot", "content": "x"}], "robot"),
         ([{"role": "user"}], "content"),
         ([{"role": "user", "content": 3}], "content"),
+        ([{"role": "user", "content": "\ud83d"}], "surrogate"),
     ],
 )
 def test_histories_that_are_none(chatting: TextGenerator, history: list[Any], says: str) -> None:

@@ -54,13 +54,14 @@ class TrainingSamples(Mixture):
         for part in self._plans:
             plan = part.plan.summary
             log.info(
-                "packing: %s, %s rows of %d with %s pieces, %.2f%% padding, %s documents longer than a row cut",
+                "packing: %s, %s rows of %d with %s pieces, %.2f%% padding, %s documents longer than a row %s",
                 part.dataset.path,
                 f"{plan.rows:,}",
                 plan.sequence_length,
                 f"{plan.pieces:,}",
                 100 * plan.padding,
                 f"{plan.cut:,}",
+                plan.cutting.get("longer", "cut"),
             )
         if self._before is not None:
             log.info("mixture from sample %d on: %s", self.stretch.sample, self.stretch.describe())

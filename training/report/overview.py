@@ -19,7 +19,7 @@ _STATES = {
     "failed": "failed",
 }
 
-_KINDS = {"mlm": "An encoder", "mlm_nsp": "An encoder", "classify": "A classifier"}
+_KINDS = {"chat": "A chat model", "mlm": "An encoder", "mlm_nsp": "An encoder", "classify": "A classifier"}
 
 
 def when(moment: float) -> str:
@@ -102,7 +102,7 @@ def _sentence(facts: dict[str, Any], last: dict[str, Any], best: Best | None) ->
         if facts.get("tokens_per_epoch"):
             parts.append(f" ({last['tokens'] / facts['tokens_per_epoch']:.3g} passes over the data)")
     if best:
-        unit = " nats a token" if facts.get("task", "causal") in ("causal", "mlm") else ""
+        unit = " nats a token" if facts.get("task", "causal") in ("causal", "chat", "mlm") else ""
         parts.append(f", {best.name} down to {best.value:.4f}{unit}")
     return "".join(parts).strip() + "." if parts else "Nothing is logged yet."
 

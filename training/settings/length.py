@@ -30,8 +30,8 @@ class LengthSettings(Settings):
     max_tokens: Count | None = Field(
         None,
         ge=1,
-        description="predicted tokens (of an encoder: tokens read), instead of max_steps: the run ends with the step "
-        "that reaches them",
+        description="predicted tokens (of an encoder or a chat: tokens read), instead of max_steps: the run ends with "
+        "the step that reaches them",
     )
     time_budget: Duration | None = Field(
         None,

@@ -13,10 +13,15 @@ from training.settings.base import Settings
 class ObjectiveSettings(Settings):
     """The task, and the masking of those that guess masked tokens (Devlin et al. 2019, section 3.1)."""
 
-    task: Literal["causal", "mlm", "mlm_nsp", "classify"] = Field(
+    task: Literal["causal", "chat", "mlm", "mlm_nsp", "classify"] = Field(
         "causal",
-        description="causal: predict the next token (decoders); mlm: guess masked tokens; mlm_nsp: and whether one "
-        "sentence follows another; classify: tell the labels of documents",
+        description="causal: predict the next token (decoders); chat: only where an assistant speaks; mlm: guess "
+        "masked tokens; mlm_nsp: and whether one sentence follows another; classify: tell the labels of documents",
+    )
+    chat_plain_text: bool = Field(
+        False,
+        description="the task chat also learns the documents that are no conversations, every token of them; false: "
+        "it leaves them out",
     )
     mlm_probability: float = Field(
         0.15, gt=0, lt=1, description="share of the tokens that the tasks mlm and mlm_nsp have guessed, anew each epoch"

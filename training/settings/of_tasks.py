@@ -13,6 +13,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "random_replace_prob": MASKED,
     "whole_word_mask": MASKED,
     "packing": ("causal",),
+    "chat_plain_text": ("chat",),
     "truncation": ("classify",),
 }
 """The tasks that read a setting, for those that not all tasks read."""

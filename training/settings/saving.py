@@ -18,7 +18,7 @@ class SavingSettings(Settings):
 
     out_dir: Path = Field(
         Path("out"),
-        description="run directory: checkpoints, metrics, log, models; the task classify turns `out` into "
+        description="run directory: checkpoints, metrics, log, models; the tasks chat and classify turn `out` into "
         "out/finetune/NAME, named for the dataset",
     )
     save_interval: Count = Field(100, ge=1, description="steps between checkpoints; the last step always saves")

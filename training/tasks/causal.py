@@ -22,6 +22,7 @@ from shards.planned import PlannedSamples
 from shards.samples import Samples
 from shards.token_stream import PackedBatch
 from training.batching.batches import IGNORED, Microbatch, borders, check_inside
+from training.evaluation.evaluator import Rows
 from training.tasks.base import LossModule, Task
 from training.throughput import mean_attended_length
 
@@ -35,12 +36,15 @@ class CausalLoss(LossModule):
         return torch.stack([nats])  # FSDP wants no view
 
 
-def next_tokens(inputs: Tensor, targets: Tensor, predicted: int, segments: Tensor | None = None) -> Microbatch:
-    """What the loss takes, with `predicted` targets that are not ignored (see `CausalLoss.forward`)."""
+def next_tokens(
+    inputs: Tensor, targets: Tensor, predicted: int, segments: Tensor | None = None, tokens: int | None = None
+) -> Microbatch:
+    """What the loss takes, with `predicted` targets that are not ignored (see `CausalLoss.forward`), of `tokens` tokens
+    that are read where not each of them has a target."""
     tensors = {"inputs": inputs, "targets": targets}
     if segments is not None:
         tensors["segments"] = segments
-    return Microbatch(tensors, (predicted,), predicted)
+    return Microbatch(tensors, (predicted,), predicted if tokens is None else tokens)
 
 
 class CausalTask(Task):
@@ -57,7 +61,7 @@ class CausalTask(Task):
         plan = open_plan(dataset, self.length, cache_places(dataset.path, run_directory), self.reporter(dataset))
         return PlannedSamples(dataset, plan, self.training.seed, config.document_mask)
 
-    def rows(self, dataset: Dataset, run_directory: Path) -> SequentialSamples:
+    def rows(self, dataset: Dataset, run_directory: Path) -> Rows:
         """The stream cut into rows, every token but the first a target once."""
         return SequentialSamples(dataset, self.length, self.data_config.document_mask)
 
@@ -84,10 +88,11 @@ class CausalTask(Task):
         return mean_attended_length(self.data.train, self.length, self.data_config.document_mask)
 
     def provenance(self) -> dict[str, Any]:
-        """Text is generated from it: whether it knows turns of a chat, and what stood before each document."""
+        """For whoever writes with it: does it know turns of a chat, what stood before documents, how long were rows."""
         manifest = self.data.train.manifest
         return {
             **super().provenance(),
             "chat_trained": False,
             "terminator": manifest.terminator if manifest else [],
+            "sequence_length": self.length,
         }

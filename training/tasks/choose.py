@@ -6,11 +6,12 @@ from training.batching.datasets import TrainingData
 from training.config import DataConfig, TrainingConfig
 from training.tasks.base import Task
 from training.tasks.causal import CausalTask
+from training.tasks.chat import ChatTask
 from training.tasks.classify import ClassifyTask
 from training.tasks.mlm import MlmTask
 from training.tasks.mlm_nsp import MlmNspTask
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (CausalTask, ClassifyTask, MlmTask, MlmNspTask)}
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (CausalTask, ChatTask, ClassifyTask, MlmTask, MlmNspTask)}
 
 
 def choose_task(data: TrainingData, data_config: DataConfig, training: TrainingConfig) -> Task:

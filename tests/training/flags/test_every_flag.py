@@ -25,6 +25,7 @@ ELSEWHERE = {
     **dict.fromkeys(("truncation", "layer_lr_decay", "freeze_layers"), "finetuning/test_classify.py"),
     **dict.fromkeys(("seeds", "chain"), "finetuning/test_chain.py"),
     "init_from": "finetuning/test_init_from.py",
+    "chat_plain_text": "tasks/test_chat.py",
 }
 """Flags that take several processes or another task to show what they change, and the file that does."""
 BASE: dict[Any, Tried] = {}
