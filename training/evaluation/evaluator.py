@@ -48,6 +48,10 @@ class Evaluator:
         self.task, self.world, self.precision = task, world, precision
         self._rows = rows
 
+    def __len__(self) -> int:
+        """Rows of a validation."""
+        return len(self._rows)
+
     @torch.no_grad()
     def run(self, module: nn.Module, interrupted: Callable[[], bool]) -> dict[str, float] | None:
         """The values by name; None when `interrupted` (asked before every batch, by all ranks alike) became true.
