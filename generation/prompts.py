@@ -8,11 +8,15 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.logs import get_logger
-from generation.chat import Message, encode_chat
+from foundation.streams import derive_seed
+from generation.chat import Message, check_history, encode_chat
 from generation.config import GenerationConfig
+from generation.engine import Request
 from tokenization.tokenizer import Tokenizer
 
 LOG = get_logger("generation")
+Prompt = str | Sequence[Message]
+"""A text to continue, or a conversation to answer."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,17 @@ class Conventions:
         )
 
 
+class TooLong(UserError):
+    """A prompt that leaves no room for its answer."""
+
+    def __init__(self, prompt_tokens: int, context: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens, and the model's context of {context} must also hold what follows; "
+            "shorten the prompt"
+        )
+        self.prompt_tokens, self.context = prompt_tokens, context
+
+
 def is_text(prompt: str) -> bool:
     """Whether every character can be written: Python's strings may hold halves of surrogate pairs."""
     try:
@@ -57,12 +72,30 @@ def is_text(prompt: str) -> bool:
 
 
 class PromptEncoder:
-    """Encodes prompts and conversations so that they fit a context of `limit` tokens."""
+    """Encodes prompts and conversations so that they fit a context of `limit` tokens.
+
+    What does not fit is cut, or refused as `TooLong` where it must not be `cut`.
+    """
 
     def __init__(self, tokenizer: Tokenizer, conventions: Conventions, limit: int) -> None:
         self._tokenizer, self._conventions, self._limit = tokenizer, conventions, limit
 
-    def text(self, prompt: str, config: GenerationConfig) -> list[int]:
+    def requests(self, prompt: Prompt, config: GenerationConfig, cut: bool = True) -> list[Request]:
+        """`num_return_sequences` requests, each with its own chance. `UserError` for a conversation with a model that
+        was not trained to chat."""
+        if isinstance(prompt, str):
+            ids = self.text(prompt, config, cut)
+        else:
+            check_history(prompt)
+            template = self._tokenizer.chat_template
+            if template is None or not self._conventions.chat_trained:
+                raise UserError("this model was not trained to chat: give it a text to continue")
+            ids = self.chat(template, prompt, config, cut)
+        others = range(1, config.num_return_sequences)
+        seeds = [config.seed, *(None if config.seed is None else derive_seed(config.seed, "sample", n) for n in others)]
+        return [Request(ids, config, seed, self._conventions.stop) for seed in seeds]
+
+    def text(self, prompt: str, config: GenerationConfig, cut: bool = True) -> list[int]:
         """Token ids of a text to continue; special tokens spelt in it are plain text."""
         if not is_text(prompt):
             raise UserError("prompt: holds bytes that are not UTF-8, or half a surrogate pair; give plain text")
@@ -71,24 +104,26 @@ class PromptEncoder:
             if self._conventions.first is None:
                 raise UserError("prompt: empty, and the tokenizer has no end-of-text token to start from; give a text")
             ids = [self._conventions.first]
-        return self._fit(ids, config)
+        return self._fit(ids, config, cut)
 
-    def chat(self, template: str, history: Sequence[Message], config: GenerationConfig) -> list[int]:
+    def chat(self, template: str, history: Sequence[Message], config: GenerationConfig, cut: bool = True) -> list[int]:
         """Token ids of a conversation; where it does not fit, the oldest messages but the system's go."""
         messages = list(history)
         ids = encode_chat(self._tokenizer, template, messages)
-        while len(ids) > self._longest(config) and len(messages) > 1:
+        while cut and len(ids) > self._longest(config) and len(messages) > 1:
             del messages[1 if messages[0]["role"] == "system" and len(messages) > 2 else 0]
             ids = encode_chat(self._tokenizer, template, messages)
-        return self._fit(ids, config)
+        return self._fit(ids, config, cut)
 
     def _longest(self, config: GenerationConfig) -> int:
         """A prompt that has to be cut leaves room for the answer, up to half of the context."""
         return self._limit - min(config.max_new_tokens, self._limit // 2)
 
-    def _fit(self, ids: list[int], config: GenerationConfig) -> list[int]:
+    def _fit(self, ids: list[int], config: GenerationConfig, cut: bool) -> list[int]:
         if len(ids) < self._limit:
             return ids
+        if not cut:
+            raise TooLong(len(ids), self._limit)
         kept = self._longest(config)
         LOG.warning("the prompt has %d tokens, the context %d: its last %d are used", len(ids), self._limit, kept)
         return ids[-kept:]

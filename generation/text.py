@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -11,13 +11,15 @@ from foundation.device import pick_device, pick_dtype
 from foundation.errors import UserError
 from foundation.logs import get_logger
 from generation.chat import Message, check_history
+from generation.completion import Completion, Piece, Writer
 from generation.config import GenerationConfig
 from generation.encoder.abilities import WRITE, require
-from generation.engine import Engine, Request, Token
+from generation.engine import Engine, Request
 from generation.loading import TrainedModel, load_trained
-from generation.prompts import Conventions, PromptEncoder
+from generation.many import Meter, complete_each, write
+from generation.prompts import Conventions, Prompt, PromptEncoder
 from model.decoder import Decoder
-from tokenization.stream import StreamDecoder
+from tokenization.token_text import TokenTexts
 from tokenization.tokenizer import Tokenizer
 
 LOG = get_logger("generation")
@@ -30,7 +32,8 @@ class TextGenerator:
 
     `generation` is the content of generation_config.json and `mateconv` what config.json says under that key;
     `from_path` fills both. They tell which tokens end a text, how documents were separated in training (a
-    prompt begins as a document did), and whether the model was trained to chat.
+    prompt begins as a document did), and whether the model was trained to chat. At most `slots` texts are written at
+    a time.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class TextGenerator:
         *,
         generation: Mapping[str, Any] | None = None,
         mateconv: Mapping[str, Any] | None = None,
+        slots: int = 16,
     ) -> None:
         if tokenizer.vocab_size > model.vocab_size:
             raise UserError(
@@ -47,9 +51,11 @@ class TextGenerator:
                 f"{model.vocab_size}; use the tokenizer the model was trained with"
             )
         self.model, self.tokenizer = model.eval(), tokenizer
-        self.tokens_generated, self.seconds = 0, 0.0  # over all calls; the time spent in the model
+        self.slots = slots
+        self.meter = Meter()
         self._conventions = Conventions.read(tokenizer, generation or {}, mateconv or {})
         self._prompts = PromptEncoder(tokenizer, self._conventions, model.config.max_position_embeddings)
+        self._texts = TokenTexts(tokenizer)
         self._engine: Engine | None = None
         self._said_not_chat_trained = False
 
@@ -61,11 +67,21 @@ class TextGenerator:
         return cls.from_trained(loaded)
 
     @classmethod
-    def from_trained(cls, loaded: TrainedModel) -> TextGenerator:
+    def from_trained(cls, loaded: TrainedModel, slots: int = 16) -> TextGenerator:
         """Take a model that was loaded; `UserError` for an encoder."""
         require(WRITE, loaded.model, loaded.source)
         assert isinstance(loaded.model, Decoder)
-        return cls(loaded.model, loaded.tokenizer, generation=loaded.generation, mateconv=loaded.mateconv)
+        return cls(loaded.model, loaded.tokenizer, generation=loaded.generation, mateconv=loaded.mateconv, slots=slots)
+
+    @property
+    def tokens_generated(self) -> int:
+        """Over all calls."""
+        return self.meter.tokens
+
+    @property
+    def seconds(self) -> float:
+        """Spent in the engine, over all calls."""
+        return self.meter.seconds
 
     @property
     def can_chat(self) -> bool:
@@ -93,10 +109,10 @@ class TextGenerator:
 
         With `callback`, each piece is handed to it as soon as its characters are whole, and the whole text is
         returned at the end. With `stream` and no callback, an iterator over the pieces is returned. A prompt
-        that does not fit the context keeps its end; generation stops where the context is full.
+        that does not fit the context keeps its end; generation stops where the context is full, at a stop token
+        or before a stop string.
         """
-        config = config or GenerationConfig()
-        return _deliver(self._pieces(self._prompts.text(prompt, config), config), stream, callback)
+        return _deliver(self._pieces(self._one_request(prompt, config)), stream, callback)
 
     def batch_generate(
         self,
@@ -106,20 +122,19 @@ class TextGenerator:
         batch_size: int = 16,
         seeds: Sequence[int | None] | None = None,
     ) -> list[str]:
-        """The text that follows each prompt, `batch_size` prompts at a time.
+        """The text that follows each prompt, `batch_size` texts at a time; all texts of a prompt one after the other
+        where the configuration asks for several.
 
         Each row has its own chance, from its place in `seeds` or else from the configuration's seed: a prompt
         gives the text that it would give alone.
         """
-        config = config or GenerationConfig()
-        chances = [config.seed] * len(prompts) if seeds is None else list(seeds)
-        encoded = [self._prompts.text(prompt, config) for prompt in prompts]
-        self.engine.slots = max(self.engine.slots, batch_size)
-        decoders = [StreamDecoder(self.tokenizer) for _ in prompts]
-        texts = [""] * len(prompts)
-        for row, token in self._tokens(encoded, config, chances, at_once=batch_size):
-            texts[row] += decoders[row].push(token)
-        return [text + decoder.finish() for text, decoder in zip(texts, decoders, strict=True)]
+        self.slots = max(self.slots, batch_size)
+        found: dict[int, list[str]] = {}
+        for place, result in self.complete_each(prompts, config, seeds=seeds, at_once=batch_size):
+            if isinstance(result, UserError):
+                raise result
+            found[place] = [completion.text for completion in result]
+        return [text for place in range(len(prompts)) for text in found[place]]
 
     @overload
     def chat(self, history: Sequence[Message], config: Options = ..., *, stream: Literal[True]) -> Iterator[str]: ...
@@ -146,58 +161,80 @@ class TextGenerator:
         it outgrows the context, the oldest messages (but the system's) are left out. A model that was not
         trained to chat continues the last message's text, and says so once.
         """
-        config = config or GenerationConfig()
         check_history(history)
-        template = self.tokenizer.chat_template
-        if template is None or not self.can_chat:
+        prompt: Prompt = history
+        if not self.can_chat:
             if not self._said_not_chat_trained:
                 LOG.warning("this model was not trained to chat: it continues the text it is given")
             self._said_not_chat_trained = True
-            pieces = self._pieces(self._prompts.text(history[-1]["content"], config), config)
-        else:
-            pieces = self._pieces(self._prompts.chat(template, history, config), config)
-        return _deliver(pieces, stream, callback)
+            prompt = history[-1]["content"]
+        return _deliver(self._pieces(self._one_request(prompt, config)), stream, callback)
+
+    def complete(self, prompt: Prompt, config: Options = None) -> list[Completion]:
+        """What follows a text or answers a conversation, with details: `num_return_sequences` of them."""
+        ((_, result),) = self.complete_each([prompt], config)
+        if isinstance(result, UserError):
+            raise result
+        return result
+
+    def complete_each(
+        self,
+        prompts: Iterable[Prompt],
+        config: Options = None,
+        *,
+        seeds: Iterable[int | None] | None = None,
+        at_once: int | None = None,
+    ) -> Iterator[tuple[int, list[Completion] | UserError]]:
+        """The place of each prompt and what `complete` gives for it, or why it cannot, in the order they end.
+
+        `prompts` may be an iterator over more than memory holds: the next one is taken when a text has ended.
+        `seeds` go in the place of the configuration's; `at_once` texts are written at a time (else `slots`).
+        """
+        config = config or GenerationConfig()
+        chances = itertools.repeat(config.seed) if seeds is None else seeds
+        return complete_each(
+            zip(prompts, chances, strict=False),
+            lambda row: self.requests(row[0], config.model_copy(update={"seed": row[1]})),
+            lambda requests: self._write(requests, at_once or self.slots),
+        )
+
+    def requests(self, prompt: Prompt, config: GenerationConfig, *, cut: bool = True) -> list[Request]:
+        """What to ask an engine for: `num_return_sequences` requests, each with its own chance.
+
+        `UserError` for a conversation with a model that was not trained to chat, and for a prompt that does not fit
+        the context where it must not be `cut` (`generation.prompts.TooLong`).
+        """
+        return self._prompts.requests(prompt, config, cut=cut)
+
+    def writer(self, request: Request) -> Writer:
+        """What makes text of a request's tokens."""
+        return Writer(self.tokenizer, self._texts, request)
+
+    def make_engine(self) -> Engine:
+        """A new engine for this model."""
+        return Engine(self.model, slots=self.slots)
 
     @property
     def engine(self) -> Engine:
         """What continues the prompts; it keeps what was read of the last ones."""
         if self._engine is None:
-            self._engine = Engine(self.model)
+            self._engine = self.make_engine()
         return self._engine
 
-    def _tokens(
-        self,
-        prompts: Sequence[list[int]],
-        config: GenerationConfig,
-        seeds: Sequence[int | None],
-        *,
-        at_once: int = 1,
-    ) -> Iterator[tuple[int, int]]:
-        """Row and token, as they come; counted and timed."""
-        requests = [
-            Request(ids, config, seed, self._conventions.stop) for ids, seed in zip(prompts, seeds, strict=True)
-        ]
-        steps = self.engine.stream(requests, at_once=at_once)
-        try:
-            while True:
-                begun = time.perf_counter()
-                step: Token | None = next(steps, None)
-                self.seconds += time.perf_counter() - begun
-                if step is None:
-                    return
-                if step.token is not None:
-                    self.tokens_generated += 1
-                    yield step.request, step.token
-        finally:
-            steps.close()
+    def _one_request(self, prompt: Prompt, config: Options) -> Request:
+        requests = self.requests(prompt, config or GenerationConfig())
+        if len(requests) > 1:
+            raise UserError(f"num_return_sequences is {len(requests)}: `complete` gives several texts, this gives one")
+        return requests[0]
 
-    def _pieces(self, prompt: list[int], config: GenerationConfig) -> Iterator[str]:
-        decoder = StreamDecoder(self.tokenizer)
-        for _, token in self._tokens([prompt], config, [config.seed]):
-            if piece := decoder.push(token):
-                yield piece
-        if piece := decoder.finish():
-            yield piece
+    def _pieces(self, request: Request) -> Iterator[str]:
+        for _, piece, _ in self._write([request], at_once=1):
+            if piece.text:
+                yield piece.text
+
+    def _write(self, requests: Iterable[Request], at_once: int) -> Iterator[tuple[int, Piece, Writer]]:
+        self.engine.slots = max(self.engine.slots, self.slots)
+        return write(self.engine, requests, self.writer, at_once, self.meter)
 
 
 def _deliver(pieces: Iterator[str], stream: bool, callback: Callback | None) -> str | Iterator[str]:

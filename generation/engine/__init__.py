@@ -2,5 +2,6 @@
 
 from generation.engine.engine import Engine
 from generation.engine.request import Finish, Request, Token
+from generation.engine.stream import TokenStream
 
-__all__ = ["Engine", "Finish", "Request", "Token"]
+__all__ = ["Engine", "Finish", "Request", "Token", "TokenStream"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from foundation.errors import UserError
 from generation.engine.request import Finish, Request, Token
 from generation.engine.runner import EagerRunner, Part, Runner
 from generation.engine.slots import Slots
+from generation.engine.stream import TokenStream
 from generation.sampler import Choice, Sampler
 from model.decoder import Decoder
 from model.kv_cache import KVCache
@@ -112,37 +113,14 @@ class Engine:
                 self._leave(row)
                 break
 
-    def stream(self, requests: Iterable[Request], *, at_once: int | None = None) -> Generator[Token]:
-        """Submit requests and step until all have ended; closing the iterator cancels what is left.
+    def stream(self, requests: Iterable[Request], *, at_once: int | None = None) -> TokenStream:
+        """An iterator over the tokens of requests that it submits, until all have ended; closing it cancels the rest.
 
         A token's `request` is here the place in `requests`, counted from 0. At most `at_once` of them are submitted
         at a time, so that `requests` may be an iterator over more than memory holds. Several streams may be read in
         turn.
         """
-        tokens: deque[Token] = deque()
-        places: dict[int, int] = {}
-        upcoming = enumerate(requests)
-        try:
-            while True:
-                while at_once is None or len(places) < at_once:
-                    entry = next(upcoming, None)
-                    if entry is None:
-                        break
-                    number = self.submit(entry[1])
-                    places[number], self._streams[number] = entry[0], tokens
-                if not places:
-                    return
-                while not tokens:
-                    self._advance()
-                token = tokens.popleft()
-                place = places[token.request]
-                if token.finish is not None:
-                    del places[token.request], self._streams[token.request]
-                yield Token(place, token.token, token.logprob, token.top_logprobs, token.finish)
-        finally:
-            for number in places:
-                self._streams.pop(number, None)
-                self.cancel(number)
+        return TokenStream(self, requests, at_once, self._streams, self._advance)
 
     @torch.inference_mode()
     def _advance(self) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import torch
 
 from foundation.errors import UserError
 from generation.config import GenerationConfig
-from generation.engine import Engine, Request, Token
+from generation.engine import Engine, Finish, Request, Token
 from generation.text import TextGenerator
 from model.decoder import Decoder
 from tokenization.tokenizer import Tokenizer
@@ -28,12 +28,24 @@ def _watch(monkeypatch: pytest.MonkeyPatch, tokens: Sequence[int]) -> list[list[
     """Make the engine give `tokens` for every prompt; the prompts it was given are returned."""
     prompts: list[list[int]] = []
 
-    def fake(engine: Engine, requests: Sequence[Request], **_: Any) -> Iterator[Token]:
-        prompts.extend(list(request.prompt) for request in requests)
-        for token in tokens:
-            yield from (Token(place, token) for place in range(len(requests)))
+    class Fake:
+        def __init__(self, requests: Iterable[Request], **_: Any) -> None:
+            given = list(requests)
+            prompts.extend(list(request.prompt) for request in given)
+            steps: list[tuple[int | None, Finish | None]] = [*((token, None) for token in tokens), (None, "stop")]
+            self._tokens = [
+                Token(place, token, finish=finish) for token, finish in steps for place in range(len(given))
+            ]
 
-    monkeypatch.setattr(Engine, "stream", fake)
+        def __next__(self) -> Token:
+            if not self._tokens:
+                raise StopIteration
+            return self._tokens.pop(0)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(Engine, "stream", Fake)
     return prompts
 
 
@@ -119,17 +131,8 @@ def test_long_prompts_keep_their_end_with_a_warning(
 def test_ends_of_text_end_the_text(make_model: Make, tokenizer: Tokenizer) -> None:
     model = make_model()
     free = TextGenerator(model, tokenizer, mateconv=OURS).generate("the cat", SAMPLED)
-    ids: list[int] = []
-    recorder = TextGenerator(model, tokenizer, mateconv=OURS)
-    original = recorder._tokens
-
-    def record(*args: Any, **kwargs: Any) -> Iterator[tuple[int, int]]:
-        for row, token in original(*args, **kwargs):
-            ids.append(token)
-            yield row, token
-
-    recorder._tokens = record  # type: ignore[method-assign]
-    recorder.generate("the cat", SAMPLED)
+    told = TextGenerator(model, tokenizer, mateconv=OURS).complete("the cat", SAMPLED.replace(logprobs=0))[0].logprobs
+    ids = [token.id for token in told or ()]
     cut = next(place for place, token in enumerate(ids) if place > 5 and token not in ids[:place])
     for end in (ids[cut], [330, ids[cut]]):
         ended = TextGenerator(model, tokenizer, mateconv=OURS, generation={"eos_token_id": end})
