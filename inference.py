@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,16 +13,14 @@ from foundation import cli, logs
 from foundation.config import Loaded, load_config
 from foundation.device import pick_device, pick_dtype
 from foundation.errors import UserError
-from foundation.section import Section
-from foundation.streams import derive_seed
-from generation.batch import run_batch
 from generation.config import GenerationConfig, GenerationSettings
 from generation.encoder.bert_inference import BertInference
 from generation.encoder.interactive import ask
 from generation.encoder.modes import Request, answer
 from generation.encoder.text import TextEncoder
 from generation.loading import load_trained
-from generation.terminal.converse import converse
+from generation.modes import Writing, write
+from generation.serving.flags import ServingFlags
 from generation.terminal.line_editing import line_editing
 from generation.text import TextGenerator
 from model.encoder.encoder import Encoder
@@ -35,7 +33,9 @@ DESCRIPTION = (
 HELP = """Use the newest model under out/ (or the one that --model_path names). A decoder:
   python inference.py --interactive                  type and see it continue; a chat model answers
   python inference.py --prompt "Once upon a time"    one text; --num_samples 5 for several, --stream to watch
-  python inference.py --batch_file prompts.txt --output out.jsonl
+  python inference.py --prompt - --greedy --json     the prompt from standard input; the likeliest text, as JSON
+  python inference.py --batch_file prompts.txt --output out.jsonl    killed? the same command goes on
+  python inference.py --serve                        OpenAI's API and a page to chat, on this machine
 An encoder:
   python inference.py --fill_mask "The film was [MASK]."      the likeliest words; --top_k 10 for more
   python inference.py --classify "What a film!"               a fine-tuned one: the class and how sure it is
@@ -45,30 +45,49 @@ An encoder:
   python inference.py --interactive                           fills masks or classifies line by line
 `python inference.py --help` lists every option."""
 DECODER_MODES, ENCODER_MODES = (
-    ("prompt", "batch_file"),
+    ("prompt", "batch_file", "serve"),
     ("fill_mask", "classify", "classify_file", "similarity", "embed_file"),
 )
 MODES = ("interactive", *DECODER_MODES, *ENCODER_MODES)
-WRITING = ("stream", "greedy")
-WITH_OUTPUT = ("batch_file", "classify_file", "embed_file")
+WRITING = ("stream", "greedy", "overwrite")
+GOES_WITH: Mapping[str, tuple[str, ...]] = {
+    "output": ("batch_file", "classify_file", "embed_file"),
+    "overwrite": ("batch_file",),
+    "as_json": ("prompt", *ENCODER_MODES),
+    "stream": ("prompt", "interactive"),
+    "num_return_sequences": ("prompt", "batch_file"),
+    "logprobs": ("prompt", "batch_file"),
+    **dict.fromkeys(ServingFlags.model_fields, ("serve",)),
+}
+"""The modes that a flag has a meaning in, where these are not all that write or all that don't."""
+INSTEAD = {
+    "output": "redirect the output of --{mode} with >",
+    "as_json": "--batch_file writes JSON lines anyway",
+}
 
 
-class Flags(Section):
+class Flags(ServingFlags):
     """What only the command line says."""
 
     aliases: ClassVar[Mapping[str, Sequence[str]]] = {"as_json": ("json",)}
 
-    prompt: str | None = Field(default=None, description="text to continue; '' starts from nothing")
+    prompt: str | None = Field(
+        default=None,
+        description="text to continue, or to answer for a chat model; - is standard input, '' starts from nothing",
+    )
     stream: bool = Field(default=False, description="show the text while it is made")
     interactive: bool = Field(
         default=False, description="read lines from the terminal: prompts, or texts to fill or classify"
     )
     batch_file: Path | None = Field(
-        default=None, description=".txt with a prompt a line, or .jsonl with the key prompt"
+        default=None, description=".txt with a prompt a line, or .jsonl with the key prompt, or messages to answer"
     )
     output: Path | None = Field(
         default=None,
         description="file for the results: JSON lines of --batch_file and --classify_file, .npy of --embed_file",
+    )
+    overwrite: bool = Field(
+        default=False, description="make all rows of --output anew, whatever it holds, instead of going on with it"
     )
     greedy: bool = Field(default=False, description="always take the likeliest token; same as --no_do_sample")
     fill_mask: str | None = Field(
@@ -86,7 +105,7 @@ class Flags(Section):
         description=".txt or .jsonl (key text) to make mean-pooled vectors of: float32, a row a line, in --output or "
         "beside the file as .npy",
     )
-    as_json: bool = Field(default=False, description="answer in JSON, of the encoder modes")
+    as_json: bool = Field(default=False, description="answer in JSON")
 
 
 def main(argv: list[str]) -> int:
@@ -108,26 +127,37 @@ def main(argv: list[str]) -> int:
         with line_editing():
             ask(TextEncoder.from_trained(trained, settings.batch_size), request.top_k)
         return 0
-    return _write(TextGenerator.from_trained(trained), flags, settings)
+    return _write(TextGenerator.from_trained(trained, slots=settings.batch_size), trained.source, flags, settings)
 
 
 def _check(flags: Flags, modes: Sequence[str], given: Collection[str]) -> None:
     """`UserError` for flags that don't go together."""
     if len(modes) > 1:
         raise UserError(f"{_named(modes)} exclude each other; give one of them")
-    if flags.output is not None and modes[0] not in WITH_OUTPUT:
-        raise UserError(f"--output goes with {_named(WITH_OUTPUT)}; redirect the output of --{modes[0]} with >")
-    if flags.as_json and modes[0] not in ENCODER_MODES:
-        raise UserError(f"--json goes with {_named(ENCODER_MODES)}; --batch_file writes JSON lines anyway")
+    for name in sorted(given):
+        if modes[0] not in GOES_WITH.get(name, modes):
+            instead = INSTEAD.get(name, "leave it out").format(mode=modes[0])
+            raise UserError(f"--{_flag(name)} goes with {_named(GOES_WITH[name])}; {instead}")
+    if flags.prompt is not None and flags.as_json and flags.stream:
+        raise UserError("--json shows a text when it is whole; leave out --stream")
+    if flags.prompt is not None and "logprobs" in given and not flags.as_json:
+        raise UserError("--logprobs are shown with --json; add it")
+    if flags.overwrite and flags.output is None:
+        raise UserError("--overwrite is about the file of --output; name one")
     idle = [name for name in (*GenerationConfig.model_fields, *WRITING) if name in given]
     idle = [name for name in idle if modes[0] in ENCODER_MODES and (name, modes[0]) != ("top_k", "fill_mask")]
     if idle:
         raise UserError(f"--{modes[0]}: --{idle[0]} is about writing text and has no meaning here; leave it out")
 
 
+def _flag(name: str) -> str:
+    """The name that people know a flag by."""
+    return next(iter({**GenerationConfig.aliases, **Flags.aliases}.get(name, (name,))))
+
+
 def _named(modes: Sequence[str]) -> str:
-    names = [f"--{mode}" for mode in modes]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    names = [f"--{_flag(mode)}" for mode in modes]
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _request(flags: Flags, loaded: Loaded) -> Request:
@@ -141,46 +171,15 @@ def _request(flags: Flags, loaded: Loaded) -> Request:
     return request
 
 
-def _write(generator: TextGenerator, flags: Flags, settings: GenerationSettings) -> int:
+def _write(generator: TextGenerator, source: Path, flags: Flags, settings: GenerationSettings) -> int:
     """Let a decoder write."""
-    config = GenerationConfig(**settings.model_dump(include=set(GenerationConfig.model_fields)))
-    if flags.greedy:
-        config = config.model_copy(update={"do_sample": False})
-    code = 0
-    if flags.interactive:
-        with line_editing():
-            converse(generator, config)
-    elif flags.batch_file is not None:
-        bad = run_batch(generator, config, settings.batch_size, flags.batch_file, flags.output, sys.stdout)
-        if bad:
-            print(f"error: {flags.batch_file}: unusable lines: {bad}; their rows say why", file=sys.stderr)
-        code = 1 if bad else 0
-    elif flags.prompt is not None:
-        _show_samples(generator, config, flags.prompt, config.num_return_sequences, flags.stream)
-    _report(generator.tokens_generated, generator.seconds)
-    return code
+    options = settings.model_dump(include=set(GenerationConfig.model_fields))
+    config = GenerationConfig(**options | ({"do_sample": False} if flags.greedy else {}))
+    if flags.serve:
+        from generation.serving.run import default_name, serve  # needs an extra
 
-
-def _show_samples(generator: TextGenerator, config: GenerationConfig, prompt: str, count: int, stream: bool) -> None:
-    """Print texts that begin with `prompt` (or a chat model's answers to it), `---` between them."""
-    for sample in range(count):
-        if sample:
-            print("\n---")
-        seed = config.seed if config.seed is None or not sample else derive_seed(config.seed, "sample", sample)
-        own = config.model_copy(update={"seed": seed})
-        if generator.can_chat:
-            pieces = generator.chat([{"role": "user", "content": prompt}], own, stream=True)
-        else:
-            print(prompt, end="", flush=stream)
-            pieces = generator.generate(prompt, own, stream=True)
-        for piece in pieces:
-            print(piece, end="", flush=stream)
-    print()
-
-
-def _report(tokens: int, seconds: float) -> None:
-    if tokens:
-        print(f"{tokens} tokens in {seconds:.1f} s: {tokens / seconds:.1f} tokens/s", file=sys.stderr)
+        return serve(generator, config, flags, default_name(source))
+    return write(generator, config, Writing(**{field.name: getattr(flags, field.name) for field in fields(Writing)}))
 
 
 if __name__ == "__main__":

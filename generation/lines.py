@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from foundation.errors import UserError
 from generation.prompts import is_text
@@ -21,36 +22,65 @@ class Line:
     error: str | None
 
 
+class BadLine(ValueError):
+    """What is wrong with one line."""
+
+
 def read_lines(path: Path, key: str, what: str, flag: str, keep_blank: bool = False) -> Iterator[Line]:
     """The lines of a .txt or .jsonl file that are not blank; with `keep_blank` the blank ones of a .txt file too.
 
     `what` and `flag` name the file in messages. `UserError` for other files and missing ones.
     """
+    json_lines = is_json_lines(path, key, what, flag)
+    for number, raw in raw_lines(path, keep_blank and not json_lines):
+        try:
+            text = decoded(number, raw)
+            yield Line(number, text_under(key, json_object(text, key)) if json_lines else text, None)
+        except BadLine as problem:
+            yield Line(number, None, str(problem))
+
+
+def is_json_lines(path: Path, key: str, what: str, flag: str) -> bool:
+    """Whether the file is .jsonl, not .txt. `UserError` for other files and missing ones."""
     if path.suffix not in (".txt", ".jsonl"):
         raise UserError(f"{path}: {what} is .txt (a text a line) or .jsonl (with the key {key})")
     if not path.is_file():
         raise UserError(f"{path}: no such file; check {flag}")
-    json_lines = path.suffix == ".jsonl"
+    return path.suffix == ".jsonl"
+
+
+def raw_lines(path: Path, keep_blank: bool = False) -> Iterator[tuple[int, bytes]]:
+    """The numbers of lines, from 1, and their bytes without the end; blank ones only with `keep_blank`."""
     with path.open("rb") as lines:
         for number, raw in enumerate(lines, start=1):
-            if raw.strip() or (keep_blank and not json_lines):
-                yield _parse(number, raw.rstrip(b"\r\n"), key if json_lines else None)
+            if keep_blank or raw.strip():
+                yield number, raw.rstrip(b"\r\n")
 
 
-def _parse(number: int, raw: bytes, key: str | None) -> Line:
+def decoded(number: int, raw: bytes) -> str:
+    """A line's text; a byte order mark before the first one goes. `BadLine` for what is not UTF-8."""
     try:
-        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        return Line(number, None, f"not UTF-8 text at byte {error.start + 1}")
-    if key is None:
-        return Line(number, text, None)
+        raise BadLine(f"not UTF-8 text at byte {error.start + 1}") from None
+
+
+def json_object(text: str, keys: str) -> dict[str, Any]:
+    """The object that a line holds; `BadLine` for anything else."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return Line(number, None, f"not JSON: {error}")
-    found = value.get(key) if isinstance(value, dict) else None
+        raise BadLine(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadLine(f"needs an object with {keys!r}")
+    return value
+
+
+def text_under(key: str, value: dict[str, Any]) -> str:
+    """The text under a key; `BadLine` where there is none."""
+    found = value.get(key)
     if not isinstance(found, str):
-        return Line(number, None, f"needs an object with a text under {key!r}")
+        raise BadLine(f"needs an object with a text under {key!r}")
     if not is_text(found):
-        return Line(number, None, f"the {key} holds half of a surrogate pair")
-    return Line(number, found, None)
+        raise BadLine(f"the {key} holds half of a surrogate pair")
+    return found

@@ -18,7 +18,7 @@ class Dialogue:
     """
 
     def __init__(self, generator: TextGenerator, config: GenerationConfig) -> None:
-        self.generator, self.config = generator, config
+        self.generator, self.config = generator, config.replace(num_return_sequences=1, logprobs=None)
         self.messages: list[Message] = []
         self._again = 0  # times that the last text was answered anew
 

@@ -2,70 +2,127 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from foundation.errors import UserError
 from inference import GenerationConfig, TextGenerator, main
 
+CPU = ["--device", "cpu", "--dtype", "float32"]
+
+
+class Shown:
+    """What a command printed."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
 
 @pytest.fixture
-def inference(repo_root: Path, tmp_path: Path) -> Run:
-    return Run(repo_root / "inference.py", tmp_path)
+def run(
+    run_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Shown]:
+    """Runs the command with the model of `run_directory`, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, stdin: bytes = b"") -> Shown:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        code = main([*arguments, "--model_path", str(run_directory), *CPU])
+        printed = capsys.readouterr()
+        return Shown(code, printed.out, printed.err)
+
+    return call
 
 
-class Run:
-    def __init__(self, script: Path, cwd: Path) -> None:
-        self.script, self.cwd = script, cwd
-
-    def __call__(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(self.script), *arguments]
-        return subprocess.run(
-            command, cwd=self.cwd, input=stdin, capture_output=True, text=True, encoding="utf-8", timeout=120
-        )
-
-
-def test_prompt_gives_the_api_s_text(inference: Run, run_directory: Path) -> None:
-    options = ["--model_path", str(run_directory), "--max_new_tokens", "9", "--device", "cpu", "--dtype", "float32"]
-    expected = "the cat" + TextGenerator.from_path(run_directory, "cpu", "float32").generate(
-        "the cat", GenerationConfig(max_new_tokens=9, seed=4)
-    )
-    plain = inference("--prompt", "the cat", "--seed", "4", *options)
-    assert (plain.returncode, plain.stdout) == (0, expected + "\n")
-    assert "tokens/s" in plain.stderr
-    samples = inference("--prompt", "the cat", "--seed", "4", "--num-samples", "3", "--stream", *options).stdout
+def test_prompt_gives_the_api_s_text(run: Callable[..., Shown], run_directory: Path) -> None:
+    generator = TextGenerator.from_path(run_directory, "cpu", "float32")
+    expected = "the cat" + generator.generate("the cat", GenerationConfig(max_new_tokens=9, seed=4))
+    options = ["--max_new_tokens", "9", "--seed", "4"]
+    plain = run("--prompt", "the cat", *options)
+    assert (plain.code, plain.out) == (0, expected + "\n")
+    assert "9 tokens in" in plain.err and "tokens/s" in plain.err
+    for stdin in (b"the cat", b"the cat\n", b"the cat\r\n"):
+        assert run("--prompt", "-", *options, stdin=stdin).out == plain.out
+    samples = run("--prompt", "the cat", "--num-samples", "3", *options).out
     texts = samples.removesuffix("\n").split("\n---\n")
     assert texts[0] == expected and len(set(texts)) == 3
-    greedy = [inference("--prompt", "the cat", "--greedy", "--seed", seed, *options).stdout for seed in "12"]
+    assert run("--prompt", "the cat", "--num-samples", "3", "--stream", *options).out == samples
+    greedy = [run("--prompt", "the cat", "--greedy", "--max_new_tokens", "9", "--seed", seed).out for seed in "12"]
     assert greedy[0] == greedy[1]
 
 
-def test_the_newest_model_below_out_talks(inference: Run, run_directory: Path, tmp_path: Path) -> None:
-    run_directory.rename(tmp_path / "out")
-    result = inference("--interactive", "--max_new_tokens", "5", stdin="the cat\nq\n")
-    assert result.returncode == 0, result.stderr
-    assert "not trained to chat" in result.stdout and "> the cat" in result.stdout
+def test_json(run: Callable[..., Shown], run_directory: Path) -> None:
+    config = GenerationConfig(max_new_tokens=9, seed=4, logprobs=2, num_return_sequences=2)
+    completions = TextGenerator.from_path(run_directory, "cpu", "float32").complete("床前", config)
+    shown = run(
+        "--prompt", "床前", "--json", "--max_new_tokens", "9", "--seed", "4", "--logprobs", "2", "--num_samples", "2"
+    )
+    told: dict[str, Any] = json.loads(shown.out)
+    assert list(told) == ["prompt", "completions"] and "床前" in shown.out
+    for row, completion in zip(told["completions"], completions, strict=True):
+        assert (row["completion"], row["finish_reason"]) == (completion.text, completion.finish_reason)
+        assert (row["prompt_tokens"], row["completion_tokens"]) == (completion.prompt_tokens, 9)
+        logprobs = completion.logprobs or ()
+        assert [(t["id"], t["token"]) for t in row["logprobs"]] == [(t.id, t.text) for t in logprobs]
+        assert [t["logprob"] for t in row["logprobs"]] == pytest.approx([t.logprob for t in logprobs], abs=1e-4)
+        assert all(len(t["top"]) == 2 for t in row["logprobs"])
+    one = json.loads(run("--prompt", "the cat", "--json", "--greedy", "--max_new_tokens", "2").out)
+    assert list(one) == ["prompt", "completion", "finish_reason", "prompt_tokens", "completion_tokens"]
 
 
-def test_batch_file(inference: Run, run_directory: Path, tmp_path: Path) -> None:
+def test_a_preset_and_a_stop_string(run: Callable[..., Shown]) -> None:
+    """What the flags mean is tested where they are read; here that they arrive."""
+    options = ["--prompt", "the cat", "--json", "--max_new_tokens", "40", "--seed", "4"]
+    rows = [json.loads(run(*options, *more).out) for more in ([], ["--preset", "creative"], ["--stop", "a", "e"])]
+    assert rows[0]["completion"] != rows[1]["completion"]
+    whole, cut = rows[0]["completion"], rows[2]["completion"]
+    assert whole.startswith(cut) and whole[len(cut)] in "ae" and rows[2]["finish_reason"] == "stop"
+
+
+def test_batch_file(run: Callable[..., Shown], tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"prompt": "the cat"}\nbad\n')
-    options = ["--model_path", str(run_directory), "--batch_file", "p.jsonl", "--max_new_tokens", "5"]
-    result = inference(*options, "--output", "o.jsonl")
-    assert result.returncode == 1 and "unusable lines: 1" in result.stderr and result.stdout == ""
-    assert [list(json.loads(line)) for line in (tmp_path / "o.jsonl").read_text().splitlines()] == [
-        ["line", "prompt", "completion"],
+    options = ["--batch_file", "p.jsonl", "--max_new_tokens", "5", "--seed", "1"]
+    shown = run(*options, "--output", "o.jsonl")
+    assert shown.code == 1 and "unusable lines: 1" in shown.err and shown.out == ""
+    written = (tmp_path / "o.jsonl").read_text()
+    assert [list(json.loads(line)) for line in written.splitlines()] == [
+        ["line", "prompt", "completion", "finish_reason", "prompt_tokens", "completion_tokens"],
         ["line", "error"],
     ]
+    assert run(*options).out == written
+    again = run(*options, "--output", "o.jsonl")
+    assert again.code == 1 and "all 2 rows are there already" in again.err
+    with pytest.raises(UserError, match=r"seed \(was 1, is 2\)"):
+        run(*options[:-1], "2", "--output", "o.jsonl")
+    assert run(*options[:-1], "2", "--output", "o.jsonl", "--overwrite").code == 1
+    assert (tmp_path / "o.jsonl").read_text() != written
+
+
+def test_the_newest_model_below_out_talks(
+    run_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_directory.rename(tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("the cat\nq\n"))
+    assert main(["--interactive", "--max_new_tokens", "5"]) == 0
+    shown = capsys.readouterr()
+    assert "not trained to chat" in shown.out and "> the cat" in shown.out and "5 tokens in" in shown.err
 
 
 def test_without_a_mode_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     shown = capsys.readouterr().out
-    assert "--interactive" in shown and "--batch_file" in shown
+    assert "--interactive" in shown and "--batch_file" in shown and "--serve" in shown
 
 
 @pytest.mark.parametrize(
@@ -74,6 +131,15 @@ def test_without_a_mode_there_is_help(capsys: pytest.CaptureFixture[str]) -> Non
         (["--prompt", "x"], "no trained model"),
         (["--prompt", "x", "--interactive"], "exclude each other"),
         (["--prompt", "x", "--output", "o.jsonl"], "--output goes with --batch_file"),
+        (["--prompt", "x", "--overwrite"], "--overwrite goes with --batch_file"),
+        (["--batch_file", "x", "--overwrite"], "--overwrite is about the file of --output"),
+        (["--batch_file", "x", "--json"], "--json goes with .*writes JSON lines anyway"),
+        (["--batch_file", "x", "--stream"], "--stream goes with --prompt and --interactive"),
+        (["--prompt", "x", "--json", "--stream"], "leave out --stream"),
+        (["--prompt", "x", "--logprobs", "2"], "shown with --json"),
+        (["--interactive", "--num_samples", "2"], "--num_samples goes with --prompt and --batch_file"),
+        (["--prompt", "x", "--port", "80"], "--port goes with --serve"),
+        (["--serve", "--prompt", "x"], "exclude each other"),
         (["--prompt", "x", "--temperature", "-1"], "temperature"),
         (["--promt", "x"], "--prompt"),
     ],
@@ -84,7 +150,48 @@ def test_mistakes_are_named(arguments: list[str], says: str, tmp_path: Path, mon
         main(arguments)
 
 
-def test_a_mistake_is_one_message_and_exit_2(inference: Run) -> None:
-    result = inference("--prompt", "x", "--model_path", "missing")
+def test_what_is_not_utf8_on_standard_input_is_named(run: Callable[..., Shown]) -> None:
+    with pytest.raises(UserError, match="not UTF-8 text at byte 4"):
+        run("--prompt", "-", stdin=b"the\xff")
+
+
+def test_a_mistake_is_one_message_and_exit_2(repo_root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(repo_root / "inference.py"), "--prompt", "x", "--model_path", "missing"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.startswith("error: missing: no such model") and "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_batch_killed_twenty_times_gives_the_file_of_an_uninterrupted_run(
+    repo_root: Path, run_directory: Path, tmp_path: Path
+) -> None:
+    """20 runs of their own, each killed at a random moment after its start, then one to the end."""
+    words = ["the", "cat", "sat", "on", "the", "mat", "and", "the", "dog", "saw", "床前明月光", "🙂"]
+    chance = random.Random(5)
+    prompts = [" ".join(chance.choices(words, k=chance.randrange(1, 20))) for _ in range(600)]
+    (tmp_path / "p.txt").write_text("\n".join(prompts), encoding="utf-8")
+    command = [sys.executable, str(repo_root / "inference.py"), "--batch_file", "p.txt", "--seed", "3", *CPU]
+    command += ["--model_path", str(run_directory), "--max_new_tokens", "40", "--output"]
+    begun = time.monotonic()
+    subprocess.run([*command, "whole.jsonl"], cwd=tmp_path, check=True, capture_output=True, timeout=600)
+    seconds = time.monotonic() - begun
+    rows = [0]
+    for _ in range(20):
+        process = subprocess.Popen(
+            [*command, "killed.jsonl"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        # Most kills should meet rows: the first half of a run may be its start.
+        time.sleep(chance.uniform(0.3, 1) * seconds * (0.6 if rows[-1] < 400 else 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        partial = tmp_path / "killed.jsonl.partial"
+        rows.append(partial.read_bytes().count(b"\n") if partial.exists() else 0)
+        if (tmp_path / "killed.jsonl").exists():  # it was done before: begin again
+            assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+            for path in tmp_path.glob("killed*"):
+                path.unlink()
+    assert len({count for count in rows if count}) >= 5, rows
+    subprocess.run([*command, "killed.jsonl"], cwd=tmp_path, check=True, capture_output=True, timeout=600)
+    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()

@@ -1,0 +1,1 @@
+"""`--batch_file`: many prompts from a file, their texts in another, which a killed run goes on with."""
