@@ -128,7 +128,7 @@ def _hard_rows() -> st.SearchStrategy[torch.Tensor]:
     return st.lists(st.one_of(row, st.just([-torch.inf] * 13)), min_size=ROWS, max_size=ROWS).map(torch.tensor)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     logits=_hard_rows(),
     k=st.integers(1, 14),
