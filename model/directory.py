@@ -1,6 +1,6 @@
 """A model directory: what `transformers` loads with no custom code, written and read as a whole.
 
-config.json · model.safetensors · generation_config.json · the tokenizer's files as opaque bytes. The key
+config.json · model.safetensors · generation_config.json · README.md · the tokenizer's files as opaque bytes. The key
 `mateconv` of config.json holds what is ours alone. Nothing but safetensors is ever read as weights.
 """
 
@@ -28,7 +28,7 @@ from model.encoder.encoder import Encoder
 from model.encoder.heads import Heads
 from model.interop import from_transformers, to_transformers
 
-CONFIG, GENERATION = "config.json", "generation_config.json"
+CONFIG, GENERATION, CARD = "config.json", "generation_config.json", "README.md"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 ENCODER_TOKEN_IDS = ("cls_token_id", "sep_token_id")
@@ -66,11 +66,12 @@ def save_model_directory(
     tokenizer_files: Mapping[str, bytes],
     generation: Mapping[str, Any] | None,
     mateconv: Mapping[str, Any],
+    card: str | None = None,
 ) -> None:
     """Write `path` as a whole: it holds the old model or the new one, never a mixture.
 
     `generation` is the content of generation_config.json, which an encoder has not; its ids of tokens stand in
-    config.json too. `mateconv` must be plain JSON data. The weights keep their dtype.
+    config.json too. `mateconv` must be plain JSON data, `card` is the text of README.md. The weights keep their dtype.
     """
     heads = model.heads if isinstance(model, Encoder) else None
     generation = {key: value for key, value in (generation or {}).items() if value is not None}
@@ -89,6 +90,8 @@ def save_model_directory(
         _write_json(temporary / CONFIG, config)
         if heads is None:
             _write_json(temporary / GENERATION, generation)
+        if card is not None:
+            (temporary / CARD).write_text(card, encoding="utf-8")
         tensors = export_tensors(model)
         if heads is not None:
             tensors = encoders.their_names(tensors, model.config)

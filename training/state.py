@@ -28,6 +28,8 @@ class RunState:
     """Skipped steps in a row, up to now."""
     skipped: int = 0
     """Steps skipped so far because a loss or gradient was not finite."""
+    validated: dict[str, Any] | None = None
+    """The last validation: its `step` and its `values` by name."""
     pending_row: dict[str, Any] | None = None
     """The metrics of a step whose validation was interrupted: a resume validates first and then logs it."""
     microbatch: int | None = None

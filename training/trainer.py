@@ -192,6 +192,7 @@ class Trainer:
             if values is None:
                 return False
             row = {**row, **values}
+            self._state.validated = {"step": self._state.step, "values": dict(values)}
             value = row[validation.deciding]
             self._saver.judge(validation.measure, value, validation.identity)
             take_note(self._state, value, validation.identity, self._parts.training.min_delta)

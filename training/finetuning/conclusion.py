@@ -28,6 +28,7 @@ from training.devices.distributed import World
 from training.finetuning.calibration import confidence_sums, expected_calibration_error, fit_temperature
 from training.finetuning.confusion import draw_confusion
 from training.finetuning.metrics import confusion, report
+from training.saving.model_card import add_verdict
 from training.saving.run_directory import RunDirectory
 
 log = get_logger("training")
@@ -108,6 +109,7 @@ def _judge_best(judge: Judge, directory: RunDirectory, splits: dict[str, Dataset
             draw_confusion(directory.confusion, np.array(facts["confusion_matrix"]), judge.labels, title)
         text = json.dumps({**head, **facts}, indent=1, ensure_ascii=False)
         atomic.write_text(directory.verdicts[split], f"{text}\n")
+        add_verdict(directory.best, split, facts)
         log.info(
             "%s of best/ (step %s): accuracy %.2f%%, weighted F1 %.4f, macro F1 %.4f over %s documents; %s",
             name,

@@ -19,10 +19,11 @@ from training.state import RunState
 from training.tasks.base import Task
 
 
-def provenance(task: Task, state: RunState) -> dict[str, Any]:
+def provenance(task: Task, state: RunState, license: str | None = None) -> dict[str, Any]:
     """What is ours to say about a model: the `mateconv` key of its config.json, and of a checkpoint."""
     data = task.data
     return {
+        **({} if license is None else {"license": license}),
         **task.provenance(),
         "weights": "raw",
         "step": state.step,
@@ -32,8 +33,8 @@ def provenance(task: Task, state: RunState) -> dict[str, Any]:
     }
 
 
-def save_model(path: Path, content: Mapping[str, Any], data: TrainingData) -> None:
-    """Write the model of a checkpoint's `content` to the directory `path`, whole or not at all.
+def save_model(path: Path, content: Mapping[str, Any], data: TrainingData, card: str) -> None:
+    """Write the model of a checkpoint's `content` to the directory `path`, with its `card`, whole or not at all.
 
     Where an average of the weights is kept, it is the model.
     """
@@ -45,13 +46,16 @@ def save_model(path: Path, content: Mapping[str, Any], data: TrainingData) -> No
         model = new_model(ModelConfig(**content["model_config"]), content["vocab_size"], heads)
     model.load_state_dict(weights, assign=True)  # the tensors themselves, no copy
     roles = data.tokenizer.roles
-    ids = {"eos_token_id": roles.end_of_text, "pad_token_id": roles.pad}
+    ids: dict[str, int | list[int] | None] = {"eos_token_id": roles.end_of_text, "pad_token_id": roles.pad}
+    if content["mateconv"].get("chat_trained"):
+        ends = (roles.turn_end, roles.end_of_text)
+        ids["eos_token_id"] = [token for token in ends if token is not None]
     tokenizer = data.tokenizer
     if heads is not None:
         ids = {"pad_token_id": roles.pad, "cls_token_id": roles.cls, "sep_token_id": roles.sep}
         tokenizer = framed(tokenizer)
     mateconv = {**content["mateconv"], "weights": kind}
-    save_model_directory(path, model, tokenizer_files=tokenizer.files(), generation=ids, mateconv=mateconv)
+    save_model_directory(path, model, tokenizer_files=tokenizer.files(), generation=ids, mateconv=mateconv, card=card)
 
 
 def saved_step(path: Path) -> int | None:

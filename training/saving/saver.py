@@ -11,6 +11,7 @@ from training.parts import Parts
 from training.saving import checkpoint
 from training.saving.background import BackgroundWriter
 from training.saving.host_copy import HostCopy
+from training.saving.model_card import model_card
 from training.saving.model_output import save_model
 from training.state import RunState
 
@@ -50,12 +51,13 @@ class Saver:
         if checkpoint_is_due:
             for logger in parts.loggers:
                 logger.save()
+        card = model_card(parts, self._state) if best else ""
         if not parts.training.async_save:
-            self._write(content, best, checkpoint_is_due)
+            self._write(content, card, checkpoint_is_due)
             return
         self._writer.wait()  # the copy's memory is in use until then
         copied = self._copy.take(content)
-        self._writer.start(lambda: self._write(copied, best, checkpoint_is_due))
+        self._writer.start(lambda: self._write(copied, card, checkpoint_is_due))
 
     def write_final(self) -> None:
         """Write the last model, and wait until it lies there."""
@@ -63,7 +65,7 @@ class Saver:
         content = parts.snapshot.take_model(self._state)
         self._writer.wait()
         if parts.world.is_main:
-            save_model(parts.directory.final, content, parts.task.data)
+            save_model(parts.directory.final, content, parts.task.data, model_card(parts, self._state))
 
     def wait(self) -> None:
         """Wait until everything lies on the disk."""
@@ -76,10 +78,11 @@ class Saver:
         except OSError as error:
             log.error("the last save failed as well: %s", describe_os_error(error))
 
-    def _write(self, content: dict[str, Any], best: bool, checkpoint_is_due: bool) -> None:
+    def _write(self, content: dict[str, Any], card: str, checkpoint_is_due: bool) -> None:
+        """With a `card`, the model is the best one."""
         directory = self._parts.directory
-        if best:
-            save_model(directory.best, content, self._parts.task.data)
+        if card:
+            save_model(directory.best, content, self._parts.task.data, card)
         if checkpoint_is_due:
             training, known = self._parts.training, content["best"]
             best_step = known["step"] if known and training.keep_best else None

@@ -64,7 +64,7 @@ class Snapshot:
             "model_config": self.model.config.model_dump(mode="json"),
             "vocab_size": self.identity.vocab_size,
             "heads": self.identity.heads,
-            "mateconv": provenance(self.task, state),
+            "mateconv": provenance(self.task, state, self.identity.config["logging"].get("license")),
         }
 
     def take(self, state: RunState) -> dict[str, Any]:

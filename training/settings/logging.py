@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from foundation.quantities import Count
 from training.settings.base import Settings
+
+
+def _codes(value: Any) -> Any:
+    """`en,zh` and `en zh` alike."""
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, (list, tuple)):
+        return value
+    return tuple(part.strip() for word in words for part in (word.split(",") if isinstance(word, str) else [word]))
+
+
+Code = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9-]+$")]
 
 
 class LoggingConfig(Settings):
@@ -19,6 +30,8 @@ class LoggingConfig(Settings):
             "sample_prompts",
             "sample_tokens",
             "report",
+            "license",
+            "language",
             "peak_tflops",
             "use_tensorboard",
             "use_wandb",
@@ -36,6 +49,14 @@ class LoggingConfig(Settings):
     )
     sample_tokens: Count = Field(60, ge=0, description="tokens in each of these continuations; 0: none are made")
     report: bool = Field(True, description="draw training_history.png and report.html in out_dir while training")
+    license: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][\w.+ -]*$",
+        description="license of the model, for its card: an SPDX name such as apache-2.0; null: the card says unknown",
+    )
+    language: Annotated[tuple[Code, ...], BeforeValidator(_codes)] = Field(
+        (), description="languages of the texts, for the model card: en zh; none: those the datasets were filtered for"
+    )
     peak_tflops: float | None = Field(
         None,
         gt=0,

@@ -12,6 +12,7 @@ import torch
 
 from shards.dataset import Dataset
 from tests.training.finetuning.conftest import NAMES, SIZES, good
+from tests.training.test_model_card import front_matter, run_code
 from tokenization.tokenizer import Tokenizer
 from training.saving import checkpoint
 
@@ -91,6 +92,23 @@ def test_the_models_know_what_inference_must_do_alike(learned: Path) -> None:
     calibrated = json.loads((learned / "val_metrics.json").read_text())
     assert calibrated["loss_calibrated"] <= calibrated["loss"] + 1e-9
     assert (learned / "confusion_matrix.png").stat().st_size > 5000
+
+
+def test_the_cards_of_encoders_say_how_good_they_are_and_their_code_runs(
+    learned: Path, pretrained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = (learned / "best" / "README.md").read_text()
+    for split in ("val", "test"):
+        found = json.loads((learned / f"{split}_metrics.json").read_text())
+        assert card.count(f"| accuracy on the {split} split | {found['accuracy']:.4f} |") == 1
+        assert f"| macro F1 on the {split} split | {found['f1_macro']:.4f} |" in card
+    assert front_matter(card)["pipeline_tag"] == "text-classification"
+    assert front_matter((pretrained / "README.md").read_text())["pipeline_tag"] == "fill-mask"
+    run_code(learned / "best")
+    said = capsys.readouterr().out
+    assert any(name in said for name in NAMES), said
+    run_code(pretrained)
+    assert "sequence" in capsys.readouterr().out
 
 
 def test_a_finished_run_that_is_started_again_completes_what_is_missing(learned: Path, labelled_dataset: Path) -> None:

@@ -247,13 +247,26 @@ def local_rank(run: Trier) -> None:
     assert "far enough" in run("--ddp", "--local_rank", "7").err and given == [7]
 
 
+def license(run: Trier) -> None:
+    tried = run.good("--license", "cc-by-4.0")
+    assert tried.card["license"] == "cc-by-4.0" and run.base.card["license"] == "unknown"
+    assert json.loads((tried.path / "final" / "config.json").read_text())["mateconv"]["license"] == "cc-by-4.0"
+    assert run("--license", "free: yes\n").code == 2
+
+
+def language(run: Trier) -> None:
+    assert run.good("--language", "en", "zh").card["language"] == ["en", "zh"]
+    assert "language" not in run.base.card
+    assert run("--language", "- a").code == 2
+
+
 CASES = {
     case.__name__: case
     for case in (
         eval_interval, early_stopping, patience, min_delta, out_dir, save_interval, keep_last, keep_best, async_save,
         on_nonfinite, max_bad_steps, spike_threshold, preflight, memory_budget, log_interval, sample_prompts,
         sample_tokens, report, peak_tflops, use_tensorboard, use_wandb, wandb_project, wandb_run_name, wandb_mode,
-        resume, resume_from,
+        resume, resume_from, license, language,
         overwrite, allow_change, dry_run, ddp, local_rank,
     )
 }  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from training.saving import checkpoint
 
@@ -36,6 +37,13 @@ class Tried:
     def content(self) -> dict[str, Any]:
         """The newest checkpoint."""
         return checkpoint.load(self.path / "ckpt.pth")
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The front matter of the final model's card."""
+        text = (self.path / "final" / "README.md").read_text()
+        front: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+        return front
 
     @property
     def groups(self) -> list[dict[str, Any]]:
