@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,10 +38,18 @@ def first_paragraph(path: Path) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
+def first_comment(path: Path) -> str:
+    """The first comment of a page, a style sheet or a script."""
+    found = re.search(r"(?:<!--|/\*|//)\s*(.+?)\s*(?:-->|\*/|$)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else ""
+
+
 def line_about(name: str) -> str:
     """What the map says about one file. A file nobody describes ends the program with the way to do it."""
     path = Path(name)
     line = first_paragraph(ROOT / name) if path.suffix == ".py" else OTHERS.get(name, "")
+    if path.suffix in (".html", ".css", ".js"):
+        line = first_comment(ROOT / name)
     if not line and path.parts[0] in ("docs", "configs"):
         line = (ROOT / name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") + "."
     if not line and path.parts[0] == "tests":

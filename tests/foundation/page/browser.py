@@ -17,6 +17,11 @@ import numpy.typing as npt
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
+OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+    "--disable-domain-reliability", "--disable-features=OptimizationHints,MediaRouter", "--hide-scrollbars",
+)  # fmt: skip
 BROWSERS_OWN = re.compile(
     rb"^\w+ (http://)?(clients\d*|update|accounts|www|[a-z-]+-pa|edgedl[.\w]*)\.(google|googleapis|gvt1)\.com"
 )
@@ -49,11 +54,8 @@ def browse(url: str, port: int, profile: Path, *options: str) -> bytes:
     assert BROWSER is not None
     done = subprocess.run(
         [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-            "--disable-domain-reliability", "--disable-features=OptimizationHints,MediaRouter", "--hide-scrollbars",
-            f"--proxy-server=127.0.0.1:{port}", "--proxy-bypass-list=<-loopback>", f"--user-data-dir={profile}",
-            *options, url,
+            BROWSER, *OPTIONS, f"--proxy-server=127.0.0.1:{port}", "--proxy-bypass-list=<-loopback>",
+            f"--user-data-dir={profile}", *options, url,
         ],
         capture_output=True, timeout=120, check=True,
     )  # fmt: skip
