@@ -19,8 +19,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 varlen_attn: Callable[..., Any] | None
 try:
+    if torch.version.cuda is None and torch.version.hip is None:
+        raise ImportError  # nothing to call it on; importing it takes as long as all else of torch
     from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # a build of torch without it: the mask serves every device
+except ImportError:  # or a build of torch without it: the mask serves every device
     varlen_attn = None
 
 FLASH_DTYPES = (torch.float16, torch.bfloat16)

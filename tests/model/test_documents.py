@@ -106,8 +106,8 @@ def test_varlen_attention_gets_what_each_torch_wants(
 
     known = SimpleNamespace(parameters={argument, *(["enable_gqa"] if knows_groups else [])})
     monkeypatch.setattr(documents, "signature", lambda function: known)
-    arguments, groups = documents._varlen_arguments()
     monkeypatch.setattr(documents, "varlen_attn", imitation)
+    arguments, groups = documents._varlen_arguments()
     monkeypatch.setattr(documents, "VARLEN_CAUSAL", arguments)
     monkeypatch.setattr(documents, "VARLEN_GROUPS", groups)
     segments = borders(ROWS, padding=2)
