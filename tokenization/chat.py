@@ -1,4 +1,4 @@
-"""Chat templates: ours (ChatML), and rendering any model's in a sandbox that executes nothing of the template's own."""
+"""Chat templates: ours (ChatML), and rendering any model's in a sandbox that it can neither leave nor fill."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any, NoReturn
 from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from foundation.errors import UserError
+from tokenization.template_sandbox import Spent, TemplateSandbox
+
+WIDEST = 16
+"""Blanks in JSON that a template writes: an indentation, a separator."""
 
 CHATML = (
     "{%- for message in messages -%}"
@@ -45,6 +48,9 @@ def _raise(message: str) -> NoReturn:
 
 def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
     """Plain JSON; jinja's own filter escapes it for HTML."""
+    wide = [indent or 0, *(len(text) for text in options.get("separators") or ())]
+    if options.keys() - {"separators", "sort_keys"} or max(wide) > WIDEST:
+        raise UserError("the chat template wants JSON with other blanks than people use")
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
@@ -59,15 +65,15 @@ def render_chat(
 
     Raises `UserError` for a template that fails or reaches outside the sandbox.
     """
-    environment = ImmutableSandboxedEnvironment(
+    environment = TemplateSandbox(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
     )
     environment.globals |= {"raise_exception": _raise, "strftime_now": _strftime_now}
-    environment.filters["tojson"] = _tojson
+    environment.offer("tojson", _tojson)
     values = {"messages": list(messages), "tools": None, "documents": None, **tokens}
     try:
-        return environment.from_string(template).render(add_generation_prompt=add_generation_prompt, **values)
+        return environment.rendered(template, {"add_generation_prompt": add_generation_prompt, **values})
     except UserError:
         raise
-    except Exception as error:  # a template's own arithmetic, its endless range: Python raises what it likes
+    except (Exception, Spent) as error:  # a template's own arithmetic, its endless range: Python raises what it likes
         raise UserError(f"the model's chat template cannot be used: {error}") from None
