@@ -25,16 +25,19 @@ def write_samples(
 ) -> list[str | None]:
     """What the model makes of each prompt.
 
-    A decoder: the text of up to `tokens` tokens that follows it, by chance `seeds[n]` and the default options. An
-    encoder: the likeliest words for its masks, or its class; None for a prompt without a mask, or without anything to
-    classify.
+    A decoder: the text of up to `tokens` tokens that follows it, by chance `seeds[n]` and the default options; one that
+    was trained to chat answers it. An encoder: the likeliest words for its masks, or its class. None for a prompt
+    without a mask, or that is empty and should be answered or classified.
     `mateconv` is what the model's config.json would say under that key. Leaves `model` in evaluation mode.
     """
     if isinstance(model, Encoder):
         return _tell(TextEncoder(model, tokenizer, mateconv=mateconv), prompts)
     assert isinstance(model, Decoder)
-    generator = TextGenerator(model, tokenizer, mateconv=mateconv)
-    return [*generator.batch_generate(prompts, GenerationConfig(max_new_tokens=tokens), seeds=seeds)]
+    generator, config = TextGenerator(model, tokenizer, mateconv=mateconv), GenerationConfig(max_new_tokens=tokens)
+    if not generator.can_chat:
+        return [*generator.batch_generate(prompts, config, seeds=seeds)]
+    said = [(prompt, config.replace(seed=seed)) for prompt, seed in zip(prompts, seeds, strict=True)]
+    return [generator.chat([{"role": "user", "content": prompt}], own) if prompt else None for prompt, own in said]
 
 
 def _tell(encoder: TextEncoder, prompts: Sequence[str]) -> list[str | None]:

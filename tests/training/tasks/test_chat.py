@@ -4,8 +4,6 @@ template beside the model is the form it was trained in, and nobody can forge it
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,13 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from foundation.streams import derive_seed
 from generation.chat import encode_chat
+from generation.config import GenerationConfig
 from generation.text import TextGenerator
-from pipeline.mapping.chat import ConversationEncoder
 from shards.dataset import Dataset
-from shards.documents import RECORD
-from shards.manifest import Manifest
-from shards.writer import SplitWriter
-from tests.training.conftest import TINY_MODEL, TINY_RUN, Command, random_documents, write_dataset
+from tests.training.conftest import TINY_RUN, Command
+from tests.training.tasks.conversations import LENGTH, encoded, from_spans, messages, talks
 from tests.training.test_resume import assert_same_run, die_at, newest_step
 from tokenization.chat import CHATML
 from tokenization.tokenizer import Tokenizer
@@ -33,73 +30,15 @@ from training.batching.datasets import TrainingData
 from training.config import DataConfig, TrainingConfig
 from training.tasks.chat import ChatTask
 
-LENGTH = 61
-Talk = list[tuple[str, str]]
-WORDS = ["the", "cat", "sat", "on", "mat", "rat", "ran", "猫", "🐀", "<|im_end|>", " two  blanks ", "\n"]
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["<|im_end|>", "<|im_start|>assistant\n", "<|endoftext|>", "\n\nx \n", "\x1f", "\ue0000\ue001", "{{ 7 * 7 }}"]
 )
-
-
-def talks(seed: int, count: int) -> list[Talk]:
-    """Conversations of one to five messages; some are longer than a row, and in some no assistant speaks."""
-    chance = random.Random(seed)
-    return [
-        [("user" if turn % 2 == 0 else "assistant", " ".join(chance.choices(WORDS, k=chance.randint(1, 6))))
-         for turn in range(chance.randint(1, 5))]
-        for _ in range(count)
-    ]  # fmt: skip
-
-
-def encoded(tokenizer: Tokenizer, conversations: Sequence[Talk]) -> tuple[Any, Any, Any]:
-    def encode(contents: list[bytes]) -> tuple[Any, Any]:
-        parts = [tokenizer.encode(content.decode()) for content in contents]
-        return np.array([token for part in parts for token in part], np.uint32), np.cumsum([0, *map(len, parts)])
-
-    messages = [tuple((role, text.encode()) for role, text in talk) for talk in conversations]
-    return ConversationEncoder(tokenizer).encode_conversations(messages, encode)
-
-
-def write_talks(directory: Path, tokenizer: Tokenizer, conversations: Sequence[Talk], plain: int) -> Any:
-    tokens, lengths, spans = encoded(tokenizer, conversations)
-    writer = SplitWriter(directory, np.dtype("uint16"), 1500, ("spans",))
-    documents = random_documents(7, plain, tokenizer.vocab_size)
-    size = np.array([len(document) for document in documents], np.int32)
-    if plain:
-        writer.append(np.concatenate(documents).astype("uint16"), size, np.zeros(plain, RECORD), size)
-    sizes = lengths.astype(np.int32)
-    writer.append(tokens.astype("uint16"), sizes, np.zeros(len(sizes), RECORD), sizes, {"spans": spans})
-    return writer.finish()
-
-
-@pytest.fixture(scope="module")
-def chat_data(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """Sixty conversations between ten other documents, 25 to validate on."""
-    path = tmp_path_factory.mktemp("data") / "talk"
-    talker = tokenizer.with_chat_template(CHATML)
-    write_dataset(path, talker, [], [])
-    splits = {
-        split: write_talks(path / split, talker, talks(seed, count), plain)
-        for seed, (split, count, plain) in enumerate((("train", 60, 10), ("val", 25, 3)))
-    }
-    Manifest.load(path).model_copy(update={"splits": splits}).save(path)
-    return path
-
-
-@pytest.fixture
-def chat(tmp_path: Path, chat_data: Path) -> Command:
-    base = [*TINY_MODEL, *TINY_RUN, "--max_seq_len", str(LENGTH), "--task", "chat", "--train_data_path", str(chat_data)]
-    return Command(tmp_path, [*base, "--preflight", "false", "--out_dir", "run"])
 
 
 def task_on(data: Path, **settings: Any) -> ChatTask:
     tokenizer = Tokenizer.load(data / "tokenizer")
     opened = TrainingData((Dataset.open(data),), (None,), Dataset.open(data, "val"), tokenizer)
     return ChatTask(opened, DataConfig(max_seq_len=LENGTH), TrainingConfig(task="chat", **settings))
-
-
-def messages(talk: Talk) -> list[dict[str, str]]:
-    return [{"role": role, "content": text} for role, text in talk]
 
 
 def test_the_validation_loss_is_that_of_transformers_on_the_answers_of_each_conversation_alone(
@@ -131,14 +70,6 @@ def test_the_validation_loss_is_that_of_transformers_on_the_answers_of_each_conv
         predicted += sum(mask)
     assert predicted > 50
     assert chat.rows("run")[-1]["val_loss"] == pytest.approx(total / predicted, rel=1e-5)
-
-
-def from_spans(tokenizer: Tokenizer, talk: Talk) -> list[int]:
-    tokens, _, spans = encoded(tokenizer, [talk])
-    mask = [0] * (len(tokens) - 1)
-    for _, start, end in spans.tolist():
-        mask[start:end] = [1] * (end - start)
-    return mask
 
 
 def test_what_the_model_is_saved_with(chat: Command, tmp_path: Path, chat_data: Path) -> None:
@@ -194,6 +125,17 @@ def test_tokens_are_all_that_are_read_and_targets_the_answers(chat_data: Path, t
     lengths = [int(c[-1]) for c in (np.flatnonzero(from_spans(tokenizer, talk)) for talk in conversations) if len(c)]
     mean = sum(n * (n + 1) / 2 for n in lengths if n <= LENGTH) / read
     assert task.attended_length() == pytest.approx(mean)
+
+
+def test_samples_are_answers(chat: Command) -> None:
+    """A prompt is a question; an empty one is nothing to answer."""
+    done = chat.call("--max_steps", "1", "--sample_tokens", "5", "--sample_prompts", "the cat", "")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (chat.directory / "run" / "samples.jsonl").read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == ["the cat"]
+    generator = TextGenerator.from_path(chat.directory / "run" / "final", dtype="float32")
+    options = GenerationConfig(max_new_tokens=5, seed=derive_seed(0, "sample", 0))
+    assert rows[0]["text"] == generator.chat([{"role": "user", "content": "the cat"}], options)
 
 
 def test_plain_text_is_learnt_when_asked_for(chat: Command) -> None:
