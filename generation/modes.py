@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.errors import UserError
+from generation.bandwidth import read_bandwidth
 from generation.batch_file.run import run_batch
 from generation.chat import Message
 from generation.config import GenerationConfig
@@ -52,11 +53,13 @@ def write(generator: TextGenerator, config: GenerationConfig, asked: Writing) ->
 
 
 def report(generator: TextGenerator) -> None:
-    """Say on standard error how fast it was."""
-    used = generator.meter
+    """Say on standard error how fast it was, and how near that is to what this machine's memory allows."""
+    used = generator.engine.usage
     if used.tokens:
-        rate = used.tokens / used.seconds
-        print(f"{used.tokens} tokens in {used.seconds:.1f} s: {rate:.1f} tokens/s", file=sys.stderr)
+        bandwidth = read_bandwidth(generator.model)
+        rate, share = used.tokens / used.seconds, used.bytes_read / used.seconds / bandwidth
+        read = f"weights and cache read at {share:.0%} of the memory's {bandwidth / 1e9:.0f} GB/s"
+        print(f"{used.tokens} tokens in {used.seconds:.1f} s: {rate:.1f} tokens/s, {read}", file=sys.stderr)
 
 
 def _from_stdin() -> str:

@@ -77,12 +77,13 @@ def _rows(
     generator: TextGenerator, config: GenerationConfig, seed: int | None, lines: Iterable[Asked], total: int, kept: int
 ) -> Iterator[Row]:
     """The rows of `lines`, in order, with a bar of their progress where somebody looks."""
-    begun = generator.meter.tokens, generator.meter.seconds
+    used = generator.engine.usage
+    before = used.tokens, used.seconds
     with tqdm(total=total, initial=kept, unit="row", disable=None, dynamic_ncols=True) as bar:
         for row in _in_order(_answered(generator, config, seed, lines)):
-            tokens, seconds = generator.meter.tokens - begun[0], generator.meter.seconds - begun[1]
-            if seconds:
-                bar.set_postfix_str(f"{tokens / seconds:.0f} tokens/s", refresh=False)
+            if used.seconds > before[1]:
+                rate = (used.tokens - before[0]) / (used.seconds - before[1])
+                bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
             bar.update()
             yield row
 

@@ -50,7 +50,7 @@ def test_prompt_gives_the_api_s_text(run: Callable[..., Shown], run_directory: P
     options = ["--max_new_tokens", "9", "--seed", "4"]
     plain = run("--prompt", "the cat", *options)
     assert (plain.code, plain.out) == (0, expected + "\n")
-    assert "9 tokens in" in plain.err and "tokens/s" in plain.err
+    assert "9 tokens in" in plain.err and "tokens/s, weights and cache read at " in plain.err
     for stdin in (b"the cat", b"the cat\n", b"the cat\r\n"):
         assert run("--prompt", "-", *options, stdin=stdin).out == plain.out
     samples = run("--prompt", "the cat", "--num-samples", "3", *options).out

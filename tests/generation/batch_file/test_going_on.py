@@ -114,7 +114,7 @@ def test_errors_of_the_disk_lose_no_row(
     assert run_batch(generator, CONFIG, source, output) == 1
     assert output.read_bytes() == whole
     if point.startswith("batch.publish"):
-        assert generator.meter.tokens == 0
+        assert generator.engine.usage.tokens == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -160,10 +160,10 @@ def test_an_output_that_is_there_is_left_alone(
 ) -> None:
     output, generator = tmp_path / "o.jsonl", make()
     assert run_batch(generator, CONFIG, source, output) == 1
-    before, tokens = output.stat(), generator.meter.tokens
+    before, tokens = output.stat(), generator.engine.usage.tokens
     assert run_batch(generator, CONFIG, source, output) == 1
     assert "all 9 rows are there already" in capsys.readouterr().err
-    assert (output.stat().st_ino, generator.meter.tokens) == (before.st_ino, tokens)
+    assert (output.stat().st_ino, generator.engine.usage.tokens) == (before.st_ino, tokens)
     output.write_bytes(whole[: whole.index(b"\n") + 1])
     with pytest.raises(UserError, match="rows are missing"):
         run_batch(generator, CONFIG, source, output)

@@ -70,7 +70,7 @@ def test_a_base_model_says_once_that_it_continues_text(base: TextGenerator) -> N
 
 
 def test_leaving_asks_the_model_nothing(base: TextGenerator) -> None:
-    assert _talk(base, [" QUIT ", "never read"]).endswith("> ") and base.meter.tokens == 0
+    assert _talk(base, [" QUIT ", "never read"]).endswith("> ") and base.engine.usage.tokens == 0
 
 
 def test_a_chat_remembers_until_clear(chatting: TextGenerator, histories: list[list[str]]) -> None:

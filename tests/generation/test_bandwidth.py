@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from generation.bandwidth import read_bandwidth
+from model.decoder import Decoder
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_all_weights_are_read(
+    make_model: Callable[..., Decoder], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands still but for a second a sum of a whole model."""
+    model = make_model(hidden_size=39, num_attention_heads=3).to(dtype)
+    clock = iter(float(tick) for tick in range(100))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    read: list[int] = []
+    total = torch.Tensor.sum
+
+    def counted(tensor: torch.Tensor) -> torch.Tensor:
+        read.append(tensor.nbytes)
+        return total(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "sum", counted)
+    size = sum(weight.nbytes for weight in model.parameters())
+    assert read_bandwidth(model) == sum(read)  # one round: a second is too long for another
+    odd = sum(weight.numel() % 2 for weight in model.parameters()) if dtype == torch.bfloat16 else 0
+    assert sum(read) == size - 2 * odd
