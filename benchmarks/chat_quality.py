@@ -95,7 +95,7 @@ def held_out(dataset: Dataset, tokenizer: Tokenizer) -> Iterator[HeldOut]:
 def _messages(tokens: list[int], tokenizer: Tokenizer) -> list[Message]:
     """The messages that end in `tokens`."""
     found: list[Message] = []
-    start, end = tokenizer.roles.turn_start, tokenizer.roles.turn_end
+    start, end = (tokenizer.roles.require(role, "a chat", tokenizer.where) for role in ("turn_start", "turn_end"))
     while end in tokens:
         place = tokens.index(end)
         role, _, content = tokenizer.decode(tokens[tokens.index(start) + 1 : place]).partition("\n")
