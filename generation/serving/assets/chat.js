@@ -82,8 +82,9 @@ function wanted(history) {
 async function ask(turn, show) {
   const history = [];
   for (const { role, content } of turns.slice(0, turns.indexOf(turn))) {
-    if (content) history.push({ role, content });
-    else history.pop();  // a message that got no answer: roles take turns
+    if (!content) continue;
+    if (history.at(-1)?.role === role) history.pop();  // a message that got no answer: roles take turns
+    history.push({ role, content });
   }
   for (;;) {
     try {
@@ -171,6 +172,8 @@ function start() {
     $(name).addEventListener("change", () => memory.set(name, $(name).value));
   }
   try { turns = JSON.parse(memory.get("turns")) || []; } catch { turns = []; }
+  turns = turns.filter((turn) => turn.content);
+  if (turns.at(-1)?.role === "user") $("text").value = turns.pop().content;  // the page was left before an answer
   redraw();
   toEnd();
   fit();
