@@ -1,4 +1,4 @@
-"""The tiny models and tokenizers of tests/generation, and model directories of them."""
+"""The tokenizer of tests/generation, and model directories of tiny decoders over it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,35 @@ from typing import Any
 import pytest
 import torch
 
+from model.config import ModelConfig
 from model.decoder import Decoder
 from model.directory import save_model_directory
-from tests.generation.conftest import chat_tokenizer, make_model, tokenizer
+from tests.generation.conftest import tokenizer
 from tokenization.tokenizer import Tokenizer
 
-__all__ = ["chat_tokenizer", "make_model", "tokenizer"]
+__all__ = ["tokenizer"]
+
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "intermediate_size": 64,
+    "max_position_embeddings": 97,
+    "initializer_range": 0.2,
+}
 
 
 @pytest.fixture
-def make_directory(make_model: Callable[..., Decoder], tokenizer: Tokenizer, tmp_path: Path) -> Callable[..., Path]:
+def make_directory(tokenizer: Tokenizer, tmp_path: Path) -> Callable[..., Path]:
     """`make_directory(tokenizer=…, dtype=…, **config)`: a model directory whose norms and biases matter, too."""
 
     def make(own: Tokenizer | None = None, dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
         own = own or tokenizer
-        model = make_model(**{"hidden_size": 48, "intermediate_size": 64, "initializer_range": 0.2, **changes})
+        torch.manual_seed(0)
+        shape = {**SHAPE, **changes}
+        model = Decoder(ModelConfig(**shape), max(own.vocab_size, tokenizer.vocab_size)).eval()
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
                 torch.nn.init.uniform_(parameter, *((0.5, 1.5) if "norm" in name else (-0.5, 0.5)))
