@@ -15,8 +15,8 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 _REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again (add --resume)",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again (add --resume)",
+    errno.ENOSPC: "the disk is full; free some space and run it again, with --resume where it has that",
+    errno.EDQUOT: "the disk quota is used up; free some space and run it again, with --resume where it has that",
     errno.EACCES: "permission denied; check who owns the path",
     errno.EPERM: "operation not permitted; check who owns the path",
     errno.EROFS: "the file system is read-only; choose another place",
