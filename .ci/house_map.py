@@ -48,7 +48,7 @@ def line_about(name: str) -> str:
     """What the map says about one file. A file nobody describes ends the program with the way to do it."""
     path = Path(name)
     line = first_paragraph(ROOT / name) if path.suffix == ".py" else OTHERS.get(name, "")
-    if path.suffix in (".html", ".css", ".js"):
+    if path.suffix in (".html", ".css", ".js", ".cpp", ".h"):
         line = first_comment(ROOT / name)
     if not line and path.parts[0] in ("docs", "configs"):
         line = (ROOT / name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") + "."

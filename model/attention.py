@@ -14,7 +14,7 @@ from torch.nn.functional import dropout, linear, scaled_dot_product_attention
 from model import tiles
 from model.config import ModelConfig
 from model.documents import FLASH_DTYPES, attend_by_segments
-from model.kv_cache import KVCache
+from model.kv_cache import TokenCache
 from model.norm import RMSNorm
 from model.rotary import rotate
 
@@ -42,7 +42,7 @@ class Attention(nn.Module):
         x: Tensor,
         rotation: tuple[Tensor, Tensor],
         visible: Tensor | None,
-        cache: KVCache | None,
+        cache: TokenCache | None,
         segments: Tensor | None = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C).

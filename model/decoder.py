@@ -17,7 +17,7 @@ from model.base import LanguageModel
 from model.config import ModelConfig
 from model.documents import attends_by_segments, positions_within, visible_within
 from model.head import logits_of, summed_cross_entropy
-from model.kv_cache import KVCache
+from model.kv_cache import TokenCache
 from model.mlp import FeedForward
 from model.norm import RMSNorm
 from model.rotary import Rotary
@@ -38,7 +38,7 @@ class Block(nn.Module):
         x: Tensor,
         rotation: tuple[Tensor, Tensor],
         visible: Tensor | None,
-        cache: KVCache | None,
+        cache: TokenCache | None,
         segments: Tensor | None = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
@@ -61,7 +61,7 @@ class Trunk(nn.Module):
         self.rotary = Rotary(config.head_size, config.max_position_embeddings, config.rope_base, config.rope_scaling)
 
     def forward(
-        self, tokens: Tensor, cache: KVCache | None, positions: Tensor | None, segments: Tensor | None = None
+        self, tokens: Tensor, cache: TokenCache | None, positions: Tensor | None, segments: Tensor | None = None
     ) -> Tensor:
         """(B, T) int64 -> normalised hidden states (B, T, C)."""
         assert segments is None or (cache is None and positions is None)
@@ -150,7 +150,7 @@ class Decoder(LanguageModel):
         tokens: Tensor,
         *,
         targets: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: TokenCache | None = None,
         positions: Tensor | None = None,
         segments: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
@@ -169,7 +169,7 @@ class Decoder(LanguageModel):
         self,
         tokens: Tensor,
         *,
-        cache: KVCache | None = None,
+        cache: TokenCache | None = None,
         positions: Tensor | None = None,
         segments: Tensor | None = None,
     ) -> Tensor:

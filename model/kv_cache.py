@@ -10,6 +10,7 @@ Axes: L layers, N slots, G key and value heads, S columns, D head; B slots being
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +18,22 @@ from torch import Tensor
 from model.config import ModelConfig
 
 GROWTH = 64  # columns; smaller steps would copy too often
+
+
+class TokenCache(Protocol):
+    """What a decoder asks of a cache while it reads."""
+
+    def begin(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Start reading `count` tokens of each text: their positions, and which columns each may attend to."""
+        ...
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store (B, G, T, D) of the tokens being read; return all that may be attended to, (B, G, S', D)."""
+        ...
+
+    def finish(self) -> None:
+        """All layers have read the tokens."""
+        ...
 
 
 class KVCache:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from foundation.errors import UserError
+from generation.engine.choose import Quantization, runner_for
+from generation.engine.lookup import Lookup
+from generation.engine.quantized import Int8
 from generation.engine.request import Finish, Request, Token
-from generation.engine.runner import EagerRunner, Part, Runner
+from generation.engine.runner import Part
 from generation.engine.slots import Slots
 from generation.engine.stream import TokenStream
+from generation.engine.usage import Usage, bytes_of_token, bytes_of_weights
 from generation.sampler import Choice, Sampler
 from model.decoder import Decoder
 from model.kv_cache import KVCache
@@ -33,6 +39,9 @@ class _Row:
     """Tokens it may still get."""
     stop: Collection[int]
     cached: bool
+    lookup: Lookup | None
+    guesses: list[int] = field(default_factory=list)
+    """Tokens being read behind its own, in the hope that they are chosen."""
 
 
 class Engine:
@@ -41,13 +50,22 @@ class Engine:
     Each text has its own options, chance and length, and is the one it would be alone. The keys and values of ended
     texts are kept while no other text needs their slot: a prompt that begins as one of them reads only the rest. Used
     by one thread at a time.
+
+    With `compile`, the pass over the model is compiled where the machine can: on a CPU once for the processor, which
+    takes seconds, on CUDA anew in each process. `quantization` int8 reads the matrices in eight bits; `model` itself
+    stays as it is.
     """
 
-    def __init__(self, model: Decoder, *, slots: int = SLOTS) -> None:
+    def __init__(
+        self, model: Decoder, *, slots: int = SLOTS, quantization: Quantization = "none", compile: bool = True
+    ) -> None:
         self.model = model
+        self.usage = Usage()
         self._cache = KVCache(model.config, 1, 0, device=model.device, dtype=model.dtype)
         self._slots = Slots(self._cache, slots)
-        self._runner: Runner = EagerRunner(model, self._cache)
+        quantized = Int8.of(model) if quantization == "int8" else None
+        self._runner = runner_for(model, self._cache, quantized, compile)
+        self._weights, self._token = bytes_of_weights(model, quantized), bytes_of_token(self._cache)
         self._sampler = Sampler(model.vocab_size, model.device)
         self._waiting: deque[tuple[int, Request]] = deque()
         self._rows: list[_Row] = []  # in work, in the order they came
@@ -97,7 +115,8 @@ class Engine:
     def step(self) -> list[Token]:
         """Read a chunk of new prompts and one token of every text in work; the tokens that follow.
 
-        At most one token a request. Empty also while prompts are still being read: ask `idle` for the end.
+        One token a request, or several where guesses were right (`prompt_lookup_num_tokens`). Empty also while prompts
+        are still being read: ask `idle` for the end.
         """
         if not self.idle:
             self._advance()
@@ -124,18 +143,42 @@ class Engine:
 
     @torch.inference_mode()
     def _advance(self) -> None:
+        begun = time.perf_counter()
         while self._waiting and self._enter(*self._waiting[0]):
             self._waiting.popleft()
         parts, whole = self._plan()
-        if not parts:
-            return
-        ends = [self._cache.lengths[part.slot] + len(part.tokens) for part in parts]
-        self._cache.reserve(1, max(ends))
-        logits = self._runner.read(parts)  # (B, V) of the rows that are whole
-        if whole:
-            chosen = self._sampler.choose(logits, [row.slot for row in whole])
-            for row, choice in zip(whole, chosen, strict=True):
-                self._give(row, choice)
+        if parts:
+            held = [self._cache.lengths[part.slot] + len(part.tokens) for part in parts]
+            self._cache.reserve(1, max(held))
+            logits = self._runner.read(parts)
+            self.usage.passes += 1
+            self.usage.bytes_read += self._weights + self._token * sum(held)
+            self._choose(whole, logits)
+        self.usage.seconds += time.perf_counter() - begun
+
+    def _choose(self, rows: list[_Row], logits: Tensor) -> None:
+        """Give each row its next token, and further ones as long as its guesses are what the sampler chooses.
+
+        `logits` (M, V) follow, row by row, its last token and each of its guesses.
+        """
+        places, place = [], 0
+        for row in rows:
+            places.append(place)
+            place += 1 + len(row.guesses)
+        going, depth = list(zip(rows, places, strict=True)), 0
+        while going:
+            now = logits if len(going) == len(logits) else logits[[place + depth for _, place in going]]
+            chosen = self._sampler.choose(now, [row.slot for row, _ in going])
+            right = []
+            for entry, choice in zip(going, chosen, strict=True):
+                row = entry[0]
+                ended = self._give(row, choice)
+                if not ended and row.guesses[depth : depth + 1] == [choice.token]:
+                    right.append(entry)
+            going, depth = right, depth + 1
+        for row in rows:  # wrong guesses are forgotten; for a row that is read again each time, all is
+            if row in self._rows:
+                self._forget(row)
 
     def _enter(self, number: int, request: Request) -> bool:
         """Find a slot for a request that waits; whether there is one."""
@@ -146,7 +189,9 @@ class Engine:
         left = min(request.config.max_new_tokens, self.model.config.max_position_embeddings - len(tokens))
         self._slots.note(slot, tokens if request.config.use_cache else [])
         self._sampler.add(slot, tokens, request.config, request.seed)
-        self._rows.append(_Row(number, slot, tokens, left, request.stop, request.config.use_cache))
+        guesses = request.config.prompt_lookup_num_tokens
+        lookup = Lookup(tokens, guesses) if guesses else None
+        self._rows.append(_Row(number, slot, tokens, left, request.stop, request.config.use_cache, lookup))
         return True
 
     def _plan(self) -> tuple[list[Part], list[_Row]]:
@@ -163,24 +208,32 @@ class Engine:
             if count:
                 held = self._cache.lengths[row.slot]
                 ready = held + count == len(row.tokens)
-                parts.append(Part(row.slot, row.tokens[held : held + count], int(ready)))
+                row.guesses = row.lookup.guess()[: row.left - 1] if ready and row.lookup is not None else []
+                wanted = 1 + len(row.guesses) if ready else 0
+                parts.append(Part(row.slot, row.tokens[held : held + count] + row.guesses, wanted))
                 whole += [row] if ready else []
         return parts, whole
 
-    def _give(self, row: _Row, choice: Choice) -> None:
-        """Add a row's next token; the row leaves if it is the last one."""
-        if not row.cached:
-            self._cache.lengths[row.slot] = 0  # all is read again
+    def _give(self, row: _Row, choice: Choice) -> bool:
+        """Add a row's next token; whether it is the last one. Then the row leaves."""
         if choice.token in row.stop:
             token = Token(row.number, None, finish="stop")
         else:
             row.tokens.append(choice.token)
             row.left -= 1
+            self.usage.tokens += 1
             finish: Finish | None = None if row.left else "length"
             token = Token(row.number, choice.token, choice.logprob, choice.top_logprobs, finish)
         self._streams.get(row.number, self._out).append(token)
         if token.finish is not None:
+            self._forget(row)
             self._leave(row)
+        return token.finish is not None
+
+    def _forget(self, row: _Row) -> None:
+        """Cut the cache back to what is known to be the row's: all but its last token."""
+        held = min(self._cache.lengths[row.slot], len(row.tokens) - 1)
+        self._cache.lengths[row.slot] = held if row.cached else 0
 
     def _leave(self, row: _Row) -> None:
         self._rows.remove(row)

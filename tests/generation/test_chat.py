@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import torch
 from foundation.errors import UserError
 from generation.chat import encode_chat
 from generation.config import GenerationConfig
+from generation.engine.runner import Part
 from generation.text import TextGenerator
 from model.decoder import Decoder
 from tests.generation.conftest import CHATML
@@ -69,13 +70,14 @@ def test_the_cache_across_turns_changes_nothing_and_saves_reading(
     chatting: TextGenerator, make_model: Make, chat_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    hidden = chatting.model.hidden
+    runner = chatting.engine._runner
+    original = runner.read
 
-    def watched(tokens: torch.Tensor, **others: Any) -> torch.Tensor:
-        read.append(tokens.shape[1])
-        return hidden(tokens, **others)
+    def watched(parts: Sequence[Part]) -> torch.Tensor:
+        read.append(sum(len(part.tokens) for part in parts))
+        return original(parts)
 
-    monkeypatch.setattr(chatting.model, "hidden", watched)
+    monkeypatch.setattr(runner, "read", watched)
     history = [_say(SYSTEM, "the dog")]
     for turn in ("the cat sat", "on the mat", "and the dog"):
         history.append(_say(USER, turn))

@@ -16,10 +16,17 @@ SAMPLED: dict[str, Any] = {"seed": 11, "temperature": 1.3, "top_k": 40, "top_p":
 PROCESSED: dict[str, Any] = SAMPLED | {"repetition_penalty": 1.2, "no_repeat_ngram_size": 2}
 
 
-def _run(model: Decoder, prompts: Sequence[Sequence[int]], stop: Sequence[int] = (), **options: Any) -> list[list[int]]:
+def _run(
+    model: Decoder,
+    prompts: Sequence[Sequence[int]],
+    stop: Sequence[int] = (),
+    engine: Engine | None = None,
+    **options: Any,
+) -> list[list[int]]:
+    engine = engine or Engine(model)
     config = GenerationConfig(**options)
     texts: list[list[int]] = [[] for _ in prompts]
-    for token in Engine(model).stream([Request(prompt, config, config.seed, stop) for prompt in prompts]):
+    for token in engine.stream([Request(prompt, config, config.seed, stop) for prompt in prompts]):
         if token.token is not None:
             texts[token.request].append(token.token)
     return texts
@@ -27,11 +34,15 @@ def _run(model: Decoder, prompts: Sequence[Sequence[int]], stop: Sequence[int] =
 
 @pytest.mark.parametrize("options", [{"do_sample": False}, SAMPLED, PROCESSED])
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_a_batch_gives_each_row_what_it_gives_alone(make_model: Make, options: dict[str, Any], use_cache: bool) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_batch_gives_each_row_what_it_gives_alone(
+    make_model: Make, options: dict[str, Any], use_cache: bool, compiled: bool
+) -> None:
     model = make_model()
     alone = [_run(model, [prompt], max_new_tokens=23, **options)[0] for prompt in PROMPTS]
     assert all(len(text) == 23 for text in alone)
-    assert _run(model, PROMPTS, max_new_tokens=23, use_cache=use_cache, **options) == alone
+    engine = Engine(model, slots=3, compile=compiled)
+    assert _run(model, PROMPTS, engine=engine, max_new_tokens=23, use_cache=use_cache, **options) == alone
 
 
 def test_rows_that_stop_early_leave_the_others_alone(make_model: Make) -> None:
@@ -93,5 +104,5 @@ def test_each_token_is_read_once_with_a_cache(make_model: Make, monkeypatch: pyt
         return hidden(tokens, **others)
 
     monkeypatch.setattr(model, "hidden", watched)
-    _run(model, PROMPTS, max_new_tokens=5, do_sample=False)
+    _run(model, PROMPTS, engine=Engine(model, compile=False), max_new_tokens=5, do_sample=False)
     assert sorted(widths) == [1] * 5 + [3, 5, 11]
