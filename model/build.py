@@ -48,11 +48,18 @@ def build_model(
     """A model in evaluation mode with these weights, the vocabulary padded or not.
 
     `tensors` is a state dict of ours (a training checkpoint's) or the content of a model directory.
-    `UserError`, naming `where`, for missing, unknown and wrongly shaped tensors.
+    `UserError`, naming `where`, for missing, unknown and wrongly shaped tensors, before memory is taken for any: the
+    sizes in a configuration are believed no further than the weights bear them out.
     """
-    with torch.device("meta"):
-        model = new_model(config, vocab_size, heads)
-    model = model.to(dtype).to_empty(device=device).eval()
+    if config.num_hidden_layers > len(tensors):
+        raise UserError(
+            f"{where}: lacks the tensors of {config.num_hidden_layers} layers, it has {len(tensors)} in all; {MISMATCH}"
+        )
+    try:
+        with torch.device("meta"):
+            model = new_model(config, vocab_size, heads)
+    except (RuntimeError, OverflowError) as error:  # sizes beyond what a tensor can have
+        raise UserError(f"{where}: impossible sizes ({str(error).splitlines()[0]}); {MISMATCH}") from None
     state = model.state_dict()
     ignored = {"lm_head.weight"} if config.tie_word_embeddings else set()
     unknown = sorted(name for name in tensors if name not in state and name not in ignored
@@ -63,7 +70,10 @@ def build_model(
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise UserError(f"{where}: {problem} {shown}; {MISMATCH}")
     for name, target in state.items():
-        _copy(tensors[name], target, name, vocab_size if name in model.vocabulary_tensors else None, where)
+        _check(tensors[name], target, name, vocab_size if name in model.vocabulary_tensors else None, where)
+    model = model.to(dtype).to_empty(device=device).eval()
+    for name, target in model.state_dict().items():
+        _copy(tensors[name], target)
     return model
 
 
@@ -75,9 +85,8 @@ def export_tensors(model: LanguageModel) -> dict[str, Tensor]:
     }
 
 
-@torch.no_grad()
-def _copy(source: Tensor, target: Tensor, name: str, vocab_size: int | None, where: str) -> None:
-    """Fill `target`, whose first axis is the vocabulary's where `vocab_size` is given."""
+def _check(source: Tensor, target: Tensor, name: str, vocab_size: int | None, where: str) -> None:
+    """`UserError` when `source` does not fill `target`, whose first axis is the vocabulary's where it is given."""
     expected = tuple(target.shape)
     allowed = [expected]
     if vocab_size is not None:
@@ -86,5 +95,9 @@ def _copy(source: Tensor, target: Tensor, name: str, vocab_size: int | None, whe
         raise UserError(f"{where}: {name} has shape {tuple(source.shape)}, expected {allowed[0]}; {MISMATCH}")
     if not source.is_floating_point():
         raise UserError(f"{where}: {name} holds {source.dtype}, not floating-point numbers; save the model again")
+
+
+@torch.no_grad()
+def _copy(source: Tensor, target: Tensor) -> None:
     target[: source.shape[0]].copy_(source)
     target[source.shape[0] :].zero_()  # the padding of the vocabulary: never read, but never garbage

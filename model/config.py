@@ -47,7 +47,7 @@ class ModelConfig(Section):
         description="width of the feed-forward layer; null: 8/3 of hidden_size (llama) or 3/2 (modernbert), up to a "
         "multiple of 64, or 4 times (bert)",
     )
-    max_position_embeddings: int = Field(default=1024, gt=1, description="longest context in tokens")
+    max_position_embeddings: int = Field(default=1024, gt=1, le=2**20, description="longest context in tokens")
     rope_theta: float | None = Field(
         default=None,
         gt=0,

@@ -129,8 +129,19 @@ def load_model_directory(
     mateconv = values.get("mateconv", {})
     if not isinstance(mateconv, dict):
         raise UserError(f"{path / CONFIG}: the key mateconv must hold an object; save the model again")
+    for key in (*TOKEN_IDS, *ENCODER_TOKEN_IDS):
+        _check_ids(key, (ids | generation).get(key), vocab_size if key == "bos_token_id" else None, path)
+    _check_ids("mateconv.terminator", mateconv.get("terminator"), vocab_size, path)
     files = {name: (path / name).read_bytes() for name in TOKENIZER_FILES if (path / name).is_file()}
     return LoadedModel(model, config, heads, files, ids | generation, mateconv)
+
+
+def _check_ids(key: str, value: Any, vocab_size: int | None, path: Path) -> None:
+    """`UserError` unless `value` is null, a whole number or a list of them; of what a model reads, a token's."""
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    for token in ids:
+        if type(token) is not int or (vocab_size is not None and not 0 <= token < vocab_size):
+            raise UserError(f"{path}: {key} is {value!r}, which is no token of the model; save the model again")
 
 
 def _token_ids(config: Mapping[str, Any]) -> tuple[str, ...]:

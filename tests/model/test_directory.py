@@ -189,3 +189,24 @@ def test_integer_weights_are_refused(saved: Path) -> None:
 def test_a_crash_between_the_renames_is_undone_on_loading(saved: Path) -> None:
     saved.rename(saved.parent / ".tmp-old-m")  # the state that foundation.atomic.replace_directory may leave
     assert load_model_directory(saved).mateconv == {"step": 5}
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"num_hidden_layers": 10**7}, "lacks the tensors of 10000000 layers"),
+        ({"vocab_size": 2**45}, "shape"),
+        ({"hidden_size": 2**40, "head_dim": 8}, "shape"),
+        ({"num_attention_heads": 2**30, "num_key_value_heads": 2**30, "head_dim": 2**30}, "impossible sizes"),
+        ({"max_position_embeddings": 2**45}, "max_position_embeddings"),
+        ({"bos_token_id": 101}, "bos_token_id is 101"),
+        ({"eos_token_id": "2"}, "eos_token_id is '2'"),
+        ({"eos_token_id": [[1]]}, "eos_token_id"),
+        ({"mateconv": {"terminator": [-1]}}, "terminator"),
+    ],
+)
+def test_sizes_and_ids_are_checked_before_memory_is_taken(saved: Path, values: dict[str, Any], says: str) -> None:
+    (saved / "generation_config.json").unlink()
+    _change(saved, **values)
+    with pytest.raises(UserError, match=says):
+        load_model_directory(saved)
