@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from generation.config import GenerationConfig
 from generation.engine import Engine, Request
+from generation.sampler import Sampler
 from model.decoder import Decoder
 
 pytestmark = pytest.mark.gpu
@@ -34,3 +36,29 @@ def test_bfloat16_logits_are_close(make_model: Callable[..., Decoder]) -> None:
     exact = model(tokens)
     rough = model.to(device="cuda", dtype=torch.bfloat16)(tokens.cuda()).float().cpu()
     assert (rough - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_every_sampler_chooses_what_it_chooses_on_the_cpu() -> None:
+    """The same logits, of a large vocabulary; a number of chance next to a border may fall on the other side."""
+    options: list[dict[str, Any]] = [
+        {},
+        {"do_sample": False, "logprobs": 3},
+        {"preset": "creative"},
+        {"top_k": 0, "top_p": 0.9, "no_repeat_ngram_size": 2},
+        {"top_k": 300, "presence_penalty": 0.5, "frequency_penalty": 0.2},
+        {"top_k": 0, "top_p": 1.0, "temperature": 1.2},
+    ]
+    rows = range(len(options))
+    samplers = [Sampler(30_011, torch.device(device)) for device in ("cpu", "cuda")]
+    same = 0
+    for step in range(30):
+        logits = torch.randn(len(options), 30_011, generator=torch.Generator().manual_seed(step)) * 4
+        for sampler in samplers:
+            for row in rows:  # anew: after another choice all later ones would differ
+                if step:
+                    sampler.remove(row)
+                sampler.add(row, list(range(40)), GenerationConfig(**options[row]), 100 * step + row)
+        own, cuda = samplers[0].choose(logits, rows), samplers[1].choose(logits.cuda(), rows)
+        same += sum(one.token == other.token for one, other in zip(own, cuda, strict=True))
+        assert own[1].logprob == pytest.approx(cuda[1].logprob, abs=1e-4)
+    assert same >= 30 * len(options) - 2
