@@ -13,7 +13,7 @@ from generation.serving.errors import ApiError
 READING_SECONDS = 30.0
 
 
-async def read_json(request: Request, limit: int, seconds: float = READING_SECONDS) -> dict[str, Any]:
+async def read_json(request: Request, limit: int) -> dict[str, Any]:
     """The object in the body of at most `limit` bytes. `ApiError` for all that is not one.
 
     Only `application/json` is read: a web page elsewhere cannot send that to this server without the browser asking
@@ -23,10 +23,12 @@ async def read_json(request: Request, limit: int, seconds: float = READING_SECON
     if kind != "application/json":
         raise ApiError(415, f"Content-Type is {kind or 'missing'!r}; send JSON as application/json")
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(READING_SECONDS):
             raw = await _read(request, limit)
     except TimeoutError:
-        raise ApiError(408, f"the body did not arrive within {seconds:g} s", headers={"Connection": "close"}) from None
+        raise ApiError(
+            408, f"the body did not arrive within {READING_SECONDS:g} s", headers={"Connection": "close"}
+        ) from None
     try:
         value = json.loads(raw, parse_constant=_no_constant)
     except RecursionError:

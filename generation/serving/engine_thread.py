@@ -16,6 +16,7 @@ from generation.serving.errors import ApiError, failed, full, leaving
 
 LOG = get_logger("serving")
 Order = Callable[[Engine], None]
+STEP_SECONDS = 5.0
 
 
 @dataclass(eq=False)
@@ -78,11 +79,11 @@ class EngineThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after its current step; waits for it."""
+        """End the thread after its current step, which is waited for a moment."""
         with self._ordered:
             self.refusing = self._ended = True
             self._ordered.notify()
-        self._thread.join()
+        self._thread.join(STEP_SECONDS)
 
     def check_room(self, texts: int) -> None:
         """`ApiError` 429 unless so many more texts may wait, 503 when the server ends."""
@@ -138,12 +139,15 @@ class EngineThread:
                         self._ordered.wait()
                     orders += self._orders
                     self._orders = []
+                failed_step = False
                 try:
                     while orders:
                         orders.popleft()(engine)
                     self._deliver(engine, engine.step())
                 except Exception:
                     LOG.exception("the engine failed; a new one takes its place")
+                    failed_step = True
+                if failed_step:  # out here: the error would keep the failed step's memory
                     self._fail(self._rows.values(), failed())
                     engine = self._make_engine()
         finally:  # nobody may wait for a thread that is gone

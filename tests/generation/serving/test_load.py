@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from foundation.errors import UserError
 from generation.config import GenerationConfig
 from generation.engine import Engine, Token
 from generation.serving.flags import ServingFlags
-from generation.serving.run import default_name, serve
+from generation.serving.run import default_name, greeting, listen, make_service, serve
 from generation.text import TextGenerator
-from tests.generation.serving.conftest import Running, running
+from tests.generation.serving.conftest import USUAL, Running, running
 
 TEXT = "/v1/completions"
 
@@ -117,6 +120,30 @@ def test_a_signal_ends_the_command_when_answers_are_whole(
     code = serve(generator, GenerationConfig(max_new_tokens=600, temperature=0), ServingFlags(port=0), "tiny")
     asking.join(60)
     assert code == 0 and answers[0].endswith("data: [DONE]\n\n") and signal.getsignal(number) == before
+
+
+def test_addresses_that_cannot_be_had() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(UserError, match="choose another --port"):
+        listen("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(UserError, match=r"--host 203\.0\.113\.9 .* cannot listen there"):
+        listen("203.0.113.9", 0)
+
+
+def test_what_is_said_at_the_start(make_generator: Callable[..., TextGenerator]) -> None:
+    service = make_service(make_generator(chat_trained=False), USUAL, ServingFlags(model_name="m"), "tiny")
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        own = greeting(service, listener, "127.0.0.1", None)
+        others = greeting(service, listener, "::", "secret-key")
+    assert own.startswith(f"m at http://127.0.0.1:{port}/v1 ") and "not trained to chat" in own and "TLS" not in own
+    assert f"http://[::]:{port}/" in others and "TLS" in others and "secret-key" not in others
+
+
+def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "generation.serving.run")
+    with pytest.raises(UserError, match=r'needs uvicorn; install it with: pip install -e "\.\[serve\]"'):
+        importlib.import_module("generation.serving.run")
 
 
 def test_names_of_models(tmp_path: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from generation.serving import body
 from generation.serving.errors import ApiError
 from generation.serving.protocol import ChatBody, TextBody, parse
 from generation.text import TextGenerator
@@ -27,7 +28,7 @@ def check_refused(answer: tuple[int, dict[str, str], Any], status: int, says: st
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "says"),
+    ("path", "sent", "says"),
     [
         (CHAT, {}, "messages: field required"),
         (CHAT, {"messages": []}, "messages: list should have at least 1"),
@@ -73,10 +74,10 @@ def check_refused(answer: tuple[int, dict[str, str], Any], status: int, says: st
         (TEXT, b'{"prompt":' * 500 + b"1" + b"}" * 500, "must be a text"),
     ],
 )  # fmt: skip
-def test_malformed(chat_server: Running, path: str, body: Any, says: str) -> None:
+def test_malformed(chat_server: Running, path: str, sent: Any, says: str) -> None:
     if says == "Infinity":
-        body, says = json.dumps(body).encode(), "Infinity is no JSON number"
-    check_refused(chat_server.ask("POST", path, body), 400, says)
+        sent, says = json.dumps(sent).encode(), "Infinity is no JSON number"
+    check_refused(chat_server.ask("POST", path, sent), 400, says)
     assert chat_server.service.thread.open == 0
 
 
@@ -115,6 +116,14 @@ def test_bodies_too_large(make_generator: Callable[..., TextGenerator]) -> None:
             assert client.recv(4096).startswith(b"HTTP/1.1 413")
 
 
+def test_a_body_that_does_not_come(chat_server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "READING_SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", chat_server.port), timeout=30) as client:
+        head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        client.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 408")
+
+
 def test_a_model_that_was_not_trained_to_chat(make_generator: Callable[..., TextGenerator]) -> None:
     with running(make_generator(chat_trained=False)) as server:
         check_refused(server.ask("POST", CHAT, {"messages": SAY}), 400, "not trained to chat")
@@ -129,7 +138,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.dictionaries(st.sampled_from([*ChatBody.model_fields, "tools", "x", "prompt"]), JSON, max_size=5),
     st.sampled_from([ChatBody, TextBody]),
