@@ -9,7 +9,6 @@ from pathlib import Path
 from foundation import atomic
 from foundation.errors import UserError
 from generation.chat import Message, check_history
-from generation.prompts import is_text
 
 
 def save_conversation(path: Path, messages: Sequence[Message]) -> None:
@@ -39,6 +38,4 @@ def load_conversation(path: Path) -> list[Message]:
         check_history(messages)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    if not all(is_text(message["content"]) for message in messages):
-        raise UserError(f"{path}: a message holds half of a surrogate pair; mend it")
     return [{"role": message["role"], "content": message["content"]} for message in messages]
