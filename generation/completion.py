@@ -59,7 +59,7 @@ class Writer:
     """Makes text of one request's tokens."""
 
     def __init__(self, tokenizer: Tokenizer, texts: TokenTexts, request: Request) -> None:
-        self._decoder = StreamDecoder(tokenizer)
+        self._decoder = StreamDecoder(tokenizer, request.prompt)
         self._texts = texts
         self._stops = StopStrings(request.config.stop)
         self._request = request

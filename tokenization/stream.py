@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from functools import cache
 
 from tokenization.tokenizer import Tokenizer
@@ -22,16 +23,20 @@ class StreamDecoder:
     """Feed token ids one by one; get the text that is complete so far.
 
     The concatenation of everything returned is the text of all ids, special tokens left out; bytes that can never
-    become UTF-8 give U+FFFD, bytes of a character that never ended are dropped by `finish`.
+    become UTF-8 give U+FFFD, bytes of a character that never ended are dropped by `finish`. `context` are the tokens
+    before the first one, of which nothing is shown: where blanks belong to words (Llama 2's ▁, WordPiece), they tell
+    whether one stands before the first word.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         decoder = tokenizer.json().get("decoder") or {}
         self._byte_level = decoder.get("type") == "ByteLevel"
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._window: list[int] = []
         self._shown = ""
+        if not self._byte_level:
+            self._keep(context)
 
     def push(self, token: int) -> str:
         """The text that `token` completes, possibly empty."""
@@ -63,11 +68,14 @@ class StreamDecoder:
             return ""
         new, self._shown = text[len(self._shown) :], text
         if len(self._window) > 64 and new:
-            # Keep a last token as context, so that the next one knows whether a space precedes it; more than one
-            # when a character spans them.
-            for kept in range(1, 9):
-                shown = self._tokenizer.decode(self._window[-kept:])
-                if "\ufffd" not in shown:
-                    self._window, self._shown = self._window[-kept:], shown
-                    break
+            self._keep(self._window)
         return new
+
+    def _keep(self, tokens: Sequence[int]) -> None:
+        """Keep the last of `tokens` as context, so that the next one knows whether a space precedes it; more than one
+        when a character spans them."""
+        for kept in range(1, min(len(tokens), 8) + 1):
+            shown = self._tokenizer.decode(tokens[-kept:])
+            if "\ufffd" not in shown:
+                self._window, self._shown = list(tokens[-kept:]), shown
+                return
