@@ -142,7 +142,7 @@ class Manifest(_Model):
         """The manifest in the bytes of a `manifest.json`; `path` names it in errors."""
         try:
             value = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged manifest ({error}); make the dataset again") from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise UserError(f"{path}: not the manifest of a token dataset")

@@ -67,7 +67,7 @@ def _from_vocabulary(data: bytes, config_data: bytes, where: str) -> dict[str, b
     try:
         lines = data.decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
         config: dict[str, Any] = json.loads(config_data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not a vocabulary in UTF-8, a token a line ({error})") from None
     vocabulary = {token: number for number, token in enumerate(lines)}
     if len(vocabulary) < len(lines):

@@ -73,7 +73,7 @@ class Tokenizer:
     def _read_config(self) -> dict[str, Any]:
         try:
             value = json.loads(self._files.get(CONFIG_JSON, b"{}"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{self.where}/{CONFIG_JSON}: not valid JSON ({error})") from None
         return value if isinstance(value, dict) else {}
 
