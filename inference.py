@@ -49,7 +49,7 @@ DECODER_MODES, ENCODER_MODES = (
     ("fill_mask", "classify", "classify_file", "similarity", "embed_file"),
 )
 MODES = ("interactive", *DECODER_MODES, *ENCODER_MODES)
-WRITING = ("stream", "greedy", "overwrite")
+WRITING = ("stream", "greedy", "overwrite", "quantization", "compile")
 GOES_WITH: Mapping[str, tuple[str, ...]] = {
     "output": ("batch_file", "classify_file", "embed_file"),
     "overwrite": ("batch_file",),
@@ -127,7 +127,8 @@ def main(argv: list[str]) -> int:
         with line_editing():
             ask(TextEncoder.from_trained(trained, settings.batch_size), request.top_k)
         return 0
-    return _write(TextGenerator.from_trained(trained, slots=settings.batch_size), trained.source, flags, settings)
+    generator = TextGenerator.from_trained(trained, settings.batch_size, settings.quantization, settings.compile)
+    return _write(generator, trained.source, flags, settings)
 
 
 def _check(flags: Flags, modes: Sequence[str], given: Collection[str]) -> None:

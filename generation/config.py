@@ -121,6 +121,13 @@ class GenerationSettings(GenerationConfig):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps")
     dtype: str = Field(default="auto", description="auto, float32, bfloat16 or float16")
+    quantization: Literal["none", "int8"] = Field(
+        default="none",
+        description="int8: read a decoder's matrices in eight bits a weight, with a scale a row; texts differ a little",
+    )
+    compile: bool = Field(
+        default=True, description="compile a decoder's pass over a token where this machine can (a C++ compiler, CUDA)"
+    )
     batch_size: int = Field(
         default=16,
         gt=0,

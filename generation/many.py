@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 from foundation.errors import UserError
 from generation.completion import Completion, Piece, Writer
-from generation.engine import Engine, Request, Token
+from generation.engine import Engine, Request
 
 P = TypeVar("P")
-
-
-@dataclass
-class Meter:
-    """What was written so far."""
-
-    tokens: int = 0
-    seconds: float = 0.0
-    """Spent in the engine."""
-
-
 Write = Callable[[Iterator[Request]], Iterator[tuple[int, Piece, Writer]]]
 """Takes requests and gives their pieces: the request's number, counted from 0, a piece and what made it."""
 
@@ -67,7 +54,7 @@ def complete_each(
 
 
 def write(
-    engine: Engine, requests: Iterable[Request], writer_of: Callable[[Request], Writer], at_once: int, meter: Meter
+    engine: Engine, requests: Iterable[Request], writer_of: Callable[[Request], Writer], at_once: int
 ) -> Iterator[tuple[int, Piece, Writer]]:
     """The pieces of each request's text, as they come: its place in `requests`, the piece and what made it.
 
@@ -82,13 +69,7 @@ def write(
 
     stream = engine.stream(taken(), at_once=at_once)
     try:
-        while True:
-            begun = time.perf_counter()
-            token: Token | None = next(stream, None)
-            meter.seconds += time.perf_counter() - begun
-            if token is None:
-                return
-            meter.tokens += token.token is not None
+        for token in stream:
             writer = writers[token.request]
             piece = writer.push(token)
             if piece.finish_reason is not None:

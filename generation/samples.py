@@ -33,7 +33,8 @@ def write_samples(
     if isinstance(model, Encoder):
         return _tell(TextEncoder(model, tokenizer, mateconv=mateconv), prompts)
     assert isinstance(model, Decoder)
-    generator, config = TextGenerator(model, tokenizer, mateconv=mateconv), GenerationConfig(max_new_tokens=tokens)
+    generator = TextGenerator(model, tokenizer, mateconv=mateconv, compile=False)  # a training's memory is its own
+    config = GenerationConfig(max_new_tokens=tokens)
     if not generator.can_chat:
         return [*generator.batch_generate(prompts, config, seeds=seeds)]
     said = [(prompt, config.replace(seed=seed)) for prompt, seed in zip(prompts, seeds, strict=True)]

@@ -14,9 +14,9 @@ from generation.chat import Message, check_history
 from generation.completion import Completion, Piece, Writer
 from generation.config import GenerationConfig
 from generation.encoder.abilities import WRITE, require
-from generation.engine import Engine, Request
+from generation.engine import Engine, Quantization, Request
 from generation.loading import TrainedModel, load_trained
-from generation.many import Meter, complete_each, write
+from generation.many import complete_each, write
 from generation.prompts import Conventions, Prompt, PromptEncoder
 from model.decoder import Decoder
 from tokenization.token_text import TokenTexts
@@ -33,7 +33,7 @@ class TextGenerator:
     `generation` is the content of generation_config.json and `mateconv` what config.json says under that key;
     `from_path` fills both. They tell which tokens end a text, how documents were separated in training (a
     prompt begins as a document did), and whether the model was trained to chat. At most `slots` texts are written at
-    a time.
+    a time; `quantization` and `compile` are the engine's.
     """
 
     def __init__(
@@ -44,6 +44,8 @@ class TextGenerator:
         generation: Mapping[str, Any] | None = None,
         mateconv: Mapping[str, Any] | None = None,
         slots: int = 16,
+        quantization: Quantization = "none",
+        compile: bool = True,
     ) -> None:
         if tokenizer.vocab_size > model.vocab_size:
             raise UserError(
@@ -51,8 +53,7 @@ class TextGenerator:
                 f"{model.vocab_size}; use the tokenizer the model was trained with"
             )
         self.model, self.tokenizer = model.eval(), tokenizer
-        self.slots = slots
-        self.meter = Meter()
+        self.slots, self.quantization, self.compile = slots, quantization, compile
         self._conventions = Conventions.read(tokenizer, generation or {}, mateconv or {})
         self._prompts = PromptEncoder(tokenizer, self._conventions, model.config.max_position_embeddings)
         self._texts = TokenTexts(tokenizer)
@@ -67,21 +68,16 @@ class TextGenerator:
         return cls.from_trained(loaded)
 
     @classmethod
-    def from_trained(cls, loaded: TrainedModel, slots: int = 16) -> TextGenerator:
+    def from_trained(
+        cls, loaded: TrainedModel, slots: int = 16, quantization: Quantization = "none", compile: bool = True
+    ) -> TextGenerator:
         """Take a model that was loaded; `UserError` for an encoder."""
         require(WRITE, loaded.model, loaded.source)
         assert isinstance(loaded.model, Decoder)
-        return cls(loaded.model, loaded.tokenizer, generation=loaded.generation, mateconv=loaded.mateconv, slots=slots)
-
-    @property
-    def tokens_generated(self) -> int:
-        """Over all calls."""
-        return self.meter.tokens
-
-    @property
-    def seconds(self) -> float:
-        """Spent in the engine, over all calls."""
-        return self.meter.seconds
+        return cls(
+            loaded.model, loaded.tokenizer, generation=loaded.generation, mateconv=loaded.mateconv,
+            slots=slots, quantization=quantization, compile=compile,
+        )  # fmt: skip
 
     @property
     def can_chat(self) -> bool:
@@ -212,7 +208,7 @@ class TextGenerator:
 
     def make_engine(self) -> Engine:
         """A new engine for this model."""
-        return Engine(self.model, slots=self.slots)
+        return Engine(self.model, slots=self.slots, quantization=self.quantization, compile=self.compile)
 
     @property
     def engine(self) -> Engine:
@@ -234,7 +230,7 @@ class TextGenerator:
 
     def _write(self, requests: Iterable[Request], at_once: int) -> Iterator[tuple[int, Piece, Writer]]:
         self.engine.slots = max(self.engine.slots, self.slots)
-        return write(self.engine, requests, self.writer, at_once, self.meter)
+        return write(self.engine, requests, self.writer, at_once)
 
 
 def _deliver(pieces: Iterator[str], stream: bool, callback: Callback | None) -> str | Iterator[str]:

@@ -68,6 +68,15 @@ def test_several_texts_of_a_prompt(generator: TextGenerator) -> None:
         generator.generate("the cat", SAMPLED.replace(num_return_sequences=2))
 
 
+def test_an_engine_is_made_as_asked(make_model: Make, tokenizer: Tokenizer) -> None:
+    model, read = make_model(), []
+    for quantization in ("none", "int8"):
+        generator = TextGenerator(model, tokenizer, slots=3, quantization=quantization, compile=False)  # type: ignore[arg-type]
+        assert len(generator.generate("the cat", SAMPLED)) > 5 and generator.engine.slots == 3
+        read.append(generator.engine.usage.bytes_read)
+    assert read[1] < read[0] / 2
+
+
 def test_each_prompt_is_taken_when_there_is_room_and_errors_stay_with_theirs(generator: TextGenerator) -> None:
     prompts = ["the cat", "a\udcff", "床前", "the dog", "\udcff"]
     taken: list[str] = []

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ def _watch(monkeypatch: pytest.MonkeyPatch, tokens: Sequence[int]) -> list[list[
     """Make the engine give `tokens` for every prompt; the prompts it was given are returned."""
     prompts: list[list[int]] = []
 
-    class Fake:
+    class Fake(Iterator[Token]):
         def __init__(self, requests: Iterable[Request], **_: Any) -> None:
             given = list(requests)
             prompts.extend(list(request.prompt) for request in given)
@@ -137,14 +137,14 @@ def test_ends_of_text_end_the_text(make_model: Make, tokenizer: Tokenizer) -> No
     for end in (ids[cut], [330, ids[cut]]):
         ended = TextGenerator(model, tokenizer, mateconv=OURS, generation={"eos_token_id": end})
         short = ended.generate("the cat", SAMPLED)
-        assert ended.tokens_generated == cut
+        assert ended.engine.usage.tokens == cut
         assert free.startswith(short) and short != free
 
 
 def test_counting(generator: TextGenerator) -> None:
     generator.generate("a", GenerationConfig(max_new_tokens=7, do_sample=False))
     generator.batch_generate(["a", "b"], GenerationConfig(max_new_tokens=5, do_sample=False))
-    assert 7 <= generator.tokens_generated <= 17 and generator.seconds > 0
+    assert 7 <= generator.engine.usage.tokens <= 17 and generator.engine.usage.seconds > 0
 
 
 def test_a_tokenizer_of_another_model_is_refused(tokenizer: Tokenizer, make_model: Make) -> None:
