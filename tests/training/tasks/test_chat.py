@@ -4,6 +4,7 @@ template beside the model is the form it was trained in, and nobody can forge it
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,19 @@ def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
     monkeypatch.delenv("MATECONV_FAILPOINT")
     done = chat.call("--out_dir", "cut", "--resume", *arguments)
     assert done.returncode == 0, done.stderr
+    assert_same_run(chat, chat.directory / "whole", chat.directory / "cut")
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_it_is_the_same_run(chat: Command) -> None:
+    """SIGKILL after the weights of three steps have moved, in bfloat16 where the machine computes in it."""
+    arguments = ("--use_ema", "true", "--dropout", "0.1", "--dtype", "bfloat16", "--max_steps", "20")
+    assert chat.run("--out_dir", "whole", *arguments).returncode == 0
+    for target in (5, 11, 18):
+        point = f"training.step:{target - newest_step(chat.directory / 'cut')}"
+        killed = chat.run("--out_dir", "cut", "--resume", *arguments, MATECONV_FAILPOINT=point)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert chat.run("--out_dir", "cut", "--resume", *arguments).returncode == 0
     assert_same_run(chat, chat.directory / "whole", chat.directory / "cut")
 
 

@@ -1,4 +1,4 @@
-"""Encoders on CUDA: flash attention in both directions, with and without windows, compiled too."""
+"""Tasks on CUDA: flash attention in both directions, with and without windows, and of conversations; compiled too."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def test_masked_tokens_agree_with_the_cpu(encoder: Command, architecture: str) -
         done = encoder.run("--architecture", architecture, "--dtype", "bfloat16", *more, "--out_dir", name)
         assert done.returncode == 0, done.stderr
         losses[name] = [row["loss"] for row in encoder.rows(name)]
+    assert losses["gpu"] == pytest.approx(losses["cpu"], abs=5e-2)
+    assert losses["compiled"] == pytest.approx(losses["cpu"], abs=5e-2)
+
+
+def test_answers_agree_with_the_cpu(chat: Command) -> None:
+    losses = {}
+    for name, more in {"cpu": ("cpu",), "gpu": ("cuda",), "compiled": ("cuda", "--compile", "true")}.items():
+        done = chat.run("--dtype", "bfloat16", "--out_dir", name, "--device", *more)
+        assert done.returncode == 0, done.stderr
+        losses[name] = [row["loss"] for row in chat.rows(name)]
     assert losses["gpu"] == pytest.approx(losses["cpu"], abs=5e-2)
     assert losses["compiled"] == pytest.approx(losses["cpu"], abs=5e-2)
 
