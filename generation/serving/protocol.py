@@ -17,6 +17,7 @@ from generation.serving.errors import ApiError
 
 MOST_CHOICES = 16
 MOST_STOPS = 16
+MOST_MESSAGES, MOST_PROMPTS = 2048, 1024
 MOST_TOP_LOGPROBS = 20
 DEPTH = 5  # body, messages, message, content, part
 
@@ -130,7 +131,7 @@ class ChatMessage(_Body):
 class ChatBody(Options):
     """POST /v1/chat/completions"""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP_LOGPROBS)
@@ -139,7 +140,7 @@ class ChatBody(Options):
 class TextBody(Options):
     """POST /v1/completions"""
 
-    prompt: list[Text] = Field(min_length=1, max_length=1024)
+    prompt: list[Text] = Field(min_length=1, max_length=MOST_PROMPTS)
     logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP_LOGPROBS)
 
     @field_validator("prompt", mode="before")

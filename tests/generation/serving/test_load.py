@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import inference
 from foundation.errors import UserError
-from generation.config import GenerationConfig
+from generation.config import GenerationConfig, GenerationSettings
 from generation.engine import Engine, Token
 from generation.serving.flags import ServingFlags
 from generation.serving.run import default_name, greeting, listen, make_service, serve
@@ -144,6 +146,21 @@ def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delitem(sys.modules, "generation.serving.run")
     with pytest.raises(UserError, match=r'needs uvicorn; install it with: pip install -e "\.\[serve\]"'):
         importlib.import_module("generation.serving.run")
+
+
+def test_the_command_serves(make_generator: Callable[..., TextGenerator], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its flags, and its options of sampling for what requests do not say."""
+    asked: list[Any] = []
+
+    def record(*given: Any) -> int:
+        asked.extend(given)
+        return 7
+
+    monkeypatch.setattr("generation.serving.run.serve", record)
+    generator, settings = make_generator(), GenerationSettings(top_k=9)
+    flags = inference.Flags(serve=True, greedy=True, port=81)
+    assert inference._write(generator, Path("out/finetune/chat/best"), flags, settings) == 7
+    assert asked == [generator, GenerationConfig(top_k=9, do_sample=False), flags, "chat"]
 
 
 def test_names_of_models(tmp_path: Any) -> None:

@@ -32,6 +32,7 @@ def check_refused(answer: tuple[int, dict[str, str], Any], status: int, says: st
     [
         (CHAT, {}, "messages: field required"),
         (CHAT, {"messages": []}, "messages: list should have at least 1"),
+        (CHAT, {"messages": SAY * 3000}, "messages: list should have at most 2048"),
         (CHAT, {"messages": "hi"}, "messages: input should be a valid list"),
         (CHAT, {"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
         (CHAT, {"messages": [{"role": "user"}]}, "messages.0.content"),
