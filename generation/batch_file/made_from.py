@@ -37,7 +37,7 @@ class MadeFrom:
     @classmethod
     def of(cls, generator: TextGenerator, config: GenerationConfig, source: Path) -> MadeFrom:
         """What a run is about to use."""
-        options = config.model_dump(mode="json", exclude=set(SAME_TEXT))
+        options = config.model_dump(mode="json", exclude=set(SAME_TEXT)) | {"quantization": generator.quantization}
         drawn = secrets.randbits(62) if config.seed is None else None
         return cls(fingerprint.of_file(source), model_fingerprint(generator, config), options, drawn)
 

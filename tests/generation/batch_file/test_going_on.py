@@ -188,10 +188,12 @@ def test_rows_of_something_else_are_refused_with_the_difference(
     other = tmp_path / "p.jsonl"
     other.write_bytes(source.read_bytes() + b"\n")
     another = TextGenerator(make_model(seed=1), tokenizer, mateconv={"chat_trained": False})
+    rounded = TextGenerator(make_model(), tokenizer, mateconv={"chat_trained": False}, quantization="int8")
     for generator, config, file, says in (
         (make(), CONFIG, other, r"something else: the batch file \(its fingerprint"),
         (another, CONFIG, source, r"the model \(its fingerprint was [0-9a-f]+, is [0-9a-f]+\)"),
         (make(), CONFIG.replace(top_k=0, seed=3), source, r"top_k \(was 50, is 0\), seed \(was 2, is 3\)"),
+        (rounded, CONFIG, source, r"quantization \(was none, is int8\)"),
         (make(), CONFIG.replace(stop=("x",)), source, r"stop \(was \[\], is \['x'\]\)"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=says):
