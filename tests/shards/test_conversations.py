@@ -96,7 +96,7 @@ def pieces(batch: PackedBatch) -> Counter[Piece]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(wanted=documents(), shard_tokens=st.sampled_from([20, 10**6]), with_text=st.booleans())
 def test_an_epoch_holds_every_conversation_that_fits_once_and_counts_what_its_spans_do(
     make: SimpleNamespace, wanted: list[tuple[int, Spans]], shard_tokens: int, with_text: bool
