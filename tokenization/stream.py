@@ -30,8 +30,7 @@ class StreamDecoder:
 
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
-        decoder = tokenizer.json().get("decoder") or {}
-        self._byte_level = decoder.get("type") == "ByteLevel"
+        self._byte_level = tokenizer.byte_level
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._window: list[int] = []
         self._shown = ""

@@ -33,17 +33,13 @@ class TokenTexts:
         name = self._tokenizer.id_to_token(token)
         if name is None or token in self._tokenizer.special_ids:
             return (name or "").encode()
-        if self._byte_level:
+        if self._tokenizer.byte_level:
             table = byte_of_character()
             return bytes(table[c] for c in name) if all(c in table for c in name) else name.encode()
         if byte := _BYTE.fullmatch(name):
             return bytes.fromhex(byte[1])
         before = [*self._before]
         return self._tokenizer.decode([*before, token])[len(self._tokenizer.decode(before)) :].encode()
-
-    @cached_property
-    def _byte_level(self) -> bool:
-        return (self._tokenizer.json().get("decoder") or {}).get("type") == "ByteLevel"
 
     @cached_property
     def _before(self) -> list[int]:

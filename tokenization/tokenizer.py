@@ -57,7 +57,11 @@ class Tokenizer:
     def from_files(cls, files: Mapping[str, bytes], where: str = "tokenizer") -> Tokenizer:
         """Build from file contents, as a model directory or a checkpoint carries them; BERT's may be a vocab.txt."""
         if TOKENIZER_JSON not in files and VOCAB_TXT not in files:
-            raise UserError(f"{where}: {TOKENIZER_JSON} is missing among {sorted(files) or 'no files'}")
+            found = ", ".join(sorted(files)) or "no tokenizer files"
+            raise UserError(
+                f"{where}: {TOKENIZER_JSON} is missing (found: {found}); transformers makes one of other kinds:"
+                " AutoTokenizer.from_pretrained(DIRECTORY).save_pretrained(DIRECTORY)"
+            )
         return cls(with_tokenizer_json(dict(files), where), where)
 
     def _build(self, special: bool) -> tokenizers.Tokenizer:
@@ -113,6 +117,11 @@ class Tokenizer:
         text, framed = (self._plain.encode("a", add_special_tokens=framing).ids for framing in (False, True))
         places = range(len(framed) - len(text) + 1)
         return framed[: next((place for place in places if framed[place : place + len(text)] == text), 0)]
+
+    @cached_property
+    def byte_level(self) -> bool:
+        """Whether tokens are spelt in GPT-2's alphabet, a printable character for each byte."""
+        return (self.json().get("decoder") or {}).get("type") == "ByteLevel"
 
     @property
     def chat_template(self) -> str | None:

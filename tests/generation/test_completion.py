@@ -68,6 +68,22 @@ def test_several_texts_of_a_prompt(generator: TextGenerator) -> None:
         generator.generate("the cat", SAMPLED.replace(num_return_sequences=2))
 
 
+@pytest.mark.parametrize("options", [{}, {"do_sample": False}, {"stop": ("t", "明"), "logprobs": 1}], ids=str)
+def test_looking_tokens_up_in_the_prompt_changes_only_the_passes(
+    generator: TextGenerator, options: dict[str, Any]
+) -> None:
+    """Among options that look back; one below 1 makes the text repeat itself."""
+    config = SAMPLED.replace(repetition_penalty=0.3, num_return_sequences=2, temperature=0.3, **options)
+    found, passes = [], []
+    for guesses in (0, 4):
+        before = generator.engine.usage.passes
+        texts = generator.complete("the cat sat on the mat, " * 3, config.replace(prompt_lookup_num_tokens=guesses))
+        found.append([(text.text, text.finish_reason, [t.id for t in text.logprobs or ()]) for text in texts])
+        passes.append(generator.engine.usage.passes - before)
+    assert found[0] == found[1]
+    assert passes[1] < passes[0] or options
+
+
 def test_an_engine_is_made_as_asked(make_model: Make, tokenizer: Tokenizer) -> None:
     model, read = make_model(), []
     for quantization in ("none", "int8"):
