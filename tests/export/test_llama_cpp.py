@@ -129,7 +129,7 @@ def test_the_same_tokens_come_from_the_same_prompts(
     assert theirs.metadata["general.architecture"] == (name.split(",")[0] if name.startswith("qwen") else "llama")
 
 
-@pytest.mark.parametrize(("dtype", "close"), [("f16", 0.002), ("bf16", 0.02), ("q8_0", 0.1)])
+@pytest.mark.parametrize(("dtype", "close"), [("f16", 0.005), ("bf16", 0.04), ("q8_0", 0.15)])
 def test_shorter_number_formats_are_close(
     make_directory: Callable[..., Path], tmp_path: Path, dtype: str, close: float
 ) -> None:
