@@ -14,6 +14,7 @@ from model.decoder import Decoder
 from model.encoder.bert import Bert
 from model.encoder.heads import Heads
 from model.encoder.modernbert import ModernBert
+from model.unfilled import unfilled
 
 MISMATCH = "the weights and the configuration beside them don't match, use the files of one model"
 
@@ -56,7 +57,7 @@ def build_model(
             f"{where}: lacks the tensors of {config.num_hidden_layers} layers, it has {len(tensors)} in all; {MISMATCH}"
         )
     try:
-        with torch.device("meta"):
+        with unfilled():
             model = new_model(config, vocab_size, heads)
     except (RuntimeError, OverflowError) as error:  # sizes beyond what a tensor can have
         raise UserError(f"{where}: impossible sizes ({str(error).splitlines()[0]}); {MISMATCH}") from None

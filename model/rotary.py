@@ -27,6 +27,11 @@ class Rotary(nn.Module):
         self._build(torch.get_default_device())
 
     def _build(self, device: torch.device) -> None:
+        if device.type == "meta":  # a shape is enough, and arange would import a second's worth of modules there
+            for name in ("cos", "sin"):
+                empty = torch.empty(self.positions, -(-self.head_size // 2), device=device)
+                self.register_buffer(name, empty, persistent=False)
+            return
         exponents = torch.arange(0, self.head_size, 2, dtype=torch.float32, device=device) / self.head_size
         frequencies = 1.0 / self.theta**exponents
         if self.scaling is not None:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from model.build import new_model
 from model.config import ModelConfig
 from model.directory import CONFIG, save_model_directory
 from model.encoder.heads import Heads
+from model.unfilled import unfilled
 from tokenization.framing import framed
 from training.batching.datasets import TrainingData
 from training.state import RunState
@@ -41,7 +40,7 @@ def save_model(path: Path, content: Mapping[str, Any], data: TrainingData, card:
     weights, kind = content["model"], "raw"
     if "ema" in content:
         weights, kind = {**weights, **content["ema"]["weights"]}, "ema"
-    with torch.device("meta"):
+    with unfilled():
         heads = Heads.from_plain(content["heads"]) if content.get("heads") else None
         model = new_model(ModelConfig(**content["model_config"]), content["vocab_size"], heads)
     model.load_state_dict(weights, assign=True)  # the tensors themselves, no copy

@@ -1,0 +1,29 @@
+"""Modules without weights: their shapes alone, on the device `meta`, until they are filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+class _NoStart(TorchFunctionMode):
+    """Leaves out `torch.nn.init`: there is nothing to start, and its noise on `meta` is made by code whose import
+    (torch._refs, sympy, the compiler) takes longer than a small model's loading."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Inside, modules are made without memory and without values (see `torch.nn.Module.to_empty`)."""
+    with torch.device("meta"), _NoStart():
+        yield
