@@ -75,9 +75,10 @@ static inline float sum(vec v) {
     return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
-// out[r][b] = sum over k of w[r][k] * x[b][k]
+// out[r][b] = sum over k of w[r][k] * x[b][k]; fetches what lies `ahead` in w as well.
 template <class W, int R, int B>
-static inline void dots(const W *w, int64_t w_stride, const float *x, int64_t x_stride, int64_t K, float out[4][4]) {
+static inline void dots(const W *w, int64_t w_stride, int64_t ahead, const float *x, int64_t x_stride, int64_t K,
+                        float out[4][4]) {
     vec acc[R][B];
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
@@ -95,8 +96,7 @@ static inline void dots(const W *w, int64_t w_stride, const float *x, int64_t x_
         for (int r = 0; r < R; r++) {
             vec row = load(w + r * w_stride + k);
             IN_REGISTER(row);
-            // Rows two tiles on come into the second-level cache meanwhile: twice the bandwidth that hardware finds.
-            __builtin_prefetch(w + (r + 2 * R) * w_stride + k, 0, 2);
+            __builtin_prefetch(w + r * w_stride + ahead + k, 0, 2);
 #pragma GCC unroll 4
             for (int b = 0; b < B; b++) acc[r][b] += row * columns[b];
         }
@@ -144,12 +144,14 @@ static void product(const W *w, int64_t w_stride, int64_t from, int64_t to, cons
                 int B = stop - b >= 4 ? 4 : stop - b;
                 const W *rows = w + r * w_stride;
                 const float *columns = x + b * x_stride;
-                if (R == 4 && B == 4) dots<W, 4, 4>(rows, w_stride, columns, x_stride, K, out);
-                else if (R == 4 && B == 3) dots<W, 4, 3>(rows, w_stride, columns, x_stride, K, out);
-                else if (R == 4 && B == 2) dots<W, 4, 2>(rows, w_stride, columns, x_stride, K, out);
-                else if (R == 4) dots<W, 4, 1>(rows, w_stride, columns, x_stride, K, out);
-                else if (B == 4) dots<W, 1, 4>(rows, w_stride, columns, x_stride, K, out);
-                else dots<W, 1, 1>(rows, w_stride, columns, x_stride, K, out), B = 1;
+                // Rows two tiles on come into the second-level cache meanwhile: twice the bandwidth that hardware finds.
+                int64_t ahead = r + 3 * R <= to ? 2 * R * w_stride : 0;
+                if (R == 4 && B == 4) dots<W, 4, 4>(rows, w_stride, ahead, columns, x_stride, K, out);
+                else if (R == 4 && B == 3) dots<W, 4, 3>(rows, w_stride, ahead, columns, x_stride, K, out);
+                else if (R == 4 && B == 2) dots<W, 4, 2>(rows, w_stride, ahead, columns, x_stride, K, out);
+                else if (R == 4) dots<W, 4, 1>(rows, w_stride, ahead, columns, x_stride, K, out);
+                else if (B == 4) dots<W, 1, 4>(rows, w_stride, ahead, columns, x_stride, K, out);
+                else dots<W, 1, 1>(rows, w_stride, ahead, columns, x_stride, K, out), B = 1;
                 for (int i = 0; i < R; i++)
                     for (int j = 0; j < B; j++) target.take(r + i, b + j, out[i][j]);
                 b += B;

@@ -20,7 +20,7 @@ from foundation.logs import get_logger
 
 LOG = get_logger("generation")
 HERE = Path(__file__).parent
-SOURCE, HEADER = HERE / "forward.cpp", HERE / "arithmetic.h"
+SOURCES, HEADER = (HERE / "forward.cpp", HERE / "reading.cpp"), HERE / "arithmetic.h"
 # No -ffast-math: it would change the order of sums with what is computed beside them.
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared")
 COMPILERS = ("c++", "g++", "clang++")
@@ -30,7 +30,7 @@ PATIENCE = 300.0  # seconds
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions; None where there is no compiler or it fails, which is said once."""
-    compiler = _compiler()
+    compiler = find_compiler()
     if compiler is None:
         LOG.info("no C++ compiler here: generation runs without compiled kernels, several times slower")
         return None
@@ -43,7 +43,7 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _compiler() -> list[str] | None:
+def find_compiler() -> list[str] | None:
     """$CXX, or the first compiler there is."""
     wanted = shlex.split(os.environ.get("CXX", ""))
     for command in [wanted] if wanted else [[name] for name in COMPILERS]:
@@ -55,21 +55,23 @@ def _compiler() -> list[str] | None:
 def _load(compiler: list[str]) -> ctypes.CDLL:
     """From the cache, or compiled into it; where no cache can be, into a directory that does not outlive the load."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, text=True).stdout
-    identity = [SOURCE.read_text(), HEADER.read_text(), FLAGS, compiler, version, platform.machine(), _processor()]
+    code = [path.read_text() for path in (*SOURCES, HEADER)]
+    identity = [*code, FLAGS, compiler, version, platform.machine(), _processor()]
     name = f"forward-{fingerprint.short(fingerprint.of_json(identity), 16)}.so"
     cache = _cache()
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="mateconv-") as directory:
-            return _compiled(compiler, Path(directory) / name)
+            return compiled(compiler, Path(directory) / name)
     if not (cache / name).is_file():
         with atomic_path(cache / name) as temporary:
-            return _compiled(compiler, temporary)
+            return compiled(compiler, temporary)
     return ctypes.CDLL(str(cache / name))
 
 
-def _compiled(compiler: list[str], target: Path) -> ctypes.CDLL:
+def compiled(compiler: list[str], target: Path) -> ctypes.CDLL:
+    """The library, compiled into `target`."""
     begun = time.monotonic()
-    command = [*compiler, *FLAGS, str(SOURCE), "-o", str(target)]
+    command = [*compiler, *FLAGS, *map(str, SOURCES), "-o", str(target)]
     subprocess.run(command, capture_output=True, check=True, text=True, timeout=PATIENCE)
     loaded = ctypes.CDLL(str(target))
     LOG.info("compiled the kernels of generation for this processor in %.1f s", time.monotonic() - begun)

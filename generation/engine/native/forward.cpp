@@ -61,10 +61,10 @@ static void multiply(const Matrix &m, int64_t from, int64_t to, const float *x, 
     else product((const int8_t *)m.weight, K, from, to, x, K, N, K, target);
 }
 
-// Rows a thread takes at a time: few enough that all threads have some to the end, many enough to read in long runs.
+// Rows a thread takes at a time: two runs each, long ones, in which what comes next is fetched in time.
 static int64_t share(int64_t rows, int64_t threads) {
-    int64_t wanted = rows / (threads * 4);
-    return std::max<int64_t>(16, std::min<int64_t>(128, wanted / 16 * 16));
+    int64_t wanted = rows / (threads * 2) / 16 * 16;
+    return std::max<int64_t>(16, std::min<int64_t>(1024, wanted));
 }
 
 // Called by all threads, which do not wait for each other at the end.

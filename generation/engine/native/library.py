@@ -7,6 +7,7 @@ from ctypes import POINTER, Structure, c_double, c_int64, c_void_p
 import torch
 from torch import Tensor, nn
 
+from generation.engine.native.pages import into_huge_pages
 from generation.engine.quantized import Int8
 from model.decoder import Block, Decoder
 from model.kv_cache import KVCache
@@ -104,6 +105,7 @@ class Weights:
             threads=torch.get_num_threads(),
             epsilon=config.rms_norm_eps,
         )
+        into_huge_pages(held for held in self._held if isinstance(held, Tensor))
 
     def _layer(self, block: Block) -> Layer:
         attention, mlp = block.self_attn, block.mlp
