@@ -226,7 +226,6 @@ class Engine:
             token = Token(row.number, choice.token, choice.logprob, choice.top_logprobs, finish)
         self._streams.get(row.number, self._out).append(token)
         if token.finish is not None:
-            self._forget(row)
             self._leave(row)
         return token.finish is not None
 
@@ -236,6 +235,7 @@ class Engine:
         self._cache.lengths[row.slot] = held if row.cached else 0
 
     def _leave(self, row: _Row) -> None:
+        self._forget(row)
         self._rows.remove(row)
         self._sampler.remove(row.slot)
         self._slots.give_back(row.slot)

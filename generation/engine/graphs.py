@@ -71,7 +71,7 @@ class GraphRunner(EagerRunner):
         super().__init__(model, cache)
         self._recordings: dict[tuple[int, int], Recording] = {}
         self._recorded_at = 0
-        self._step: Callable[[Tensor, Tensor, int], Tensor] = torch.compile(self.step)
+        self._compiled: Callable[[Tensor, Tensor, int], Tensor] | None = None
         self._fails = False
 
     def read(self, parts: Sequence[Part]) -> Tensor:
@@ -90,7 +90,8 @@ class GraphRunner(EagerRunner):
         ids = [0] * count
         for part in parts:
             ids[part.slot] = part.tokens[0]
-        numbers = torch.tensor([ids, cache.lengths[:count]]).pin_memory()
+        numbers = torch.tensor([ids, cache.lengths[:count]])
+        numbers = numbers.pin_memory() if recording.tokens.is_cuda else numbers
         recording.tokens.copy_(numbers[0], non_blocking=True)
         recording.positions.copy_(numbers[1], non_blocking=True)
         recording.replay()
@@ -119,13 +120,15 @@ class GraphRunner(EagerRunner):
         device = self._cache.keys.device
         tokens = torch.zeros(slots, dtype=torch.int64, device=device)
         positions = torch.tensor(self._cache.lengths[:slots], device=device)  # harmless places to write to
+        if self._compiled is None:  # not sooner: the compiler takes seconds to import
+            self._compiled = torch.compile(self.step)
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             for _ in range(WARMUPS):
-                self._step(tokens, positions, columns)
+                self._compiled(tokens, positions, columns)
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            logits = self._step(tokens, positions, columns)
+            logits = self._compiled(tokens, positions, columns)
         return Recording(tokens, positions, logits, graph.replay)

@@ -10,6 +10,7 @@ import torch
 
 from generation.config import GenerationConfig
 from generation.engine import Engine, Request
+from generation.engine.graphs import GraphRunner
 from generation.sampler import Sampler
 from model.decoder import Decoder
 
@@ -62,3 +63,27 @@ def test_every_sampler_chooses_what_it_chooses_on_the_cpu() -> None:
         same += sum(one.token == other.token for one, other in zip(own, cuda, strict=True))
         assert own[1].logprob == pytest.approx(cuda[1].logprob, abs=1e-4)
     assert same >= 30 * len(options) - 2
+
+
+def test_a_step_is_recorded_and_repeated(make_model: Callable[..., Decoder]) -> None:
+    """Over several numbers of texts and lengths, with texts that come and go."""
+    config = GenerationConfig(do_sample=False, max_new_tokens=31)
+    engine = Engine(make_model().to("cuda"))
+    runner = engine._runner
+    assert isinstance(runner, GraphRunner)
+    for prompts in (PROMPTS[:1], PROMPTS, PROMPTS[::-1], PROMPTS[1:]):
+        texts: list[list[int]] = [[] for _ in prompts]
+        for token in engine.stream([Request(prompt, config) for prompt in prompts], at_once=2):
+            texts[token.request] += [] if token.token is None else [token.token]
+        expected = run(make_model())
+        assert texts == [expected[PROMPTS.index(prompt)] for prompt in prompts]
+    assert not runner._fails and len(runner._recordings) >= 2
+
+
+def test_int8_is_the_same_model_on_both_devices(make_model: Callable[..., Decoder]) -> None:
+    config = GenerationConfig(do_sample=False, max_new_tokens=31)
+    texts = []
+    for model in (make_model(), make_model().to("cuda")):
+        engine = Engine(model, quantization="int8", compile=False)
+        texts.append([token.token for token in engine.stream([Request(PROMPTS[1], config)])])
+    assert texts[0] == texts[1]

@@ -53,7 +53,6 @@ class NativeRunner:
             slots += [slot] * count
             positions += range(held, held + count)
             wanted += range(len(ids) - last, len(ids))
-            lengths[slot] = held + count
         assert min(ids) >= 0 and max(ids) < self._weights.structure.embedding.rows, "tokens the model does not know"
         if len(wanted) > len(self._logits):
             self._logits = torch.empty(len(wanted), self._vocab_size)
@@ -68,4 +67,6 @@ class NativeRunner:
             ctypes.byref(tokens_read),
             ctypes.c_void_p(self._logits.data_ptr()),
         )
+        for slot, tokens, _ in parts:
+            lengths[slot] += len(tokens)
         return self._logits[: len(wanted)]
