@@ -41,7 +41,7 @@ class Vocabulary:
     kinds: list[int]
     merges: list[str]
     special: dict[str, int]
-    """bos, eos, eot, unk, sep, pad, mask: ids of those that there are."""
+    """bos, eos, eot, unk, pad: ids of those that there are."""
     add_bos: bool
     chat_template: str | None
 
@@ -149,7 +149,7 @@ def _merges(definition: Mapping[str, Any]) -> list[str]:
 
 def _special(tokenizer: Tokenizer, generation: Mapping[str, Any]) -> dict[str, int]:
     """The special ids by their names in GGUF. Where nothing begins a text, what ends one stands for it: llama.cpp would
-    take GPT-2's id otherwise."""
+    take GPT-2's id otherwise. What separates texts in encoders is left out: llama-cpp-python puts it behind prompts."""
     ends = generation.get("eos_token_id")
     stops = [number for number in (ends if isinstance(ends, list) else [ends]) if isinstance(number, int)]
     roles = tokenizer.roles
@@ -162,9 +162,7 @@ def _special(tokenizer: Tokenizer, generation: Mapping[str, Any]) -> dict[str, i
         "eos": eos,
         "eot": roles.turn_end,
         "unk": roles.unk,
-        "sep": roles.sep,
         "pad": roles.pad,
-        "mask": roles.mask,
     }
     if eos is None:
         raise UserError(

@@ -124,8 +124,8 @@ def test_the_metadata_say_what_the_specification_asks_for(written: Any, tokenize
         "tokenizer.ggml.eos_token_id": 0,
         "tokenizer.ggml.eot_token_id": 3,
         "tokenizer.ggml.padding_token_id": 1,
-        "tokenizer.ggml.mask_token_id": 4,
-        "tokenizer.ggml.seperator_token_id": 6,
+        "tokenizer.ggml.mask_token_id": None,
+        "tokenizer.ggml.seperator_token_id": None,  # (the specification spells it so)
         "tokenizer.ggml.add_bos_token": False,
         "tokenizer.ggml.add_eos_token": False,
         "tokenizer.ggml.add_space_prefix": False,

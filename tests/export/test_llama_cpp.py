@@ -154,6 +154,8 @@ def test_a_chat_ends_where_its_turn_ends(
     ends = {token for token in range(331) if llama_cpp.llama_vocab_is_eog(vocabulary, token)}
     assert ends == {0, 3}  # end of text, end of turn
     assert theirs.metadata["tokenizer.chat_template"] == CHATML
+    written = theirs.create_completion("<|endoftext|>the cat", max_tokens=1, temperature=0.0)
+    assert written["usage"]["prompt_tokens"] == 1 + len(tokenizer.encode("the cat"))  # nothing before, nothing behind
     answer = theirs.create_chat_completion([{"role": "user", "content": "the cat"}], max_tokens=5, temperature=0.0)
     assert answer["usage"]["prompt_tokens"] == len(
         tokenizer.encode("<|im_start|>user\nthe cat<|im_end|>\n<|im_start|>assistant\n", special=True)
