@@ -84,6 +84,22 @@ def test_looking_tokens_up_in_the_prompt_changes_only_the_passes(
     assert passes[1] < passes[0] or options
 
 
+def test_several_texts_read_their_prompt_once(make_model: Make, tokenizer: Tokenizer) -> None:
+    generator = TextGenerator(make_model(), tokenizer, compile=False)
+    widths: list[int] = []
+    hidden = generator.model.hidden
+
+    def watched(tokens: torch.Tensor, **others: Any) -> torch.Tensor:
+        widths.append(tokens.shape[1])
+        return hidden(tokens, **others)
+
+    generator.model.hidden = watched  # type: ignore[method-assign]
+    prompt = "the cat sat on the mat, and the dog " * 3
+    texts = generator.complete(prompt, SAMPLED.replace(num_return_sequences=4, max_new_tokens=5))
+    assert len({text.text for text in texts}) == 4
+    assert widths.count(texts[0].prompt_tokens) == 1 and set(widths) == {texts[0].prompt_tokens, 1}
+
+
 def test_an_engine_is_made_as_asked(make_model: Make, tokenizer: Tokenizer) -> None:
     model, read = make_model(), []
     for quantization in ("none", "int8"):

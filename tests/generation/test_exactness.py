@@ -80,8 +80,8 @@ def test_greedy_texts_are_those_of_transformers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [GREEDY, PROCESSED], ids=["plain", "processors"])
-@pytest.mark.parametrize("qk_norm", [False, True])
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("qk_norm", "options"), [(False, GREEDY), (True, PROCESSED)], ids=["llama", "qwen3"])
 def test_200_greedy_texts(make_model: Make, tmp_path: Path, qk_norm: bool, options: dict[str, Any]) -> None:
     model = make_model(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=3,
                        max_position_embeddings=400, qk_norm=qk_norm)  # fmt: skip
