@@ -23,6 +23,7 @@ from generation.text import TextGenerator
 from shards.dataset import Dataset
 from tests.training.conftest import TINY_RUN, Command
 from tests.training.tasks.conversations import LENGTH, encoded, from_spans, messages, talks
+from tests.training.test_model_card import front_matter, run_code
 from tests.training.test_resume import assert_same_run, die_at, newest_step
 from tokenization.chat import CHATML
 from tokenization.tokenizer import Tokenizer
@@ -137,6 +138,9 @@ def test_samples_are_answers(chat: Command) -> None:
     generator = TextGenerator.from_path(chat.directory / "run" / "final", dtype="float32")
     options = GenerationConfig(max_new_tokens=5, seed=derive_seed(0, "sample", 0))
     assert rows[0]["text"] == generator.chat([{"role": "user", "content": "the cat"}], options)
+    final = chat.directory / "run" / "final"
+    assert front_matter((final / "README.md").read_text())["tags"][-2:] == ["chat", "conversational"]
+    run_code(final)
 
 
 def test_plain_text_is_learnt_when_asked_for(chat: Command) -> None:
