@@ -24,12 +24,14 @@ OTHERS = {
     "LICENSE": "MIT.",
     "Makefile": "`make help` lists what it can do.",
     "README.md": "This page.",
+    "README.zh-CN.md": "This page in Chinese, but for this map.",
     "config.yaml": "Every setting with its default and what it means.",
     "pyproject.toml": "Dependencies, packaging, and the settings of ruff, mypy, pytest and import-linter.",
     "requirements.txt": "Exact versions of what the commands need, for Python 3.11 to 3.13.",
     "requirements-dev.txt": "Exact versions of what the tests need besides.",
 }
 TOP = "The top floor"
+TITLE = re.compile("<title[^>]*>(.*)</title>")
 
 
 def first_paragraph(path: Path) -> str:
@@ -50,6 +52,8 @@ def line_about(name: str) -> str:
     line = first_paragraph(ROOT / name) if path.suffix == ".py" else OTHERS.get(name, "")
     if path.suffix in (".html", ".css", ".js", ".cpp", ".h"):
         line = first_comment(ROOT / name)
+    if path.suffix == ".svg":
+        return f"Picture: {TITLE.findall((ROOT / name).read_text(encoding='utf-8'))[0]}."
     if not line and path.parts[0] in ("docs", "configs"):
         line = (ROOT / name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") + "."
     if not line and path.parts[0] == "tests":

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def _commands() -> list[list[str]]:
-    """The words of every command line in the README's shell blocks, comments left out."""
-    readme = (ROOT / "README.md").read_text()
+def _commands(name: str = "README.md") -> list[list[str]]:
+    """The words of every command line in a README's shell blocks, comments left out."""
+    readme = (ROOT / name).read_text(encoding="utf-8")
     lines = [line for block in BLOCK.findall(readme) for line in block.splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
@@ -54,7 +55,10 @@ def test_command_exists_with_its_options(words: list[str]) -> None:
     if head in ("source", "git", "cd"):
         return
     if head == "pip":
-        assert arguments in (["install", "-e", "."], ["install", "-r", "requirements.txt"])
+        *install, what = arguments
+        assert install == ["install", "-e"] and what.startswith(".")
+        known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        assert set(filter(None, what[1:].strip("[]").split(","))) <= set(known)
         return
     assert head in ("python", "torchrun"), f"a command this test does not know: {words}"
     if head == "torchrun":
@@ -63,6 +67,28 @@ def test_command_exists_with_its_options(words: list[str]) -> None:
     text = _help(*program)
     for option in (word.partition("=")[0] for word in arguments[len(program) :] if word.startswith("--")):
         assert re.search(rf"{re.escape(option)}\b", text), f"{' '.join(program)} has no {option}"
+
+
+def test_the_chinese_readme_says_the_same() -> None:
+    """The same commands, code, outputs and links in the same order; the map of files is in the English one alone."""
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
+    assert _commands("README.zh-CN.md") == _commands()
+    for pattern in (r"^```(?:python|text)\n(.*?)^```", r"\]\((docs/[^)]*\.md)\)", r"`(--[^`]*|python [^`]*)`"):
+        kept = re.compile(pattern, re.MULTILINE | re.DOTALL)
+        body = english.partition("## What was measured")[0]
+        assert kept.findall(chinese.partition("## 实测")[0]) == kept.findall(body), pattern
+    without_map = english.replace("\n## The map of the house\n", "\n").count("\n## ")
+    assert chinese.count("\n## ") == without_map
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    readme = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)", readme):
+        assert target.startswith("https://") or (ROOT / target).is_file(), target
+    outline = {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-")
+               for line in re.findall("^## (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)}  # fmt: skip
+    assert set(re.findall(r"README\.md#([^)]+)", readme)) <= outline
 
 
 def test_every_file_has_its_line() -> None:
