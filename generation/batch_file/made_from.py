@@ -18,8 +18,8 @@ from generation.config import GenerationConfig
 from generation.text import TextGenerator
 
 VERSION = 1
-SAME_TEXT = ("use_cache", "prompt_lookup_num_tokens")
-"""Options that change how fast a text is made, not which one it is."""
+SAME_TEXT = ("preset", "use_cache", "prompt_lookup_num_tokens")
+"""Options that are other words for the rest of them, or change how fast a text is made, not which one it is."""
 
 
 @dataclass(frozen=True)

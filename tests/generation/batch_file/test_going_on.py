@@ -199,7 +199,7 @@ def test_rows_of_something_else_are_refused_with_the_difference(
         with pytest.raises(UserError, match=says):
             run_batch(generator, config, file, output)
         assert held.read_bytes() == before
-    same_text = CONFIG.replace(use_cache=False)
+    same_text = CONFIG.model_copy(update={"use_cache": False, "preset": "chat"})  # the values as they were
     assert run_batch(make(), same_text, source, output) == 1
     assert output.read_bytes() == whole
     run_batch(make(), CONFIG.replace(max_new_tokens=2), source, output, overwrite=True)
