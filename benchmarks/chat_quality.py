@@ -135,6 +135,8 @@ def main(argv: list[str]) -> int:
     terminator = dataset.manifest.terminator if dataset.manifest else []
     for name in NAMES:
         chosen = [one for one in conversations if name in ("all", one.language)]
+        if not chosen:
+            continue
         ours = answer_loss(generator, chosen, [], options.tokens)
         theirs = answer_loss(pretrained, chosen, terminator, options.tokens)
         print(f"answer loss, {name:7} {len(chosen):4} held out: {ours:.3f} nats a token, pretrained {theirs:.3f}")

@@ -30,7 +30,7 @@ class Conversations(Cutting):
 
     def settings(self) -> dict[str, Any]:
         """What becomes of long conversations, and of documents that are none."""
-        return {"longer": "left out", "plain_text": self._plain_text}
+        return {"longer": "left out or cut" if self._plain_text else "left out", "plain_text": self._plain_text}
 
     def portions(self, dataset: Dataset, room: int) -> Iterator[Portion]:
         """Starts are places in the stream; `cut` counts the conversations that are left out for their length."""

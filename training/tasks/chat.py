@@ -50,7 +50,7 @@ class ChatTask(CausalTask):
     def samples(self, dataset: Dataset, run_directory: Path) -> Samples:
         """Conversations packed into rows, each in every epoch once."""
         plan, seed, mask = self._plan(dataset, run_directory), self.training.seed, self.data_config.document_mask
-        self._tell_left_out(dataset, plan)
+        self._tell_left_out(dataset)
         return PlannedSamples(dataset, plan, seed, mask, CountedTargets(dataset))
 
     def rows(self, dataset: Dataset, run_directory: Path) -> Rows:
@@ -106,11 +106,13 @@ class ChatTask(CausalTask):
                 "--tokenizer_path out to use the dataset's own"
             )
 
-    def _tell_left_out(self, dataset: Dataset, plan: Plan) -> None:
-        summary = plan.summary
-        if summary.cut > MANY * (summary.cut + summary.pieces):
+    def _tell_left_out(self, dataset: Dataset) -> None:
+        portions = list(Conversations().portions(dataset, self.length))
+        left = sum(portion.cut for portion in portions)
+        total = left + sum(len(portion.lengths) for portion in portions)
+        if left > MANY * total:
             log.warning(
                 "%s: %s of %s conversations are longer than max_seq_len %d and are left out; a larger --max_seq_len "
                 "takes more of them",
-                dataset.path, f"{summary.cut:,}", f"{summary.cut + summary.pieces:,}", self.length,
+                dataset.path, f"{left:,}", f"{total:,}", self.length,
             )  # fmt: skip

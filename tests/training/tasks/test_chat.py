@@ -4,6 +4,7 @@ template beside the model is the form it was trained in, and nobody can forge it
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,9 @@ def test_plain_text_is_learnt_when_asked_for(chat: Command) -> None:
     assert few.returncode == 0, few.stderr
     many = chat.call("--epochs", "1", "--max_steps", "null", "--chat_plain_text", "true", "--out_dir", "text")
     assert many.returncode == 0, many.stderr
+    says = " conversations are longer than max_seq_len"  # of the conversations alone
+    left = [re.search(rf"(\d+ of \d+){says}", done.stderr) for done in (few, many)]
+    assert left[0] and left[1] and left[0][1] == left[1][1]
     assert chat.rows("text")[-1]["tokens"] > chat.rows("run")[-1]["tokens"]
     refused = chat.call("--task", "causal", "--chat_plain_text", "true", "--out_dir", "other")
     assert refused.returncode == 2 and "--chat_plain_text is for chat; task causal does not read it" in refused.stderr
