@@ -60,6 +60,9 @@ def write_world(directory: Path) -> None:
     for seed, name in enumerate(HUB[1:], 3):
         write_texts(directory / name / "a.jsonl", seed)
     write_texts(directory / "dataset" / "raw_data.jsonl", 99)
+    talks = [[("user", f"is {number} fine"), ("assistant", f"{number} was dull")] for number in range(60)]
+    said = [{"messages": [{"role": role, "content": text} for role, text in talk]} for talk in talks]
+    (directory / "talks.jsonl").write_text("".join(f"{json.dumps(talk)}\n" for talk in said))
     (directory / "prompts.txt").write_text("The film\nThis movie\n")
     (directory / "texts.txt").write_text("The film was dull.\nThis movie was great.\n")
     with (directory / "reviews.csv").open("w", newline="") as file:
