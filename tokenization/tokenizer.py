@@ -144,7 +144,10 @@ class Tokenizer:
     def encode(self, text: str, special: bool = False) -> list[int]:
         """Token ids of `text`. With `special`, spelt-out special tokens become their ids (templates, never users)."""
         engine = self._with_special if special else self._plain
-        return engine.encode(text, add_special_tokens=False).ids
+        try:
+            return engine.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            raise self._told(error) from None
 
     def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
         """Token ids of each text, as `encode` gives them; uses the library's own threads."""
@@ -152,7 +155,16 @@ class Tokenizer:
 
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode_batch` as lists, which is faster for many short texts."""
-        return [encoding.ids for encoding in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
+        try:
+            return [encoding.ids for encoding in self._plain.encode_batch_fast(list(texts), add_special_tokens=False)]
+        except BaseException as error:
+            raise self._told(error) from None
+
+    def _told(self, error: BaseException) -> BaseException:
+        """A panic of the library, which is no `Exception`, in words: a pattern that tries too long, say."""
+        if type(error).__name__ != "PanicException":
+            return error
+        return UserError(f"{self.where}/{TOKENIZER_JSON}: fails on this text ({error}); use another tokenizer")
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Text of `ids`; undecodable bytes become U+FFFD."""

@@ -276,6 +276,16 @@ def test_nested_json_ends_in_a_line(canary: Path, model: Path, tmp_path: Path, c
         file.write_bytes(before)
 
 
+def test_a_pattern_that_tries_for_ever_ends_in_a_line(tokenizer: Tokenizer) -> None:
+    definition = tokenizer.json()
+    split = {"type": "Split", "pattern": {"Regex": "(a+)+b"}, "behavior": "Isolated", "invert": False}
+    definition["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, definition["pre_tokenizer"]]}
+    hostile = Tokenizer.from_files({**tokenizer.files(), "tokenizer.json": json.dumps(definition).encode()})
+    for call in (lambda: hostile.encode("a" * 40), lambda: hostile.encode_ids(["a" * 40])):
+        with pytest.raises(UserError, match="fails on this text"):
+            call()
+
+
 def test_yaml_makes_no_objects(canary: Path, tmp_path: Path, command: Command) -> None:
     text = f"training:\n  out_dir: !!python/object/apply:os.mkdir [{str(canary)!r}]\n"
     assert yaml.unsafe_load(f"!!python/object/apply:os.mkdir [{str(canary)!r}]") is None
