@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = get_logger("export")
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # of gguf.TokenType
-_SPLIT_ON = {
+SPLIT_ON = {
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+":
     ("qwen2", False),
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)"
@@ -100,9 +100,9 @@ def _pre_tokenizer(definition: Mapping[str, Any], where: str) -> tuple[str, bool
         return "gpt-2", False
     pattern = (splits[0].get("pattern") or {}).get("Regex") if len(splits) == 1 else None
     plain = pattern is not None and not splits[0].get("invert") and splits[0].get("behavior") == "Isolated"
-    if not plain or last.get("use_regex", True) or pattern not in _SPLIT_ON:
+    if not plain or last.get("use_regex", True) or pattern not in SPLIT_ON:
         raise UserError(f"{where}: its tokenizer splits words in a way that llama.cpp does not know; {_WORDS}")
-    return _SPLIT_ON[pattern]
+    return SPLIT_ON[pattern]
 
 
 def _check(definition: Mapping[str, Any], takes_words: bool, where: str) -> None:

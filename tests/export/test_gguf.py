@@ -24,7 +24,7 @@ from model.decoder import Decoder
 from model.directory import load_model_directory, save_model_directory
 from tests.generation.conftest import CHATML, TEXTS
 from tokenization.tokenizer import Tokenizer
-from tokenization.train import train_byte_bpe
+from tokenization.train import train_byte_bpe, train_tokenizer
 
 Directory = Callable[..., Path]
 SHAPES: dict[str, dict[str, Any]] = {
@@ -220,6 +220,16 @@ def test_tokenizers_that_llama_cpp_cannot_imitate_are_named(
     with pytest.raises(UserError, match=says):
         written(None, changed(tokenizer, **changes))
     assert not list(tmp_path.glob("*.gguf"))
+
+
+@pytest.mark.parametrize(("kind", "size", "says"), [
+    ("unigram", 520, "Unigram after Split and Metaspace"),
+    ("wordpiece", 100, "WordPiece after BertPreTokenizer"),
+    ("wordlevel", 60, "WordLevel after Whitespace"),
+])  # fmt: skip
+def test_our_other_kinds_of_tokenizers_are_named(written: Any, kind: str, size: int, says: str) -> None:
+    with pytest.raises(UserError, match=f"its tokenizer is {says}.*byte-level BPE"):
+        written(None, train_tokenizer(kind, TEXTS, size))
 
 
 def test_the_splitters_of_gpt2_and_llama3_have_their_names(written: Any, tokenizer: Tokenizer) -> None:

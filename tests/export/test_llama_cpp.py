@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from export.gguf import export_gguf
+from export.gguf_tokenizer import SPLIT_ON
 from model.directory import load_model_directory
 from tests.generation.conftest import CHATML
 from tokenization.tokenizer import Tokenizer
@@ -91,6 +94,36 @@ def test_a_thousand_texts_have_the_same_ids(
     assert theirs.tokenize(marked.encode(), add_bos=True, special=True) == tokenizer.encode(marked, special=True)
     for text in texts[:50]:
         assert theirs.detokenize(tokenizer.encode(text)).decode() == text
+
+
+def of_others(kind: str, texts: Iterator[str]) -> Tokenizer:
+    """A tokenizer that splits words as GPT-2's or Llama 3's does."""
+    engine = tokenizers.Tokenizer(models.BPE(ignore_merges=kind == "llama-bpe"))
+    if kind == "gpt-2":
+        engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    else:
+        (pattern,) = (pattern for pattern, (name, _) in SPLIT_ON.items() if name == kind)
+        split = pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated")
+        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        engine.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    engine.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=5000, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
+    engine.train_from_iterator(texts, trainer)
+    return Tokenizer.from_files({"tokenizer.json": engine.to_str().encode()})
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("kind", ["gpt-2", "llama-bpe"])
+def test_texts_have_the_same_ids_with_the_splitters_of_others(
+    make_directory: Callable[..., Path], realdata: Path, tmp_path: Path, kind: str
+) -> None:
+    tokenizer = of_others(kind, islice(texts_of(realdata), 1000, 1500))
+    export_gguf(make_directory(tokenizer), tmp_path / "m.gguf")
+    theirs = opened(tmp_path / "m.gguf", vocab_only=True)
+    assert theirs.metadata["tokenizer.ggml.pre"] == kind
+    for text in [*islice(texts_of(realdata), 300), *HARD]:
+        assert theirs.tokenize(text.encode(), add_bos=False, special=False) == tokenizer.encode(text), text
 
 
 @pytest.mark.parametrize("name", SHAPES)
