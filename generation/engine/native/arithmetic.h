@@ -1,4 +1,4 @@
-// Sums of products over weights of any format, sixteen at a time, in float32.
+// Sums of products over weights of any format, as many at a time as a register holds, in float32.
 //
 // Every sum runs over k in the same order, whatever is computed beside it. So a token's numbers are the same to the
 // last bit whether it is read alone, in a batch, or in the middle of a prompt.
@@ -7,41 +7,57 @@
 
 #include <cstdint>
 #include <cstring>
-#ifdef __AVX512F__
+#include <type_traits>
+#ifdef __AVX2__
 #include <immintrin.h>
-#define IN_REGISTER(value) asm("" : "+v"(value))  // else GCC loads it from memory again for each use
-#else
-#define IN_REGISTER(value)
 #endif
 
-typedef float vec __attribute__((vector_size(64)));
+// Numbers in a register, and how many columns of sums fit the registers at once, four rows high. IN_REGISTER keeps a
+// number there that GCC would load from memory again for each use.
+#if defined(__AVX512F__)
+#define LANES 16
+#define IN_REGISTER(value) asm("" : "+v"(value))
+constexpr int COLUMNS = 4;
+#elif defined(__AVX2__) && defined(__FMA__)
+#define LANES 8
+#define IN_REGISTER(value) asm("" : "+x"(value))
+constexpr int COLUMNS = 2;
+#else
+#define LANES 4
+#define IN_REGISTER(value)
+constexpr int COLUMNS = 4;
+#endif
+constexpr int ROWS = 4;
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
 typedef float vec8 __attribute__((vector_size(32)));
 typedef float vec4 __attribute__((vector_size(16)));
-typedef int32_t ivec __attribute__((vector_size(64)));
-typedef uint32_t uvec __attribute__((vector_size(64)));
-constexpr int64_t LANES = 16;
+// The same, wherever they stand in memory.
+typedef float vec_in_memory __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t shorts_in_memory __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef int8_t bytes_in_memory __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 struct bf16 {
     uint16_t bits;
 };
 
-// The same, wherever they stand in memory.
-typedef float vec_in_memory __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint16_t shorts_in_memory __attribute__((vector_size(32), aligned(2), may_alias));
-typedef int8_t bytes_in_memory __attribute__((vector_size(16), aligned(1), may_alias));
-
 static inline vec load(const float *from) { return *(const vec_in_memory *)from; }
 static inline vec load(const bf16 *from) {
     return (vec)(__builtin_convertvector(*(const shorts_in_memory *)from, uvec) << 16);
 }
-static inline vec load(const int8_t *from) {
-#ifdef __AVX512F__  // compilers of today take the bytes apart one by one
+static inline vec load(const int8_t *from) {  // compilers of today take the bytes apart one by one
+#if LANES == 16
     return (vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+#elif LANES == 8
+    return (vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
 #else
     return __builtin_convertvector(__builtin_convertvector(*(const bytes_in_memory *)from, ivec), vec);
 #endif
 }
-// The `count` numbers at `from`, 16 at most, then zeros.
+
+// The `count` numbers at `from`, as many as go into a register at most, then zeros.
 template <class T>
 static inline vec load_some(const T *from, int64_t count) {
     if (count >= LANES) return load(from);
@@ -69,16 +85,24 @@ static inline void narrow(float value, bf16 *to) {  // to nearest, ties to even;
 }
 
 static inline float sum(vec v) {
+#if LANES == 16
     vec8 a = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
              __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+    vec a = v;
+#endif
+#if LANES >= 8
     vec4 b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+#else
+    vec4 b = a;
+#endif
     return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
 // out[r][b] = sum over k of w[r][k] * x[b][k]; fetches what lies `ahead` in w as well.
 template <class W, int R, int B>
 static inline void dots(const W *w, int64_t w_stride, int64_t ahead, const float *x, int64_t x_stride, int64_t K,
-                        float out[4][4]) {
+                        float out[ROWS][COLUMNS]) {
     vec acc[R][B];
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
@@ -130,28 +154,34 @@ struct Target {
     }
 };
 
+template <int N>
+using Whole = std::integral_constant<int, N>;
+
 // Rows from..to of w, times all N columns.
 template <class W>
 static void product(const W *w, int64_t w_stride, int64_t from, int64_t to, const float *x, int64_t x_stride, int64_t N,
                     int64_t K, const Target &target) {
     constexpr int64_t BLOCK = 32;  // columns that stay near while the rows pass by
-    float out[4][4];
+    float out[ROWS][COLUMNS];
     for (int64_t block = 0; block < N; block += BLOCK) {
         int64_t stop = block + BLOCK < N ? block + BLOCK : N;
         for (int64_t r = from; r < to;) {
-            int R = to - r >= 4 ? 4 : 1;
+            int R = to - r >= ROWS ? ROWS : 1;
             for (int64_t b = block; b < stop;) {
-                int B = stop - b >= 4 ? 4 : stop - b;
+                int B = stop - b >= COLUMNS ? COLUMNS : R == 1 ? 1 : stop - b;
                 const W *rows = w + r * w_stride;
                 const float *columns = x + b * x_stride;
                 // Rows two tiles on come into the second-level cache meanwhile: twice the bandwidth that hardware finds.
                 int64_t ahead = r + 3 * R <= to ? 2 * R * w_stride : 0;
-                if (R == 4 && B == 4) dots<W, 4, 4>(rows, w_stride, ahead, columns, x_stride, K, out);
-                else if (R == 4 && B == 3) dots<W, 4, 3>(rows, w_stride, ahead, columns, x_stride, K, out);
-                else if (R == 4 && B == 2) dots<W, 4, 2>(rows, w_stride, ahead, columns, x_stride, K, out);
-                else if (R == 4) dots<W, 4, 1>(rows, w_stride, ahead, columns, x_stride, K, out);
-                else if (B == 4) dots<W, 1, 4>(rows, w_stride, ahead, columns, x_stride, K, out);
-                else dots<W, 1, 1>(rows, w_stride, ahead, columns, x_stride, K, out), B = 1;
+                auto tile = [&](auto height, auto width) {
+                    dots<W, height, width>(rows, w_stride, ahead, columns, x_stride, K, out);
+                };
+                if (R == 1 && B == 1) tile(Whole<1>(), Whole<1>());
+                else if (R == 1) tile(Whole<1>(), Whole<COLUMNS>());
+                else if (B == COLUMNS) tile(Whole<ROWS>(), Whole<COLUMNS>());
+                else if (B == 1) tile(Whole<ROWS>(), Whole<1>());
+                else if (B == 2) tile(Whole<ROWS>(), Whole<COLUMNS / 2>());
+                else tile(Whole<ROWS>(), Whole<COLUMNS - 1>());
                 for (int i = 0; i < R; i++)
                     for (int j = 0; j < B; j++) target.take(r + i, b + j, out[i][j]);
                 b += B;

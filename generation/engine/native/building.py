@@ -10,6 +10,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -44,7 +45,9 @@ def library() -> ctypes.CDLL | None:
 
 
 def find_compiler() -> list[str] | None:
-    """$CXX, or the first compiler there is."""
+    """$CXX, or the first compiler there is. None on Windows, whose compilers have other flags."""
+    if sys.platform == "win32":
+        return None
     wanted = shlex.split(os.environ.get("CXX", ""))
     for command in [wanted] if wanted else [[name] for name in COMPILERS]:
         if shutil.which(command[0]):

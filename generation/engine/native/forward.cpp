@@ -174,12 +174,13 @@ struct Pass {
 #pragma omp barrier
 #pragma omp for schedule(static)
         for (int64_t n = 0; n < N; n++) place<T>(layer, number, n);
+        int64_t together = N * G < threads ? 1 : heads;  // of a group, which reads its keys and values once for them
 #pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < N * G; item++) {
-            int64_t n = item / G, g = item % G, seen = tokens.positions[n] + 1;
-            if ((int64_t)scores.size() < heads * seen) scores.resize(heads * seen);
-            attend(queries + (n * H + g * heads) * D, heads, held<T>(cache.keys, number, n, g),
-                   held<T>(cache.values, number, n, g), seen, D, scores.data(), mixed + (n * H + g * heads) * D);
+        for (int64_t item = 0; item < N * H / together; item++) {
+            int64_t head = item * together % H, n = item * together / H, g = head / heads, seen = tokens.positions[n] + 1;
+            if ((int64_t)scores.size() < together * seen) scores.resize(together * seen);
+            attend(queries + (n * H + head) * D, together, held<T>(cache.keys, number, n, g),
+                   held<T>(cache.values, number, n, g), seen, D, scores.data(), mixed + (n * H + head) * D);
         }
         multiply_all(layer.output, threads, mixed, N, x, Target::ADD);
 #pragma omp barrier

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import platform
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,27 @@ def test_logits_are_the_models(make_model: Make, shape: str) -> None:
         logits = runner.read(parts)
         wanted = torch.stack([expected[text, place] for text, place in places])
         assert (logits - wanted).abs().max() < 5e-4 and wanted.abs().max() > 3
+
+
+@compiled
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of this kind")
+@pytest.mark.parametrize("processor", ["haswell", "x86-64"])
+@torch.inference_mode()
+def test_registers_of_other_widths(
+    fresh: None, make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processor: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    flags = [f"-march={processor}" if flag.startswith("-march") else flag for flag in building.FLAGS]
+    monkeypatch.setattr(building, "FLAGS", tuple(flags))
+    for quantize in (False, True):
+        model = _model(make_model, **SHAPES["wide heads in groups"])
+        quantized, text = Int8.of(model) if quantize else None, _texts(1)[0]
+        plain = runner_for(model, _cache(model), quantized, False).read([Part(0, text, 97)])
+        at_once = _native(model, quantized).read([Part(0, text, 97)])
+        assert (at_once - plain).abs().max() < 1e-3
+        alone = _native(model, quantized)
+        assert all(torch.equal(alone.read([Part(0, [token])])[0], at_once[n]) for n, token in enumerate(text))
 
 
 @compiled
