@@ -1,4 +1,4 @@
-"""Prompts through one engine: the next one is taken when a text has ended, texts come in the order they end."""
+"""Prompts through one engine, texts out: as they end, or piece by piece; the next prompt is taken when a text ends."""
 
 from __future__ import annotations
 
@@ -79,3 +79,15 @@ def write(
             yield token.request, piece, writer
     finally:
         stream.close()
+
+
+def deliver(pieces: Iterator[str], stream: bool, callback: Callable[[str], object] | None) -> str | Iterator[str]:
+    """The pieces themselves where they are to be streamed, else the text of all, each handed to `callback` first."""
+    if stream and callback is None:
+        return pieces
+    texts = []
+    for piece in pieces:
+        if callback is not None:
+            callback(piece)
+        texts.append(piece)
+    return "".join(texts)

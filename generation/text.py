@@ -16,7 +16,7 @@ from generation.config import GenerationConfig
 from generation.encoder.abilities import WRITE, require
 from generation.engine import Engine, Quantization, Request
 from generation.loading import TrainedModel, load_trained
-from generation.many import complete_each, write
+from generation.many import complete_each, deliver, write
 from generation.prompts import Conventions, Prompt, PromptEncoder
 from model.decoder import Decoder
 from tokenization.token_text import TokenTexts
@@ -61,11 +61,18 @@ class TextGenerator:
         self._said_not_chat_trained = False
 
     @classmethod
-    def from_path(cls, path: Path | str | None = None, device: str = "auto", dtype: str = "auto") -> TextGenerator:
+    def from_path(
+        cls,
+        path: Path | str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        quantization: Quantization = "none",
+        compile: bool = True,
+    ) -> TextGenerator:
         """Load a model directory, a run directory or a .pth checkpoint; None: the newest model under out/."""
         where = pick_device(device)
         loaded = load_trained(None if path is None else Path(path), where, pick_dtype(dtype, where))
-        return cls.from_trained(loaded)
+        return cls.from_trained(loaded, quantization=quantization, compile=compile)
 
     @classmethod
     def from_trained(
@@ -108,7 +115,7 @@ class TextGenerator:
         that does not fit the context keeps its end; generation stops where the context is full, at a stop token
         or before a stop string.
         """
-        return _deliver(self._pieces(self._one_request(prompt, config)), stream, callback)
+        return deliver(self._pieces(self._one_request(prompt, config)), stream, callback)
 
     def batch_generate(
         self,
@@ -124,6 +131,8 @@ class TextGenerator:
         Each row has its own chance, from its place in `seeds` or else from the configuration's seed: a prompt
         gives the text that it would give alone.
         """
+        if seeds is not None and len(seeds) != len(prompts):
+            raise UserError(f"seeds: there are {len(seeds)} for {len(prompts)} prompts; give one for each")
         self.slots = max(self.slots, batch_size)
         found: dict[int, list[str]] = {}
         for place, result in self.complete_each(prompts, config, seeds=seeds, at_once=batch_size):
@@ -164,7 +173,7 @@ class TextGenerator:
                 LOG.warning("this model was not trained to chat: it continues the text it is given")
             self._said_not_chat_trained = True
             prompt = history[-1]["content"]
-        return _deliver(self._pieces(self._one_request(prompt, config)), stream, callback)
+        return deliver(self._pieces(self._one_request(prompt, config)), stream, callback)
 
     def complete(self, prompt: Prompt, config: Options = None) -> list[Completion]:
         """What follows a text or answers a conversation, with details: `num_return_sequences` of them."""
@@ -189,7 +198,7 @@ class TextGenerator:
         config = config or GenerationConfig()
         chances = itertools.repeat(config.seed) if seeds is None else seeds
         return complete_each(
-            zip(prompts, chances, strict=False),
+            zip(prompts, chances, strict=seeds is not None),
             lambda row: self.requests(row[0], config.model_copy(update={"seed": row[1]})),
             lambda requests: self._write(requests, at_once or self.slots),
         )
@@ -231,14 +240,3 @@ class TextGenerator:
     def _write(self, requests: Iterable[Request], at_once: int) -> Iterator[tuple[int, Piece, Writer]]:
         self.engine.slots = max(self.engine.slots, self.slots)
         return write(self.engine, requests, self.writer, at_once)
-
-
-def _deliver(pieces: Iterator[str], stream: bool, callback: Callback | None) -> str | Iterator[str]:
-    if stream and callback is None:
-        return pieces
-    texts = []
-    for piece in pieces:
-        if callback is not None:
-            callback(piece)
-        texts.append(piece)
-    return "".join(texts)

@@ -67,6 +67,8 @@ def test_a_batch_gives_what_each_prompt_gives_alone(generator: TextGenerator) ->
     assert generator.batch_generate([], SAMPLED) == []
     seeded = generator.batch_generate(["the cat"] * 3, SAMPLED, seeds=[3, 4, 5])
     assert seeded[0] == alone[0] and len(set(seeded)) == 3
+    with pytest.raises(UserError, match="2 for 3 prompts"):
+        generator.batch_generate(["the cat"] * 3, SAMPLED, seeds=[3, 4])
 
 
 def test_streaming_shows_whole_characters_only(
