@@ -12,8 +12,9 @@ WORTH_WAITING = 16  # tokens that another text is about to read: less is sooner 
 class Slots:
     """At most `most` slots of `cache`, of which a text in work has one to itself.
 
-    Slots keep the tokens of texts that have ended. A prompt goes where most of its beginning is; where that slot is
-    in work its beginning is copied. Of slots that are no help, an empty one is taken, then the one given back first.
+    Slots keep the tokens of texts that have ended. A prompt goes where most of its beginning is. Where that slot is in
+    work, or would lose more than it keeps, the beginning is copied to another one: an empty one, or while there may
+    be more a new one, then the one given back first.
     """
 
     def __init__(self, cache: KVCache, most: int) -> None:
@@ -36,7 +37,8 @@ class Slots:
         shared = 0 if best is None else held[best]
         if any(self._shared(slot, prompt, len(self._texts[slot])) >= shared + WORTH_WAITING for slot in self._busy):
             return None
-        slot = best if best in self._given_back and shared else self._oldest(room)
+        goes_on = best in self._given_back and shared > 0 and 2 * shared >= self._cache.lengths[best]
+        slot = best if goes_on else self._oldest(room)
         assert slot is not None
         if slot == best:
             self._cache.lengths[slot] = shared

@@ -65,6 +65,17 @@ def test_texts_with_the_same_beginning_read_it_once(engine: Engine, passes: list
     assert sum(sum(counts) for counts in passes) == 41 + 2 + 2 * 4
 
 
+def test_a_long_text_is_not_given_up_for_a_short_beginning(
+    engine: Engine, passes: list[list[int]], make_model: Make
+) -> None:
+    other = [*LONG[:3], *LONG[::-1]]
+    _texts(engine, [LONG])
+    assert _texts(engine, [other])[0] == _alone(make_model, other)
+    passes.clear()
+    assert _texts(engine, [LONG])[0] == _alone(make_model, LONG)
+    assert passes[0] == [1]
+
+
 def test_the_slot_given_back_first_is_the_first_to_be_overwritten(
     engine: Engine, passes: list[list[int]], make_model: Make
 ) -> None:
