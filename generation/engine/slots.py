@@ -60,7 +60,7 @@ class Slots:
         self._given_back.append(slot)
 
     def _shared(self, slot: int, prompt: Sequence[int], held: int) -> int:
-        text, limit = self._texts[slot], min(held, len(prompt) - 1)
+        text, limit = self._texts[slot], min(held, len(self._texts[slot]), len(prompt) - 1)
         if list(text[:limit]) == list(prompt[:limit]):
             return limit
         return next(place for place in range(limit) if text[place] != prompt[place])

@@ -99,9 +99,8 @@ def test_memory_follows_the_texts(make_model: Make) -> None:
 
 
 def test_long_prompts_do_not_hold_up_running_texts(engine: Engine, make_model: Make, passes: list[list[int]]) -> None:
-    engine_module = "generation.engine.engine"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"{engine_module}.CHUNK_BESIDE_OTHERS", 16)
+        patch.setattr("generation.engine.engine.CHUNK_BESIDE_OTHERS", 16)
         config = GenerationConfig(do_sample=False, max_new_tokens=9)
         short = engine.submit(Request([5], config))
         engine.step()
@@ -109,6 +108,13 @@ def test_long_prompts_do_not_hold_up_running_texts(engine: Engine, make_model: M
         given = [engine.step() for _ in range(4)]
     assert [[token.request for token in tokens] for tokens in given] == [[short], [short], [short, long], [short, long]]
     assert passes == [[1], [1, 16], [1, 16], [1, 8], [1, 1]]
+
+
+def test_texts_without_a_cache_are_read_in_pieces_too(engine: Engine, make_model: Make) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("generation.engine.engine.CHUNK", 16)
+        prompts = [LONG, LONG[:30], LONG[3:]]
+        assert _texts(engine, prompts, use_cache=False) == [_alone(make_model, prompt) for prompt in prompts]
 
 
 def test_cancelled_texts_leave_their_slot_at_once(engine: Engine, make_model: Make) -> None:
