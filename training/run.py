@@ -23,11 +23,11 @@ from training.batching.datasets import open_data
 from training.batching.samples import TrainingSamples, open_samples
 from training.batching.split import Split
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
+from training.devices.choose_strategy import choose_strategy
 from training.devices.distributed import World, join_world
 from training.devices.ending import end
 from training.devices.host_memory import keep_freed_memory
 from training.devices.precision import Precision, set_tf32
-from training.devices.strategy import choose_strategy
 from training.evaluation.early_stopping import require_validation, stopped_early
 from training.finetuning.layers import freeze
 from training.optimization.optimizer import build_optimizers

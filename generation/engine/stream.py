@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from generation.engine.request import Request, Token
 
-if TYPE_CHECKING:
-    from generation.engine.engine import Engine
+
+class Texts(Protocol):
+    """What the engine is here: it takes requests, and may be told to end them."""
+
+    def submit(self, request: Request) -> int: ...
+
+    def cancel(self, number: int) -> None: ...
 
 
 class TokenStream(Iterator[Token]):
@@ -21,7 +26,7 @@ class TokenStream(Iterator[Token]):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Texts,
         requests: Iterable[Request],
         at_once: int | None,
         routes: dict[int, deque[Token]],

@@ -17,10 +17,11 @@ from model.config import ModelConfig
 from model.decoder import Decoder
 from training.batching.batches import Microbatch
 from training.config import TrainingConfig
+from training.devices.choose_strategy import choose_strategy
 from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.devices.sharded import Sharded
-from training.devices.strategy import Replicated, Strategy, choose_strategy
+from training.devices.strategy import Replicated, Strategy
 from training.optimization.optimizer import build_optimizers
 from training.step import Stepper
 from training.tasks.causal import CausalLoss, next_tokens

@@ -11,12 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from foundation.logs import get_logger
 from training.devices.distributed import World
 from training.optimization.optimizers import Optimizers
-
-log = get_logger("training")
-
 
 # The buffers are tables, the same on every rank; what says so was renamed in torch 2.13.
 _KNOWN = inspect.signature(DistributedDataParallel.__init__).parameters
@@ -101,16 +97,3 @@ class Replicated(Strategy):
         """No sum over ranks but in the last microstep."""
         quiet: AbstractContextManager[object] = nullcontext() if last else module.no_sync()  # type: ignore[operator]
         return quiet
-
-
-def choose_strategy(world: World, device: torch.device, dtype: torch.dtype, sharded: bool) -> Strategy:
-    """The strategy for this world; `sharded` splits the model over its ranks. `dtype`: that of the matrix products."""
-    if world.size == 1:
-        if sharded:
-            log.info("--fsdp with one process: there is nobody to share the model with; it trains as without")
-        return Strategy(world, device)
-    if not sharded:
-        return Replicated(world, device)
-    from training.devices.sharded import Sharded  # its imports take most of a second
-
-    return Sharded(world, device, dtype)
