@@ -14,7 +14,7 @@ from model.decoder import Decoder
 from model.encoder.bert import Bert
 from model.encoder.heads import Heads
 from model.encoder.modernbert import ModernBert
-from model.unfilled import unfilled
+from model.unfilled import unfilled, with_memory
 
 MISMATCH = "the weights and the configuration beside them don't match, use the files of one model"
 
@@ -72,7 +72,7 @@ def build_model(
             raise UserError(f"{where}: {problem} {shown}; {MISMATCH}")
     for name, target in state.items():
         _check(tensors[name], target, name, vocab_size if name in model.vocabulary_tensors else None, where)
-    model = model.to(dtype).to_empty(device=device).eval()
+    model = with_memory(model.to(dtype), device).eval()
     for name, target in model.state_dict().items():
         _copy(tensors[name], target)
     return model

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class _NoStart(TorchFunctionMode):
@@ -24,6 +27,15 @@ class _NoStart(TorchFunctionMode):
 
 @contextmanager
 def unfilled() -> Iterator[None]:
-    """Inside, modules are made without memory and without values (see `torch.nn.Module.to_empty`)."""
+    """Inside, modules are made without memory and without values (see `with_memory`)."""
     with torch.device("meta"), _NoStart():
         yield
+
+
+def with_memory(module: Module, device: torch.device | str) -> Module:
+    """`module`, made unfilled, with memory on `device` for every tensor, whose values are anything.
+
+    As `torch.nn.Module.to_empty`, but for `torch.empty_like`, which on `meta` imports what `_NoStart` avoids.
+    """
+    module._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))  # type: ignore[no-untyped-call]
+    return module
