@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from model import documents
 from model.encoder import attention, pieces
 from model.encoder.attention import Layout, attend
 from model.encoder.pieces import attend_pieces
@@ -185,7 +186,7 @@ def test_who_goes_which_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert way(512, torch.bfloat16, True, window=511) == "pieces"  # as wide as the row: no window
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr(attention, "varlen_attn", attention.attend_varlen)  # builds for CPUs have none
+    monkeypatch.setattr(attention, "varlen_attn", documents.attend_varlen)  # builds for CPUs have none
     layout = Layout(torch.empty(1, 512, dtype=torch.int64, device="meta"), None, torch.bfloat16)
     layout.positions = type("Cuda", (), {"device": torch.device("cuda"), "shape": (1, 512)})()  # type: ignore[assignment]
     assert (layout.way(64, 0.0), layout.way(None, 0.0), layout.way(64, 0.1)) == ("varlen", "mask", "mask")
