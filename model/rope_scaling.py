@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
 
 from foundation.errors import UserError
+
+if TYPE_CHECKING:  # `train.py --help` waits for no torch
+    from torch import Tensor
 
 KINDS = ("default", "linear", "llama3")
 
@@ -55,8 +56,7 @@ class RopeScaling(BaseModel):
             return frequencies / self.factor
         waves = (self.original_max_position_embeddings or 1) * frequencies / (2 * math.pi)  # in the original context
         kept = ((waves - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)).clamp(0, 1)
-        lowered: Tensor = torch.lerp(frequencies / self.factor, frequencies, kept)
-        return lowered
+        return (frequencies / self.factor).lerp(frequencies, kept)
 
     def to_transformers(self) -> dict[str, Any]:
         """The object that a `config.json` holds, without the base."""
