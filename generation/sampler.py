@@ -123,8 +123,7 @@ class Sampler:
         if not drawn:
             return sampling.choose_greedily(scores)
         numbers = [state.chance.next() for state in states if state.chance is not None]
-        wide = torch.float32 if scores.device.type == "mps" else torch.float64
-        uniforms = torch.tensor(numbers, dtype=wide, device=scores.device)
+        uniforms = torch.tensor(numbers, dtype=sampling.chance_dtype(scores.device), device=scores.device)
         filters = [states[n].filter for n in drawn]
         if len(drawn) == len(states):
             return draw(scores, filters, uniforms)

@@ -79,13 +79,18 @@ def choose_greedily(logits: Tensor) -> Tensor:
     return logits.argmax(dim=-1)
 
 
+def chance_dtype(device: torch.device) -> torch.dtype:
+    """The number format of chance on `device`: the widest there is."""
+    return torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+
+
 def choose_at(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Draw from each row's distribution by inverting its cumulative sum at `uniforms` (B,) float64 in [0, 1).
 
     (B, V) -> (B,) int64. One number of chance a token keeps rows independent of each other. Forbidden tokens
     are never drawn: the cumulative sum does not rise there.
     """
-    wide = torch.float32 if logits.device.type == "mps" else torch.float64  # MPS has no float64
+    wide = chance_dtype(logits.device)
     cumulative = logits.softmax(dim=-1).to(wide).cumsum(dim=-1)  # (B, V)
     total = cumulative[:, -1:]
     # Rounding must not lift the product to the total, where nothing lies above it any more.

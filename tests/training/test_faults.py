@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.training.test_resume import die_at
 from training.saving import checkpoint
 from training.tasks.causal import CausalLoss
 from training.trainer import Trainer
@@ -36,12 +37,6 @@ def around_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[
         monkeypatch.setattr(Trainer, "_step", planted)
 
     yield plant
-
-
-def die_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """The next run in this process ends by an error in its step number `step`."""
-    monkeypatch.setenv("MATECONV_FAILPOINT", f"training.step:{step}:raise=EIO")
-    monkeypatch.setattr("foundation.failpoints._hits", Counter())
 
 
 def plant_in_batch(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:

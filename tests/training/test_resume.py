@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,24 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr("foundation.failpoints._hits", Counter())
 
 
+def assert_goes_on(
+    command: Any, monkeypatch: pytest.MonkeyPatch, targets: Iterable[int], arguments: Sequence[str]
+) -> None:
+    """A run that dies at each of `targets` and goes on is the run that nothing stopped, chance included."""
+    assert command.call("--out_dir", "whole", *arguments).returncode == 0
+    generator = torch.get_rng_state()
+    for target in targets:
+        die_at(monkeypatch, target - newest_step(command.directory / "cut"))
+        broken = command.call("--out_dir", "cut", "--resume", *arguments)
+        assert broken.returncode == 1, broken.stderr
+    monkeypatch.delenv("MATECONV_FAILPOINT")
+    torch.manual_seed(99)
+    done = command.call("--out_dir", "cut", "--resume", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(command, command.directory / "whole", command.directory / "cut")
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
 def newest_step(run: Path) -> int:
     """The step of a run's newest checkpoint; 0 before its first."""
     newest = run / "ckpt.pth"
@@ -81,20 +100,9 @@ def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
 ) -> None:
     """Twice, by an error after the weights moved. The run ends early at step 12, its third stale validation."""
     arguments = (*EVERYTHING, "--max_steps", "20", "--patience", "3", "--lr_scheduler", scheduler)
-    assert command.call("--out_dir", "whole", *arguments).returncode == 0
-    generator = torch.get_rng_state()
-    chance = random.Random(scheduler)
-    for target in sorted(chance.sample(range(2, 12), 2)):
-        die_at(monkeypatch, target - newest_step(command.directory / "cut"))
-        broken = command.call("--out_dir", "cut", "--resume", *arguments)
-        assert broken.returncode == 1, broken.stderr
-    monkeypatch.delenv("MATECONV_FAILPOINT")
-    torch.manual_seed(99)
-    done = command.call("--out_dir", "cut", "--resume", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert_same_run(command, command.directory / "whole", command.directory / "cut")
+    targets = sorted(random.Random(scheduler).sample(range(2, 12), 2))
+    assert_goes_on(command, monkeypatch, targets, arguments)
     assert checkpoint.load(command.directory / "cut" / "ckpt.pth")["step"] == 12
-    assert torch.equal(torch.get_rng_state(), generator)
     assert command.call("--out_dir", "cut", "--resume", *arguments).returncode == 0
     assert newest_step(command.directory / "cut") == 12, "a run that stopped early stays stopped"
 

@@ -14,22 +14,15 @@ from generation.terminal.converse import converse
 from generation.terminal.options import TYPED, set_option
 from generation.text import TextGenerator
 from model.decoder import Decoder
+from tests.generation.terminal.typist import typist
 from tokenization.tokenizer import Tokenizer
 
 CONFIG = GenerationConfig(seed=2, max_new_tokens=9)
 
 
 def _talk(generator: TextGenerator, lines: Sequence[str | BaseException], config: GenerationConfig = CONFIG) -> str:
-    source, shown = iter(lines), []
-
-    def read(prompt: str) -> str:
-        shown.append(prompt)
-        line = next(source, EOFError())
-        if isinstance(line, BaseException):
-            raise line
-        return line
-
-    converse(generator, config, read, shown.append)
+    shown: list[str] = []
+    converse(generator, config, typist(lines, shown), shown.append)
     return "".join(shown)
 
 

@@ -3,20 +3,13 @@ from __future__ import annotations
 import pytest
 
 from generation.terminal.typed import typed_texts
+from tests.generation.terminal.typist import typist
 
 
 def _texts(*lines: str | BaseException) -> tuple[list[str], list[str]]:
     """The texts, and the prompts that were shown."""
-    source, prompts = iter(lines), []
-
-    def read(prompt: str) -> str:
-        prompts.append(prompt)
-        line = next(source, EOFError())
-        if isinstance(line, BaseException):
-            raise line
-        return line
-
-    return list(typed_texts(read, lambda _: None)), prompts
+    prompts: list[str] = []
+    return list(typed_texts(typist(lines, prompts), lambda _: None)), prompts
 
 
 @pytest.mark.parametrize(

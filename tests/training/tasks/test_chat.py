@@ -25,7 +25,7 @@ from shards.dataset import Dataset
 from tests.training.conftest import TINY_RUN, Command
 from tests.training.tasks.conversations import LENGTH, encoded, from_spans, messages, talks
 from tests.training.test_model_card import front_matter, run_code
-from tests.training.test_resume import assert_same_run, die_at, newest_step
+from tests.training.test_resume import assert_goes_on, assert_same_run, newest_step
 from tokenization.chat import CHATML
 from tokenization.tokenizer import Tokenizer
 from training.batching.batches import IGNORED
@@ -161,15 +161,7 @@ def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
     chat: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("--use_ema", "true", "--dropout", "0.1", "--eval_interval", "5", "--max_steps", "10")
-    assert chat.call("--out_dir", "whole", *arguments).returncode == 0
-    for target in (3, 8):
-        die_at(monkeypatch, target - newest_step(chat.directory / "cut"))
-        broken = chat.call("--out_dir", "cut", "--resume", *arguments)
-        assert broken.returncode == 1, broken.stderr
-    monkeypatch.delenv("MATECONV_FAILPOINT")
-    done = chat.call("--out_dir", "cut", "--resume", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert_same_run(chat, chat.directory / "whole", chat.directory / "cut")
+    assert_goes_on(chat, monkeypatch, (3, 8), arguments)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from model.encoder.heads import Heads
 from shards.dataset import Dataset
 from shards.manifest import Manifest
 from tests.training.conftest import Command
-from tests.training.test_resume import assert_same_run, die_at, newest_step
+from tests.training.test_resume import assert_goes_on, assert_same_run, newest_step
 from tokenization.tokenizer import Tokenizer
 from training.batching.batches import IGNORED
 from training.batching.datasets import TrainingData
@@ -88,15 +88,7 @@ def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
 ) -> None:
     """Accumulation, EMA, dropout, whole words; across the border of an epoch."""
     arguments = (*EVERYTHING, "--whole_word_mask", "true", "--max_steps", "14", "--batch_size", "6")
-    assert encoder.call("--out_dir", "whole", *arguments).returncode == 0
-    for target in sorted(random.Random(5).sample(range(2, 13), 2)):
-        die_at(monkeypatch, target - newest_step(encoder.directory / "cut"))
-        broken = encoder.call("--out_dir", "cut", "--resume", *arguments)
-        assert broken.returncode == 1, broken.stderr
-    monkeypatch.delenv("MATECONV_FAILPOINT")
-    done = encoder.call("--out_dir", "cut", "--resume", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert_same_run(encoder, encoder.directory / "whole", encoder.directory / "cut")
+    assert_goes_on(encoder, monkeypatch, sorted(random.Random(5).sample(range(2, 13), 2)), arguments)
 
 
 def test_killed_and_resumed_it_is_the_same_run(encoder: Command) -> None:
