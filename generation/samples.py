@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from generation.chat import Message
 from generation.config import GenerationConfig
 from generation.encoder.show import masks_line
 from generation.encoder.text import TextEncoder
@@ -37,8 +38,14 @@ def write_samples(
     config = GenerationConfig(max_new_tokens=tokens)
     if not generator.can_chat:
         return [*generator.batch_generate(prompts, config, seeds=seeds)]
-    said = [(prompt, config.replace(seed=seed)) for prompt, seed in zip(prompts, seeds, strict=True)]
-    return [generator.chat([{"role": "user", "content": prompt}], own) if prompt else None for prompt, own in said]
+    asked = [prompt for prompt in prompts if prompt]
+    chances = [seed for prompt, seed in zip(prompts, seeds, strict=True) if prompt]
+    answers = iter(generator.batch_generate([_question(prompt) for prompt in asked], config, seeds=chances))
+    return [next(answers) if prompt else None for prompt in prompts]
+
+
+def _question(text: str) -> list[Message]:
+    return [{"role": "user", "content": text}]
 
 
 def _tell(encoder: TextEncoder, prompts: Sequence[str]) -> list[str | None]:

@@ -119,14 +119,14 @@ class TextGenerator:
 
     def batch_generate(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         config: Options = None,
         *,
         batch_size: int = 16,
         seeds: Sequence[int | None] | None = None,
     ) -> list[str]:
-        """The text that follows each prompt, `batch_size` texts at a time; all texts of a prompt one after the other
-        where the configuration asks for several.
+        """What follows each text or answers each conversation, `batch_size` at a time; all texts of a prompt one after
+        the other where the configuration asks for several.
 
         Each row has its own chance, from its place in `seeds` or else from the configuration's seed: a prompt
         gives the text that it would give alone.

@@ -72,6 +72,18 @@ def assert_goes_on(
     assert torch.equal(torch.get_rng_state(), generator)
 
 
+def assert_survives_kills(command: Any, targets: Iterable[int], arguments: Sequence[str]) -> None:
+    """A run that SIGKILL ends at each of `targets`, after the weights moved, is the run that nothing stopped."""
+    assert command.run("--out_dir", "whole", *arguments).returncode == 0
+    for target in targets:
+        point = f"training.step:{target - newest_step(command.directory / 'cut')}"
+        killed = command.run("--out_dir", "cut", "--resume", *arguments, MATECONV_FAILPOINT=point)
+        assert killed.returncode == SIGKILLED, killed.stderr
+    done = command.run("--out_dir", "cut", "--resume", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(command, command.directory / "whole", command.directory / "cut")
+
+
 def newest_step(run: Path) -> int:
     """The step of a run's newest checkpoint; 0 before its first."""
     newest = run / "ckpt.pth"
@@ -112,15 +124,7 @@ def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
 def test_killed_at_random_steps_and_resumed_it_is_the_same_run(command: Any, scheduler: str) -> None:
     """Four SIGKILLs for each scheduler, twenty together; the run ends early at step 30."""
     arguments = (*EVERYTHING, "--max_steps", "50", "--patience", "9", "--lr_scheduler", scheduler)
-    assert command.run("--out_dir", "whole", *arguments).returncode == 0
-    chance = random.Random(scheduler)
-    for target in sorted(chance.sample(range(2, 30), 4)):
-        point = f"training.step:{target - newest_step(command.directory / 'cut')}"
-        killed = command.run("--out_dir", "cut", "--resume", *arguments, MATECONV_FAILPOINT=point)
-        assert killed.returncode == SIGKILLED, killed.stderr
-    done = command.run("--out_dir", "cut", "--resume", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert_same_run(command, command.directory / "whole", command.directory / "cut")
+    assert_survives_kills(command, sorted(random.Random(scheduler).sample(range(2, 30), 4)), arguments)
     assert newest_step(command.directory / "cut") == 30
 
 

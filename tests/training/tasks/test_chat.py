@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from shards.dataset import Dataset
 from tests.training.conftest import TINY_RUN, Command
 from tests.training.tasks.conversations import LENGTH, encoded, from_spans, messages, talks
 from tests.training.test_model_card import front_matter, run_code
-from tests.training.test_resume import assert_goes_on, assert_same_run, newest_step
+from tests.training.test_resume import assert_goes_on, assert_survives_kills
 from tokenization.chat import CHATML
 from tokenization.tokenizer import Tokenizer
 from training.batching.batches import IGNORED
@@ -168,13 +167,7 @@ def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
 def test_killed_and_resumed_it_is_the_same_run(chat: Command) -> None:
     """SIGKILL after the weights of three steps have moved, in bfloat16 where the machine computes in it."""
     arguments = ("--use_ema", "true", "--dropout", "0.1", "--dtype", "bfloat16", "--max_steps", "20")
-    assert chat.run("--out_dir", "whole", *arguments).returncode == 0
-    for target in (5, 11, 18):
-        point = f"training.step:{target - newest_step(chat.directory / 'cut')}"
-        killed = chat.run("--out_dir", "cut", "--resume", *arguments, MATECONV_FAILPOINT=point)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert chat.run("--out_dir", "cut", "--resume", *arguments).returncode == 0
-    assert_same_run(chat, chat.directory / "whole", chat.directory / "cut")
+    assert_survives_kills(chat, (5, 11, 18), arguments)
 
 
 def test_from_a_pretrained_decoder_into_a_place_of_its_own(chat: Command, chat_data: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from model.encoder.heads import Heads
 from shards.dataset import Dataset
 from shards.manifest import Manifest
 from tests.training.conftest import Command
-from tests.training.test_resume import assert_goes_on, assert_same_run, newest_step
+from tests.training.test_resume import assert_goes_on, assert_survives_kills
 from tokenization.tokenizer import Tokenizer
 from training.batching.batches import IGNORED
 from training.batching.datasets import TrainingData
@@ -94,11 +93,7 @@ def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
 def test_killed_and_resumed_it_is_the_same_run(encoder: Command) -> None:
     """SIGKILL after the weights of step 7 have moved."""
     arguments = (*EVERYTHING, "--max_steps", "10")
-    assert encoder.call("--out_dir", "whole", *arguments).returncode == 0
-    killed = encoder.run("--out_dir", "cut", *arguments, MATECONV_FAILPOINT="training.step:7")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert encoder.call("--out_dir", "cut", "--resume", *arguments).returncode == 0
-    assert_same_run(encoder, encoder.directory / "whole", encoder.directory / "cut")
+    assert_survives_kills(encoder, (7,), arguments)
 
 
 @pytest.mark.slow
@@ -106,13 +101,7 @@ def test_killed_and_resumed_it_is_the_same_run(encoder: Command) -> None:
 def test_killed_again_and_again_and_resumed_it_is_the_same_run(encoder: Command, architecture: str) -> None:
     """Six SIGKILLs at random steps, in bfloat16 where the machine computes in it."""
     arguments = (*EVERYTHING, "--max_steps", "40", "--dtype", "bfloat16", "--architecture", architecture)
-    assert encoder.run("--out_dir", "whole", *arguments).returncode == 0
-    for target in sorted(random.Random(architecture).sample(range(2, 40), 6)):
-        point = f"training.step:{target - newest_step(encoder.directory / 'cut')}"
-        killed = encoder.run("--out_dir", "cut", "--resume", *arguments, MATECONV_FAILPOINT=point)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert encoder.run("--out_dir", "cut", "--resume", *arguments).returncode == 0
-    assert_same_run(encoder, encoder.directory / "whole", encoder.directory / "cut")
+    assert_survives_kills(encoder, sorted(random.Random(architecture).sample(range(2, 40), 6)), arguments)
 
 
 @pytest.mark.slow

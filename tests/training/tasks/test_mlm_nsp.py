@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +21,7 @@ from shards.writer import SplitWriter
 from tests.training.conftest import Command, random_documents, write_dataset
 from tests.training.tasks.conftest import TINY_ENCODER
 from tests.training.tasks.test_mlm import PARALLEL, assert_close
-from tests.training.test_resume import assert_same_run, die_at, newest_step
+from tests.training.test_resume import assert_goes_on, assert_survives_kills
 from tokenization.tokenizer import Tokenizer
 from training.batching.datasets import TrainingData
 from training.config import DataConfig, TrainingConfig
@@ -144,27 +143,14 @@ def test_no_text_of_a_pair_is_from_another_split(
 def test_broken_off_and_resumed_it_is_the_same_run(pairs: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accumulation, EMA, dropout; across the border of an epoch."""
     arguments = (*EVERYTHING, "--max_steps", "11", "--batch_size", "6")
-    assert pairs.call("--out_dir", "whole", *arguments).returncode == 0
-    die_at(monkeypatch, 7)  # the newest checkpoint is of step 4
-    broken = pairs.call("--out_dir", "cut", *arguments)
-    assert broken.returncode == 1 and newest_step(pairs.directory / "cut") == 4, broken.stderr
-    monkeypatch.delenv("MATECONV_FAILPOINT")
-    done = pairs.call("--out_dir", "cut", "--resume", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert_same_run(pairs, pairs.directory / "whole", pairs.directory / "cut")
+    assert_goes_on(pairs, monkeypatch, (7,), arguments)
 
 
 @pytest.mark.slow
 def test_killed_again_and_again_and_resumed_it_is_the_same_run(pairs: Command) -> None:
     """Six SIGKILLs at random steps, in bfloat16 where the machine computes in it."""
     arguments = (*EVERYTHING, "--max_steps", "40", "--dtype", "bfloat16")
-    assert pairs.run("--out_dir", "whole", *arguments).returncode == 0
-    for target in sorted(random.Random(3).sample(range(2, 40), 6)):
-        point = f"training.step:{target - newest_step(pairs.directory / 'cut')}"
-        killed = pairs.run("--out_dir", "cut", "--resume", *arguments, MATECONV_FAILPOINT=point)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert pairs.run("--out_dir", "cut", "--resume", *arguments).returncode == 0
-    assert_same_run(pairs, pairs.directory / "whole", pairs.directory / "cut")
+    assert_survives_kills(pairs, sorted(random.Random(3).sample(range(2, 40), 6)), arguments)
 
 
 @pytest.mark.slow
