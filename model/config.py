@@ -85,7 +85,7 @@ class ModelConfig(Section):
         description="share of what an encoder's classifier reads that training sets to zero; null: dropout",
     )
     classifier_pooling: Literal["cls", "mean"] = Field(
-        default="cls", description="what a classifier of modernbert reads: the first token, or the mean of all tokens"
+        default="mean", description="what a classifier of modernbert reads: the first token, or the mean of all tokens"
     )
     tie_word_embeddings: bool = Field(default=True, description="use the token embedding as the output head too")
     initializer_range: float = Field(

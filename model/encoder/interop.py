@@ -38,7 +38,12 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 }
 THEIR_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "bert": {"layer_norm_eps": 1e-12, "dropout": 0.1, "max_position_embeddings": 512},
-    "modernbert": {"layer_norm_eps": 1e-5, "dropout": 0.0, "max_position_embeddings": 8192},
+    "modernbert": {
+        "layer_norm_eps": 1e-5,
+        "dropout": 0.0,
+        "max_position_embeddings": 8192,
+        "classifier_pooling": "cls",
+    },
 }
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "bert": (

@@ -26,7 +26,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "local_attention": 4,
         "global_attn_every_n_layers": 2,
         "classifier_dropout": 0.5,
-        "classifier_pooling": "mean",
+        "classifier_pooling": "cls",
     },
 }
 WRITTEN = {

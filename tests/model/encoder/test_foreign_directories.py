@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from foundation.errors import UserError
+from model.config import ModelConfig
 from model.directory import load_model_directory
 from model.encoder.encoder import Encoder
 from model.encoder.heads import Heads
+from model.encoder.interop import MODEL_TYPES, settings_of
 
 TOKENS = torch.randint(0, 101, (2, 17), generator=torch.Generator().manual_seed(3))
 
@@ -140,6 +142,16 @@ def test_the_configuration_as_4_x_wrote_it(written: dict[str, Path], tmp_path: P
 
     config = load_model_directory(changed(source, tmp_path / "one base", global_base)).config
     assert config.local_rope_theta == config.rope_base == 160000.0
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_what_a_configuration_leaves_out_is_their_default(kind: str) -> None:
+    from transformers import AutoConfig
+
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+    theirs = AutoConfig.for_model(kind).to_dict()
+    short = {key: theirs[key] for key in ("model_type", *sizes)}
+    assert ModelConfig(**settings_of(short, kind)) == ModelConfig(**settings_of(theirs, kind))
 
 
 def test_a_decoder_without_bias_adds_nothing(written: dict[str, Path], tmp_path: Path) -> None:

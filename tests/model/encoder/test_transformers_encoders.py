@@ -59,13 +59,13 @@ CASES: dict[str, tuple[str, Heads, dict[str, Any], dict[str, Any]]] = {
         "ModernBertForSequenceClassification",
         Heads(labels=LABELS),
         {"id2label": dict(enumerate(LABELS))},
-        {},
+        {"classifier_pooling": "cls"},
     ),
     "ModernBertForSequenceClassification, mean": (
         "ModernBertForSequenceClassification",
         Heads(labels=LABELS),
         {"id2label": dict(enumerate(LABELS)), "classifier_pooling": "mean"},
-        {"classifier_pooling": "mean"},
+        {},
     ),
 }
 LENGTHS = (13, 19, 7)  # of three texts; the longest fills a row

@@ -49,7 +49,7 @@ OF_ENCODERS: dict[str, Any] = {
     "global_attn_every_n_layers": 2,
     "local_rope_theta": 3.0,
     "classifier_dropout": 0.5,
-    "classifier_pooling": "mean",
+    "classifier_pooling": "cls",
 }
 
 
