@@ -30,6 +30,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "rope_theta": ("llama", "modernbert"),
     "layer_norm_eps": ENCODERS,
     "type_vocab_size": ("bert",),
+    "local_init": ("bert",),
     "local_attention": ("modernbert",),
     "global_attn_every_n_layers": ("modernbert",),
     "local_rope_theta": ("modernbert",),

@@ -69,6 +69,11 @@ class ModelConfig(Section):
     qk_norm: bool = Field(default=False, description="normalise queries and keys per head in a decoder, as Qwen3 does")
     qkv_bias: bool = Field(default=False, description="give a decoder's queries, keys and values a bias, as Qwen2 does")
     type_vocab_size: int = Field(default=2, gt=0, description="token types that bert tells apart: the halves of pairs")
+    local_init: bool = Field(
+        default=True,
+        description="start bert with heads of the first block that look at the tokens beside each, if they have 16 "
+        "numbers or more: it learns from context at once; false: all weights by chance, as published",
+    )
     local_attention: int = Field(
         default=128, gt=1, description="tokens around a token, half on each side, that modernbert's local layers see"
     )

@@ -16,6 +16,7 @@ from model.encoder.attention import Layout, attend
 from model.encoder.bert_heads import Pooler, Predictions, PretrainingHeads
 from model.encoder.encoder import Encoder, at_places
 from model.encoder.heads import Heads
+from model.encoder.local_init import look_nearby
 
 
 class Embeddings(nn.Module):
@@ -154,12 +155,24 @@ class Bert(Encoder):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Normal weights, biases of zero, norms of one."""
+        """Normal weights, biases of zero, norms of one; and with `local_init` a first block that looks nearby."""
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, mean=0.0, std=self.config.initializer_range)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
+        if self.config.local_init:
+            weights = dict(self.bert.named_parameters())
+            first = "encoder.layer.0.attention.self"
+            look_nearby(
+                weights["embeddings.word_embeddings.weight"],
+                weights["embeddings.position_embeddings.weight"],
+                weights["embeddings.token_type_embeddings.weight"],
+                weights[f"{first}.query.weight"],
+                weights[f"{first}.key.weight"],
+                heads=self.config.num_attention_heads,
+                std=self.config.initializer_range,
+            )
 
     def hidden(
         self,

@@ -18,7 +18,7 @@ from tokenization.tokenizer import Tokenizer
 
 log = get_logger("training")
 
-STILL_FREE = ("dropout", "classifier_dropout", "classifier_pooling", "initializer_range")
+STILL_FREE = ("dropout", "classifier_dropout", "classifier_pooling", "initializer_range", "local_init")
 """Settings of a model that do not shape the weights it starts from."""
 
 

@@ -45,6 +45,7 @@ OF_ENCODERS: dict[str, Any] = {
     "architecture": "bert",
     "layer_norm_eps": 0.5,
     "type_vocab_size": 3,
+    "local_init": False,
     "local_attention": 4,
     "global_attn_every_n_layers": 2,
     "local_rope_theta": 3.0,
