@@ -41,11 +41,11 @@ def look_nearby(
     """Change, in place, the initial weights (normal, `std`) of a BERT that learns with several positions.
 
     words (V, C), positions (N, C), types (Y, C); query, key (C, C) of the first block. Nothing for heads that are too
-    small (`position_numbers`).
+    small (`position_numbers`), nor for weights that are only shapes yet (on `meta`).
     """
     C = query.shape[1]
     D, P = C // heads, position_numbers(C, heads)
-    if not P:
+    if not P or query.is_meta:
         return
     turns = torch.pi * torch.rand(P // 2)  # of each pair of numbers, radians a position
     angles = torch.arange(len(positions))[:, None] * turns  # (N, P / 2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from model.config import ModelConfig
 from model.encoder.bert import Bert
 from model.encoder.heads import Heads
 
+ROOT = Path(__file__).resolve().parents[3]
 V, WORDS, LENGTH = 211, 37, 149
 SMALL: dict[str, Any] = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
 
@@ -61,6 +65,19 @@ def test_words_and_the_other_blocks_start_by_chance() -> None:
 def test_small_heads_start_by_chance(shape: dict[str, Any]) -> None:
     weights, plain = make(**shape).state_dict(), make(**shape, local_init=False).state_dict()
     assert all(torch.equal(weights[name], value) for name, value in plain.items())
+
+
+def test_a_model_that_will_be_loaded_is_not_started() -> None:
+    """On `meta`, sines and noise import sympy and the compiler, which takes longer than to load a small model."""
+    program = (
+        "import sys; from model.build import new_model; from model.unfilled import unfilled\n"
+        "from model.config import ModelConfig; from model.encoder.heads import Heads\n"
+        f"config = ModelConfig(architecture='bert', max_position_embeddings=9, **{SMALL})\n"
+        "with unfilled(): new_model(config, 211, Heads(mlm=True))\n"
+        "assert 'sympy' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_context_is_learned_sooner() -> None:
