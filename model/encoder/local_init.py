@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 FEWEST = 16  # numbers that tell positions apart well enough; with fewer, a head sees its neighbour among others
-PEAK = (
-    8.0  # attention logit of the position that a head looks at; of the others about 0, give or take 8 / sqrt(numbers)
-)
+# Attention logit of the position that a head looks at; of the others it is 0, give or take 8 / sqrt(numbers).
+PEAK = 8.0
 OTHERS = 0.1  # positions in the words' numbers: this share of their usual size
 
 
@@ -38,7 +37,7 @@ def distance(head: int) -> int:
 def look_nearby(
     words: Tensor, positions: Tensor, types: Tensor, query: Tensor, key: Tensor, *, heads: int, std: float
 ) -> None:
-    """Change, in place, the initial weights (normal, `std`) of a BERT that learns with several positions.
+    """Change, in place, the weights that BERT starts with (normal, of deviation `std`).
 
     words (V, C), positions (N, C), types (Y, C); query, key (C, C) of the first block. Nothing for heads that are too
     small (`position_numbers`), nor for weights that are only shapes yet (on `meta`).
