@@ -56,20 +56,26 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 def assert_goes_on(
     command: Any, monkeypatch: pytest.MonkeyPatch, targets: Iterable[int], arguments: Sequence[str]
-) -> None:
-    """A run that dies at each of `targets` and goes on is the run that nothing stopped, chance included."""
+) -> list[int]:
+    """A run that dies at each of `targets` and goes on is the run that nothing stopped, chance included.
+
+    Returns the steps that it went on from.
+    """
     assert command.call("--out_dir", "whole", *arguments).returncode == 0
     generator = torch.get_rng_state()
+    saved = []
     for target in targets:
         die_at(monkeypatch, target - newest_step(command.directory / "cut"))
         broken = command.call("--out_dir", "cut", "--resume", *arguments)
         assert broken.returncode == 1, broken.stderr
+        saved.append(newest_step(command.directory / "cut"))
     monkeypatch.delenv("MATECONV_FAILPOINT")
     torch.manual_seed(99)
     done = command.call("--out_dir", "cut", "--resume", *arguments)
     assert done.returncode == 0, done.stderr
     assert_same_run(command, command.directory / "whole", command.directory / "cut")
     assert torch.equal(torch.get_rng_state(), generator)
+    return saved
 
 
 def assert_survives_kills(command: Any, targets: Iterable[int], arguments: Sequence[str]) -> None:

@@ -143,7 +143,7 @@ def test_no_text_of_a_pair_is_from_another_split(
 def test_broken_off_and_resumed_it_is_the_same_run(pairs: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accumulation, EMA, dropout; across the border of an epoch."""
     arguments = (*EVERYTHING, "--max_steps", "11", "--batch_size", "6")
-    assert_goes_on(pairs, monkeypatch, (7,), arguments)
+    assert assert_goes_on(pairs, monkeypatch, (7,), arguments) == [4]
 
 
 @pytest.mark.slow
