@@ -5,7 +5,7 @@
     python -m benchmarks.quality --directory results --table
 
 One run trains one model of 8 layers, 8 heads and width 256 (about 15M parameters at 32k tokens of vocabulary) and
-writes its curve to DIRECTORY/NAME.json: every 250k tokens the training loss since the last point, the loss over the
+writes its curve to DIRECTORY/NAME.json: every 500k tokens the training loss since the last point, the loss over the
 whole validation split, and the time spent. Everything but the model and the optimizer is the same for all: batches
 (16 sequences of 256 tokens in the order of the seed), schedule (100 steps of warm-up, cosine to a tenth), betas,
 decay of matrices, clipping, bfloat16. `--nanogpt` names a directory with nanoGPT's `model.py`, which is used as it is.
@@ -37,7 +37,7 @@ from shards.packing import IGNORE, PackedBatch, PackedSamples, SequentialSamples
 
 ROWS = 16
 WARMUP_STEPS, LOW, CLIP = 100, 0.1, 1.0
-POINT_TOKENS = 250_000
+POINT_TOKENS = 500_000
 SAVE_STEPS = 25
 
 
