@@ -44,7 +44,7 @@ class Trainer:
         self._rows = RowMaker(state, parts.throughput, parts.task.losses)
         self._saver = Saver(parts, state)
         self._faults = FaultWatch(parts, state)
-        self._save_is_asked = False
+        self._save_is_asked = self._save_is_late = False
         self._times = Times()
 
     def run(self) -> int:
@@ -166,16 +166,20 @@ class Trainer:
             elif not self._complete(row):
                 self._state.pending_row = row
                 return False
-        self._save(due=self._over or self._save_is_asked or step % config.save_interval == 0)
-        if self._save_is_asked:
-            self._save_is_asked = False
-            log.info("SIGUSR1: step %d is saved, the run goes on", step)
+        self._save_is_late |= step % config.save_interval == 0
+        # After a bad step nothing replaces the last good checkpoint: what broke it may lie in the state itself.
+        sound = self._state.bad_steps == 0
+        self._save(due=self._over or (sound and (self._save_is_asked or self._save_is_late)))
         return True
 
     def _save(self, due: bool) -> None:
         with self._times.part("waiting for saves"):
             self._saver.write(checkpoint_is_due=due)
+            if due and self._save_is_asked:
+                self._saver.wait()  # who asked may end the process as soon as he reads this
+                log.info("SIGUSR1: step %d is saved, the run goes on", self._state.step)
         if due:
+            self._save_is_asked = self._save_is_late = False
             self._note("saved")
 
     def _note(self, kind: str, **facts: Any) -> None:
@@ -206,6 +210,7 @@ class Trainer:
 
     def _leave(self) -> int:
         """Save where we are after a signal."""
+        self._save_is_asked = False  # which would tell that the run goes on
         self._save(due=True)
         self._saver.wait()
         self._note("stopped", reason=self._stop.name)

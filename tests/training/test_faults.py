@@ -66,16 +66,21 @@ def plant_in_gradient(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     around(hook)
 
 
-def plant_in_state(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def plant_in_state(around: Any, monkeypatch: pytest.MonkeyPatch, key: str = "exp_avg", place: int = 7) -> None:
     def corrupt(trainer: Trainer, step: int) -> None:
         if step == BAD_STEP:
             optimizer = next(iter(trainer._parts.stepper.optimizers.members.values()))
-            optimizer.state[trainer._parts.stepper._parameters[3]]["exp_avg"].flatten()[7] = math.nan
+            optimizer.state[trainer._parts.stepper._parameters[3]][key].flatten()[place] = math.nan
 
     around(corrupt)
 
 
-PLANTS = {"batch": plant_in_batch, "gradient": plant_in_gradient, "state": plant_in_state}
+def plant_in_count(around: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_in_state(around, monkeypatch, "step", 0)
+
+
+PLANTS = {"batch": plant_in_batch, "gradient": plant_in_gradient, "state": plant_in_state, "count": plant_in_count}
+STATE = ("state", "count")
 
 
 @pytest.mark.parametrize("where", PLANTS)
@@ -100,8 +105,8 @@ def test_nan_is_kept_from_the_weights_and_named_and_the_run_goes_on(
     assert record["event"] == "skipped" and record["step"] == BAD_STEP and record["samples"] == [30, 35]
     assert record["suspects"] == [[33, 35] if where == "batch" else [30, 35]]
     assert {piece["sample"] for piece in record["documents"]} == set(range(*record["suspects"][0])) | {35}
-    assert (record["broken_moments"] == 1) == (where == "state")
-    assert ("starts anew" in done.stderr or "start anew" in done.stderr) == (where == "state")
+    assert (record["broken_moments"] == 1) == (where in STATE)
+    assert ("starts anew" in done.stderr or "start anew" in done.stderr) == (where in STATE)
 
 
 @pytest.mark.parametrize("where", PLANTS)
@@ -130,6 +135,27 @@ def test_too_many_bad_steps_in_a_row_end_the_run(
     assert done.returncode == 1 and "2 steps in a row" in done.stderr and "Traceback" not in done.stderr
     assert [row["step"] for row in command.rows()] == [1, 2, 3, 4, 5, 6, 7]
     assert checkpoint.load(command.directory / "out" / "ckpt.pth")["step"] == 4
+
+
+def test_no_bad_step_pushes_a_good_checkpoint_out(
+    command: Any, around_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved at every step and only the newest kept: steps 6 to 8 are bad, so that 5 stays until 9 is good."""
+
+    kept = {}
+
+    def corrupt(trainer: Trainer, step: int) -> None:
+        trainer._saver.wait()
+        kept[step] = checkpoint.saved_steps(command.directory / "out")
+        if BAD_STEP <= step < BAD_STEP + 3:
+            optimizer = next(iter(trainer._parts.stepper.optimizers.members.values()))
+            optimizer.state[trainer._parts.stepper._parameters[0]]["exp_avg_sq"].fill_(math.inf)
+
+    around_step(corrupt)
+    every = ("--save_interval", "1", "--keep_last", "1", "--keep_best", "false")
+    assert command.call(*TWICE, *every).returncode == 0
+    assert [kept[step] for step in (5, 6, 7, 8, 9)] == [[4], [5], [5], [5], [5]]
+    assert checkpoint.saved_steps(command.directory / "out") == [9]
 
 
 def test_a_loss_spike_is_noted_with_its_documents_and_again_after_a_resume(

@@ -62,6 +62,13 @@ def test_what_was_asked_for_is_not_adapted_in_silence():
     assert split(5, saved(6, batch_size=6), batch_size=6).global_batch == 30
 
 
+def test_the_same_microbatch_shrinks_to_what_divides_the_share_of_more_processes():
+    for ranks, size in ((2, 8), (4, 4), (8, 2)):
+        resumed = split(ranks, saved(16, batch_size=16), batch_size=16)
+        assert resumed.global_batch == 16 and resumed.microbatch == size
+    assert split(2, saved(30, batch_size=6, accumulation_steps=5), batch_size=6, accumulation_steps=5).microbatch == 5
+
+
 def test_a_recorded_microbatch_is_used_again_until_another_one_is_named():
     content = saved(12, microbatch=4, batch_size=None)
     assert split(1, content, batch_size="auto").microbatch == 4

@@ -70,8 +70,9 @@ class Split:
         if asked or wanted % self._world.size:
             return
         share = wanted // self._world.size
-        if recorded is not None and old["batch_size"] == training.batch_size:
-            self.microbatch = max(size for size in range(1, recorded + 1) if share % size == 0)
+        fitting = recorded or training.batch_size
+        if fitting is not None and old["batch_size"] == training.batch_size:
+            self.microbatch = max(size for size in range(1, fitting + 1) if share % size == 0)
         if self.microbatch is not None and share % self.microbatch:
             return
         if wanted != self.global_batch:
