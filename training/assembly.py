@@ -14,7 +14,7 @@ from training.batching.batches import BatchPlan, BatchStream
 from training.batching.datasets import TrainingData
 from training.batching.samples import TrainingSamples
 from training.config import DataConfig, LoggingConfig, TrainingConfig
-from training.devices.compilation import compiled, switch_of
+from training.devices.compilation import compiled
 from training.devices.distributed import World
 from training.evaluation.validation import Validation
 from training.facts import circumstances
@@ -212,7 +212,7 @@ class Assembly:
             **circumstances(self.device),
             "ranks": self.world.size,
             "dtype": str(self.snapshot.precision.dtype).removeprefix("torch."),
-            "compiled": switch_of(self.module) is not None,
+            "compiled": self.stepper.compiles,
             "task": self.task.name,
             "parameters": self.snapshot.model.num_parameters(),
             "dataset": self.samples.where,

@@ -173,6 +173,8 @@ class Trainer:
         return True
 
     def _save(self, due: bool) -> None:
+        if due:
+            self._watch.tick()  # a validation since the step is part of the run's time, which a resume goes on from
         with self._times.part("waiting for saves"):
             self._saver.write(checkpoint_is_due=due)
             if due and self._save_is_asked:

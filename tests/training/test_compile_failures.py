@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,16 @@ def test_blocks_compiled_each_for_itself_share_a_switch(
     torch.testing.assert_close(whole(x), expected, rtol=0, atol=0)
     assert len(warned(caplog)) == 1
     assert switch_of(torch.nn.Linear(2, 3)) is None
+
+
+@pytest.mark.parametrize(("compiler", "was"), [(as_it_is, True), (fails, False)])
+def test_the_history_says_whether_the_run_was_compiled(
+    compiler: Compiler, was: bool, command: Any, plant: Callable[[Compiler], None]
+) -> None:
+    plant(compiler)
+    assert command.call("--compile", "true", "--preflight", "true", "--max_steps", "2").returncode == 0
+    started, *_ = (command.directory / "out" / "history.jsonl").read_text().splitlines()
+    assert json.loads(started)["compiled"] is was
 
 
 # The second process's compiler fails on backward; the first one's would not.

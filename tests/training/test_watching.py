@@ -19,6 +19,7 @@ from foundation.errors import UserError
 from shards.dataset import Dataset
 from shards.packing import PackedSamples
 from training.batching.batches import BatchPlan
+from training.devices.compilation import Compiled
 from training.devices.distributed import World
 from training.devices.out_of_memory import is_out_of_memory, smaller
 from training.optimization.optimizers import Optimizers
@@ -77,6 +78,25 @@ def test_a_broken_moment_is_found_and_forgotten_with_the_others_of_its_weight(na
     untouched = optimizers.members[name].state[matrix(model, 0)]
     for key in tensors:
         torch.testing.assert_close(untouched[key], sound[name]["state"][0][key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_a_weight_is_named_as_in_the_plain_module(spread: bool) -> None:
+    model, optimizers, _ = trained("adamw")
+    optimizers.members["adamw"].state[matrix(model, 1)]["step"].fill_(math.nan)
+    module: nn.Module = Compiled(CausalLoss(model))
+    if spread:  # as DistributedDataParallel holds it
+        module = nn.ModuleDict({"module": module})
+    assert Moments(module, optimizers, World()).repair() == ["1.weight"]
+
+
+def test_a_broken_count_of_steps_starts_the_weight_anew() -> None:
+    model, optimizers, moments = trained("adamw")
+    state = optimizers.members["adamw"].state[matrix(model, 1)]
+    state["step"].fill_(math.inf)
+    assert count(moments) == 1 and moments.repair() == ["1.weight"] and count(moments) == 0
+    assert all(not value.any() for value in state.values())
+    assert all(value.any() for value in optimizers.members["adamw"].state[matrix(model, 0)].values())
 
 
 def test_ranks_that_hold_the_same_moments_forget_the_same() -> None:

@@ -43,8 +43,8 @@ class Moments:
     @torch.no_grad()
     def repair(self) -> list[str]:
         """Forget what is broken, and all moments of the same weight with it, so that its average starts anew: a moment
-        without the other would make a step of any size. Where nothing of a weight is sound, as when its count of steps is
-        broken, the count starts anew too. Gives the names of the parameters concerned.
+        without the other would make a step of any size. Where nothing of a weight is sound (its count of steps is
+        broken, say), the count starts anew too. Gives the names of the parameters concerned.
 
         Every rank calls it: those that hold the same moments forget the same of them.
         """
@@ -62,7 +62,7 @@ class Moments:
                 if count is not None and not bool(sound.any()):
                     count.zero_()
                 name = self._names.get(id(parameter), "?")
-                repaired.append(name.removeprefix("module.").removeprefix("_orig_mod.").removeprefix("model."))
+                repaired.append(name.removeprefix("module.").removeprefix("plain.").removeprefix("model."))
         return repaired
 
     def _by_parameter(self) -> Iterator[tuple[Tensor, list[Tensor], Tensor | None]]:
