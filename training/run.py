@@ -42,6 +42,7 @@ from training.saving.resume import Identity, check_resume
 from training.saving.run_directory import RunDirectory
 from training.saving.snapshot import Snapshot
 from training.saving.start import Start, find_start
+from training.signals import around_the_loop
 from training.state import RunState
 from training.tasks.base import Task
 from training.tasks.choose import choose_task
@@ -104,7 +105,7 @@ def run_training(config: RunConfig) -> int:
     if not world.is_main:
         logging.getLogger(logs.ROOT).setLevel(logging.ERROR)
     try:
-        with ExitStack() as stack:
+        with around_the_loop(), ExitStack() as stack:
             code = _train(config, world, device, stack)
             # The first process writes the files: when the others go on, to another run say, all of them are there.
             return int(world.same_everywhere(code))

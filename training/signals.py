@@ -2,7 +2,8 @@
 
 The first SIGTERM or Ctrl-C only sets a flag: the loop leaves at the next microstep, saves a checkpoint and
 exits resumable (75, EX_TEMPFAIL, for SIGTERM; 130 for Ctrl-C). A second Ctrl-C stops now; the last checkpoint
-is whole. SIGUSR1 (which no Windows has) saves a checkpoint after the running step.
+is whole. SIGUSR1 (which no Windows has) saves a checkpoint after the running step. Around the loop, where there is
+nothing to save, SIGTERM and Ctrl-C end the run at once with the same codes, and SIGUSR1 does nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +12,31 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-EXIT_RESUMABLE = 75
-EXIT_INTERRUPTED = 130
+from foundation.cli import EXIT_INTERRUPTED
+from foundation.interrupts import EXIT_RESUMABLE, tidy_stop
+
 _SAME_PRESS_SECONDS = 2.0
+
+
+@contextmanager
+def around_the_loop() -> Iterator[None]:
+    """What the signals do before the first step and after the last one."""
+    asked = getattr(signal, "SIGUSR1", None)
+    if asked is None or threading.current_thread() is not threading.main_thread():
+        asked, previous = None, None
+    else:
+        previous = signal.signal(asked, signal.SIG_IGN)
+    try:
+        with tidy_stop("nothing is lost; the same command with --resume goes on"):
+            yield
+    finally:
+        if asked is not None:
+            signal.signal(asked, previous)
 
 
 class StopRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from training import run
 
 
 def test_a_run_leaves_what_the_layout_promises(command: Any) -> None:
@@ -157,6 +160,23 @@ def test_a_second_run_on_one_directory_is_stopped_and_names_the_first(command: A
     finally:
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGUSR1, 0)])
+def test_a_signal_before_the_first_step_ends_the_run_tidily_or_does_nothing(
+    number: int, code: int, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = run.check_data
+
+    def signalled(*arguments: Any) -> None:
+        os.kill(os.getpid(), number)
+        check(*arguments)
+
+    monkeypatch.setattr(run, "check_data", signalled)
+    done = command.call("--preflight", "true")
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert ("with --resume goes on" in done.stderr) == (code != 0)
+    assert (command.directory / "out" / "ckpt.pth").exists() == (code == 0)
 
 
 def test_a_full_disk_is_one_line_and_the_run_resumes(command: Any) -> None:
