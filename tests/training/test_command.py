@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training import run
+from training.preflight.checks import check_data
 
 
 def test_a_run_leaves_what_the_layout_promises(command: Any) -> None:
@@ -166,13 +166,11 @@ def test_a_second_run_on_one_directory_is_stopped_and_names_the_first(command: A
 def test_a_signal_before_the_first_step_ends_the_run_tidily_or_does_nothing(
     number: int, code: int, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = run.check_data
-
     def signalled(*arguments: Any) -> None:
         os.kill(os.getpid(), number)
-        check(*arguments)
+        check_data(*arguments)
 
-    monkeypatch.setattr(run, "check_data", signalled)
+    monkeypatch.setattr("training.run.check_data", signalled)
     done = command.call("--preflight", "true")
     assert done.returncode == code and "Traceback" not in done.stderr
     assert ("with --resume goes on" in done.stderr) == (code != 0)
