@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import pickle
 import subprocess
@@ -90,6 +91,36 @@ def test_a_full_disk_is_named_and_leaves_the_previous_state(tmp_path: Path, monk
     assert caught.value.errno == errno.ENOSPC and "step_000010.pth" in str(caught.value)
     assert checkpoint.load(tmp_path / "ckpt.pth")["step"] == 5
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_000005.pth"]
+
+
+class Reluctant(io.FileIO):
+    """A file that takes at most `most` bytes at once, and none any more once it holds `room` of them."""
+
+    most, room = 1 << 10, 1 << 40
+
+    def write(self, data: Any) -> int:
+        left = self.room - self.tell()
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "full")
+        return super().write(memoryview(data)[: min(self.most, left)])
+
+
+def test_a_system_that_takes_large_tensors_in_pieces_gets_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux moves at most 2 GiB by one call."""
+    monkeypatch.setattr(Path, "open", lambda path, mode, buffering=-1: Reluctant(path, mode))
+    checkpoint.save(tmp_path, content(5), keep_last=1)
+    torch.testing.assert_close(checkpoint.load(tmp_path / "ckpt.pth")["model"]["w"], torch.full((1009,), 5.0))
+
+
+def test_a_disk_that_takes_a_part_and_then_no_more_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "open", lambda path, mode, buffering=-1: Reluctant(path, mode))
+    monkeypatch.setattr(Reluctant, "room", 3001)
+    with pytest.raises(OSError) as caught:
+        checkpoint.save(tmp_path, content(5), keep_last=1)
+    assert caught.value.errno == errno.ENOSPC and "step_000005.pth" in str(caught.value)
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def flip(path: Path, place: float = 0.5) -> None:

@@ -57,9 +57,13 @@ class _File:
     def write(self, data: bytes) -> int:
         try:
             failpoint("checkpoint.write", self._path)
-            if (written := self._file.write(data)) != len(data):  # the disk took only a part
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-            return written
+            rest = memoryview(data).cast("B")
+            while rest:  # Linux takes at most 2 GiB at once, a disk that fills up what still fits
+                written = self._file.write(rest)
+                if not written:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO), str(self._path))
+                rest = rest[written:]
+            return len(data)
         except OSError as error:
             self.error = error
             raise
