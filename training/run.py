@@ -119,7 +119,7 @@ def run_training(config: RunConfig) -> int:
 def _train(config: RunConfig, world: World, device: torch.device, stack: ExitStack) -> int:
     """Check everything, and only then change the run directory."""
     directory = RunDirectory(config.training.out_dir)
-    start = find_start(directory, config.flags, world, stack)
+    start = find_start(directory, config.training, config.flags, world, stack)
     data = open_data(config.data)
     training = config.training
     require_validation(training, data.validation is not None)
