@@ -40,3 +40,20 @@ def test_a_run_that_died_before_its_first_save_begins_again_by_itself(
     done = command.call("--resume", *rare)
     assert done.returncode == 0 and "no checkpoint yet" in done.stdout, done.stderr
     assert [row["step"] for row in command.rows()] == list(range(1, 13))
+
+
+def test_a_run_does_not_replace_the_one_it_starts_from(command: Any) -> None:
+    short = ("--max_steps", "1")
+    assert command.call(*short).returncode == 0
+    (command.directory / "link").symlink_to("out")
+    model = command.directory / "out" / "best" / "model.safetensors"
+    before = model.stat()
+    for how in (["--overwrite"], [], ["--overwrite", "--out_dir", "link"]):
+        for start in ("out/best", "link/../out/final/"):
+            refused = command.call("--init_from", start, *how)
+            assert refused.returncode == 2 and "choose another --out_dir" in refused.stderr, refused.stderr
+            assert "replace it with --overwrite" not in refused.stderr
+    assert model.stat() == before
+    for how in ("--resume", "--overwrite"):  # elsewhere nothing speaks against it
+        done = command.call("--init_from", "out/best", "--out_dir", "other", *short, how)
+        assert done.returncode == 0, done.stderr

@@ -35,8 +35,8 @@ def find_start(
 
     Rank 0 decides and the others follow, reading the same file: with several machines the run directory must
     be on storage that all of them see. `UserError` for an existing run without --resume or --overwrite, no
-    usable checkpoint, a checkpoint of another directory while this one holds a run, or models here that no
-    checkpoint continues.
+    usable checkpoint, a checkpoint of another directory while this one holds a run, models here that no
+    checkpoint continues, or one of them as what a fresh run starts from.
     """
     start, error = Start(), None
     if world.is_main:
@@ -64,6 +64,11 @@ def _decide(directory: RunDirectory, training: TrainingConfig, flags: TrainFlags
         return Start(*find_checkpoint(flags.resume_from))
     if flags.resume and any(True for _ in checkpoint.candidates(directory.newest)):
         return Start(*find_checkpoint(directory.newest))
+    if training.init_from is not None and directory.owns(training.init_from):
+        raise UserError(
+            f"{training.init_from}: the run would start from a model of the run it replaces in {directory.path}, and "
+            "remove it; choose another --out_dir"
+        )
     if flags.resume:
         _refuse_lost_checkpoints(directory, training.save_interval)
         log.info("%s: no checkpoint yet; starting afresh", directory.path)
