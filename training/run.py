@@ -134,8 +134,9 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     config = replace(config, model=model)
     samples = open_samples(task, directory.path, start.content)
     identity = _identity(config, task, samples, split, start)
-    snapshot = _snapshot(config, task, world, device, identity, fresh=start.content is None)
+    snapshot = _snapshot(config, task, world, device, identity, fresh=start.fresh)
     state = _state(start, snapshot, training)
+    start = start.without_content()  # as large as the whole run's state, on every rank
     state.mixture = samples.history
     length = run_length(training, state, samples.samples_per_epoch, split.global_batch, config.data.max_seq_len)
     over = length.finished(state) or stopped_early(training, state)
@@ -215,7 +216,7 @@ def _state(start: Start, snapshot: Snapshot, training: TrainingConfig) -> RunSta
 
 def _open_directory(directory: RunDirectory, config: RunConfig, start: Start, state: RunState) -> None:
     """Make the run directory hold exactly the run up to `state`, and start the log."""
-    if start.content is None:
+    if start.fresh:
         directory.clear()
     directory.cut_back(state.step, pending=state.pending_row is not None)
     logs.setup(directory.log)

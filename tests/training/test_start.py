@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.training.test_resume import die_at, newest_step
+from training import run
+from training.saving import checkpoint
 
 
 def test_a_run_whose_checkpoints_are_gone_keeps_its_models(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,14 +23,14 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_models(command: Any, monkeyp
     assert command.call("--out_dir", "broken").returncode == 1
     monkeypatch.delenv("MATECONV_FAILPOINT")
     for name, model in (("finished", "final"), ("broken", "best")):
-        run = command.directory / name
-        (run / "ckpt.pth").unlink()
-        shutil.rmtree(run / "checkpoints")
-        before = sorted(run.rglob("*"))
+        out = command.directory / name
+        (out / "ckpt.pth").unlink()
+        shutil.rmtree(out / "checkpoints")
+        before = sorted(out.rglob("*"))
         refused = command.call("--out_dir", name, "--resume")
         assert refused.returncode == 2 and f"{name}/{model}: a model" in refused.stderr, refused.stderr
         assert "--overwrite" in refused.stderr and "--out_dir" in refused.stderr
-        assert sorted(run.rglob("*")) == before
+        assert sorted(out.rglob("*")) == before
         assert command.call("--out_dir", name, "--overwrite", "--max_steps", "1").returncode == 0
 
 
@@ -57,3 +63,25 @@ def test_a_run_does_not_replace_the_one_it_starts_from(command: Any) -> None:
     for how in ("--resume", "--overwrite"):  # elsewhere nothing speaks against it
         done = command.call("--init_from", "out/best", "--out_dir", "other", *short, how)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_resumed_run_lets_go_of_the_checkpoint_it_read(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command.call().returncode == 0
+    read: list[weakref.ref[torch.Tensor]] = []
+    held: list[int] = []
+    load, loop = checkpoint.load, run._loop
+
+    def watched(path: Path) -> dict[str, Any]:
+        content = load(path)
+        read.extend(weakref.ref(tensor) for tensor in content["model"].values())
+        return content
+
+    def looking(*arguments: Any) -> int:
+        gc.collect()
+        held.append(sum(tensor() is not None for tensor in read))
+        return loop(*arguments)
+
+    monkeypatch.setattr(checkpoint, "load", watched)
+    monkeypatch.setattr(run, "_loop", looking)
+    assert command.call("--resume", "--max_steps", "13").returncode == 0
+    assert read and held == [0]

@@ -26,6 +26,15 @@ class Start:
     content: dict[str, Any] | None = None
     path: Path | None = None
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the run begins anew."""
+        return self.path is None
+
+    def without_content(self) -> Start:
+        """The same without what takes memory, for when it is restored."""
+        return Start(path=self.path)
+
 
 def find_start(
     directory: RunDirectory, training: TrainingConfig, flags: TrainFlags, world: World, stack: ExitStack
