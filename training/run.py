@@ -37,6 +37,7 @@ from training.preflight.checks import Preflight, check_data
 from training.preflight.choices import chosen_model, chosen_plan
 from training.preflight.microbatch import next_samples
 from training.sampling import TextWriter
+from training.saving.best_again import bring_best_back
 from training.saving.model_output import saved_step
 from training.saving.resume import Identity, check_resume
 from training.saving.run_directory import RunDirectory
@@ -155,12 +156,15 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     assembly.announce(state)
     for line in prediction.lines() if prediction else ():
         log.info("%s", line)
-    return 0 if config.flags.dry_run else _loop(config, assembly, state)
+    return 0 if config.flags.dry_run else _loop(config, assembly, state, start.path)
 
 
-def _loop(config: RunConfig, assembly: Assembly, state: RunState) -> int:
-    """Train to the end, or to where it is stopped; gives the exit code."""
-    code = Trainer(assembly.parts(state, config.plain(), config.write_texts), state).run()
+def _loop(config: RunConfig, assembly: Assembly, state: RunState, origin: Path | None) -> int:
+    """Train to the end, or to where it is stopped; gives the exit code. `origin` is the checkpoint it goes on from."""
+    parts = assembly.parts(state, config.plain(), config.write_texts)
+    if origin is not None:
+        bring_best_back(parts, state, origin)
+    code = Trainer(parts, state).run()
     if code == 0:
         assembly.task.conclude(assembly.directory, assembly.world, assembly.snapshot.precision)
         log.info("%s", longer(assembly.directory.path, config.training, state))

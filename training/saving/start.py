@@ -103,5 +103,4 @@ def _refuse_lost_checkpoints(directory: RunDirectory, save_interval: int) -> Non
 
 def _within(path: Path, directory: Path) -> bool:
     """Whether the checkpoint `path` is one of the run in `directory`."""
-    owner = path.parent.parent if path.parent.name == checkpoint.DIRECTORY else path.parent
-    return owner.resolve() == directory.resolve()
+    return checkpoint.run_of(path).resolve() == directory.resolve()
