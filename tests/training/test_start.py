@@ -85,3 +85,14 @@ def test_a_resumed_run_lets_go_of_the_checkpoint_it_read(command: Any, monkeypat
     monkeypatch.setattr(run, "_loop", looking)
     assert command.call("--resume", "--max_steps", "13").returncode == 0
     assert read and held == [0]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [(("--optimizer", "adam"), True), (("--layer_lr_decay", "0.9"), True), (("--seed", "3"), False)]
+)
+def test_moments_that_begin_anew_are_told(command: Any, change: tuple[str, str], told: bool) -> None:
+    assert command.call("--max_steps", "2").returncode == 0
+    name = change[0].removeprefix("--")
+    done = command.call("--resume", "--max_steps", "3", *change, "--allow_change", name)
+    assert done.returncode == 0, done.stderr
+    assert ("moments begin anew" in done.stderr) == told
