@@ -60,8 +60,8 @@ def test_a_run_does_not_replace_the_one_it_starts_from(command: Any) -> None:
             assert refused.returncode == 2 and "choose another --out_dir" in refused.stderr, refused.stderr
             assert "replace it with --overwrite" not in refused.stderr
     assert model.stat() == before
-    for how in ("--resume", "--overwrite"):  # elsewhere nothing speaks against it
-        done = command.call("--init_from", "out/best", "--out_dir", "other", *short, how)
+    for again in ("--resume", "--overwrite"):  # elsewhere nothing speaks against it
+        done = command.call("--init_from", "out/best", "--out_dir", "other", *short, again)
         assert done.returncode == 0, done.stderr
 
 
