@@ -1,4 +1,5 @@
-"""Which device and number format to compute on. The only file of this package that imports torch."""
+"""Which device and number format to compute on, and whether its memory ran out. The only file of this package that
+imports torch."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import torch
 from foundation.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+"""What MPS, the CPU's allocator and the mapping of a file say."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -54,3 +57,10 @@ def has_native_bfloat16(device: torch.device) -> bool:
             return False
         return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "svebf16", " bf16"))
     return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that a device's memory, or the machine's, did not suffice."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

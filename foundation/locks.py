@@ -5,6 +5,7 @@ The lock is the kernel's (`flock`), so a dead owner's lock is free at once; the 
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -17,11 +18,14 @@ try:
 except ImportError:  # Windows has no flock; there the lock is advisory text only
     fcntl = None  # type: ignore[assignment]
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
 
 class DirectoryLock:
     """Context manager that holds the lock file `path` while `purpose` is going on.
 
     Raises `UserError` naming the owning process when another live process holds it; with `wait`, waits for that one.
+    `UserError` also on a file system without locks: packing and the clearing of caches rely on them.
     Several processes hold a `shared` lock at once, but none beside one that is not shared.
     """
 
@@ -41,7 +45,13 @@ class DirectoryLock:
         except OSError as error:
             owner = os.read(descriptor, 400).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
-            if not isinstance(error, BlockingIOError):  # a file system without locks, say
+            if error.errno in _NO_LOCKS:
+                raise UserError(
+                    f"{self.path.parent}: this file system has no locks ({error.strerror}), and nothing would keep a "
+                    "second process out. Mount it with locks (Lustre: -o flock), or choose a directory on another one"
+                ) from None
+            if not isinstance(error, BlockingIOError):
+                error.filename = str(self.path)
                 raise
             raise UserError(
                 f"{self.path.parent}: in use by {owner}. Wait for it to end or stop it, then run this again"

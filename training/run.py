@@ -37,6 +37,7 @@ from training.preflight.checks import Preflight, check_data
 from training.preflight.choices import chosen_model, chosen_plan
 from training.preflight.microbatch import next_samples
 from training.sampling import TextWriter
+from training.saving.best_again import bring_best_back
 from training.saving.model_output import saved_step
 from training.saving.resume import Identity, check_resume
 from training.saving.run_directory import RunDirectory
@@ -120,7 +121,7 @@ def run_training(config: RunConfig) -> int:
 def _train(config: RunConfig, world: World, device: torch.device, stack: ExitStack) -> int:
     """Check everything, and only then change the run directory."""
     directory = RunDirectory(config.training.out_dir)
-    start = find_start(directory, config.flags, world, stack)
+    start = find_start(directory, config.training, config.flags, world, stack)
     data = open_data(config.data)
     training = config.training
     require_validation(training, data.validation is not None)
@@ -135,8 +136,9 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     config = replace(config, model=model)
     samples = open_samples(task, directory.path, start.content)
     identity = _identity(config, task, samples, split, start)
-    snapshot = _snapshot(config, task, world, device, identity, fresh=start.content is None)
+    snapshot = _snapshot(config, task, world, device, identity, fresh=start.fresh)
     state = _state(start, snapshot, training)
+    start = start.without_content()  # as large as the whole run's state, on every rank
     state.mixture = samples.history
     length = run_length(training, state, samples.samples_per_epoch, split.global_batch, config.data.max_seq_len)
     over = length.finished(state) or stopped_early(training, state)
@@ -155,12 +157,15 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     assembly.announce(state)
     for line in prediction.lines() if prediction else ():
         log.info("%s", line)
-    return 0 if config.flags.dry_run else _loop(config, assembly, state)
+    return 0 if config.flags.dry_run else _loop(config, assembly, state, start.path)
 
 
-def _loop(config: RunConfig, assembly: Assembly, state: RunState) -> int:
-    """Train to the end, or to where it is stopped; gives the exit code."""
-    code = Trainer(assembly.parts(state, config.plain(), config.write_texts), state).run()
+def _loop(config: RunConfig, assembly: Assembly, state: RunState, origin: Path | None) -> int:
+    """Train to the end, or to where it is stopped; gives the exit code. `origin` is the checkpoint it goes on from."""
+    parts = assembly.parts(state, config.plain(), config.write_texts)
+    if origin is not None:
+        bring_best_back(parts, state, origin)
+    code = Trainer(parts, state).run()
     if code == 0:
         assembly.task.conclude(assembly.directory, assembly.world, assembly.snapshot.precision)
         log.info("%s", longer(assembly.directory.path, config.training, state))
@@ -216,7 +221,7 @@ def _state(start: Start, snapshot: Snapshot, training: TrainingConfig) -> RunSta
 
 def _open_directory(directory: RunDirectory, config: RunConfig, start: Start, state: RunState) -> None:
     """Make the run directory hold exactly the run up to `state`, and start the log."""
-    if start.content is None:
+    if start.fresh:
         directory.clear()
     directory.cut_back(state.step, pending=state.pending_row is not None)
     logs.setup(directory.log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -62,3 +63,26 @@ def test_it_is_free_again_after_use_and_after_an_exception(tmp_path: Path):
         pass
     with DirectoryLock(tmp_path / "other", "x"):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr("foundation.locks.fcntl.flock", failing(number))
+    with pytest.raises(UserError, match=r"run: this file system has no locks .*another one"):
+        DirectoryLock(tmp_path / "run/.lock", "x").__enter__()
+
+
+def test_another_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("foundation.locks.fcntl.flock", failing(errno.EIO))
+    with pytest.raises(OSError, match=r"\.lock") as caught:
+        DirectoryLock(tmp_path / "run/.lock", "x").__enter__()
+    assert caught.value.errno == errno.EIO
+
+
+def failing(number: int):
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return flock

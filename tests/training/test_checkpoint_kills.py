@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from training.batching.batches import Microbatch
 from training.saving import checkpoint
 from training.saving.background import BackgroundWriter
 from training.saving.host_copy import HostCopy
@@ -155,6 +157,30 @@ def test_a_copy_is_whole_whatever_the_run_does_meanwhile() -> None:
     again = copy.take(live)
     assert [again["model"]["a"].data_ptr(), again["model"]["c"].data_ptr()] == places, "the memory is used again"
     torch.testing.assert_close(again["model"]["b"], tied, rtol=0, atol=0)
+
+
+class Copies(TorchDispatchMode):
+    """Notes what copies are told about waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[bool] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.copy_.default:
+            self.waiting.append(not (args[2] if len(args) > 2 else False))
+        if func is torch.ops.aten._to_copy.default:
+            self.waiting.append(not (kwargs or {}).get("non_blocking", False))
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_no_cuda_stream_orders_is_copied_before_anyone_reads_it() -> None:
+    """Apple's GPU copies later, too, where it is let: to memory that a writer reads, from memory that is free again.
+    The CPU and `meta` stand in for it."""
+    with Copies() as copies:
+        HostCopy().take({"model": torch.ones(3)})
+        Microbatch({"inputs": torch.ones(3)}, (3,), 3).to(torch.device("meta"))
+    assert copies.waiting == [True, True]
 
 
 def test_an_error_of_the_writer_is_raised_once_and_by_the_next_call() -> None:

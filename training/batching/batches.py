@@ -34,8 +34,11 @@ class Microbatch:
     tokens: int
 
     def to(self, device: torch.device) -> dict[str, torch.Tensor]:
-        """The tensors on `device`; from pinned memory the copy does not wait."""
-        return {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
+        """The tensors on `device`; from pinned memory the copy does not wait.
+
+        On MPS such a copy may read pageable memory that is another tensor's by then (pytorch issue 189690).
+        """
+        return {name: tensor.to(device, non_blocking=device.type == "cuda") for name, tensor in self.tensors.items()}
 
     def pinned(self) -> Microbatch:
         """The same in memory from which a GPU copies at the bus's full speed."""

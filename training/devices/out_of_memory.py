@@ -1,4 +1,4 @@
-"""Memory that ran out: how to recognize it, and the plan that needs less of it for the same samples."""
+"""Memory that ran out: the plan that needs less of it for the same samples."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ import gc
 
 import torch
 
+from foundation.device import is_out_of_memory
 from training.batching.batches import BatchPlan
 
-_OTHER_WORDS = ("out of memory", "can't allocate memory", "not enough memory")  # MPS; the CPU's allocator
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that a device's memory did not suffice."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OTHER_WORDS)
+__all__ = ["is_out_of_memory", "release", "smaller"]
 
 
 def smaller(plan: BatchPlan) -> BatchPlan | None:

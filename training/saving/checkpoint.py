@@ -41,6 +41,11 @@ def step_path(run: Path, step: int) -> Path:
     return run / DIRECTORY / f"step_{step:06d}.pth"
 
 
+def run_of(path: Path) -> Path:
+    """The run directory that the checkpoint file `path` lies in."""
+    return path.parent.parent if path.parent.name == DIRECTORY else path.parent
+
+
 def saved_steps(run: Path) -> list[int]:
     """Steps with a checkpoint under `run`, ascending."""
     names = (path.stem.removeprefix("step_") for path in (run / DIRECTORY).glob("step_*.pth"))
@@ -57,9 +62,13 @@ class _File:
     def write(self, data: bytes) -> int:
         try:
             failpoint("checkpoint.write", self._path)
-            if (written := self._file.write(data)) != len(data):  # the disk took only a part
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-            return written
+            rest = memoryview(data).cast("B")
+            while rest:  # Linux takes at most 2 GiB at once, a disk that fills up what still fits
+                written = self._file.write(rest)
+                if not written:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO), str(self._path))
+                rest = rest[written:]
+            return len(data)
         except OSError as error:
             self.error = error
             raise
@@ -130,7 +139,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def candidates(first: Path) -> Iterator[Path]:
     """`first`, then the older checkpoints of its run, newest first, each file once."""
-    run = first.parent.parent if first.parent.name == DIRECTORY else first.parent
+    run = run_of(first)
     seen = []
     if first.is_file():
         seen.append(first)

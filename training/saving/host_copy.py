@@ -46,6 +46,6 @@ class HostCopy:
         if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
             buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
             self._buffers[path] = buffer
-        buffer.copy_(tensor, non_blocking=True)
+        buffer.copy_(tensor, non_blocking=tensor.is_cuda)  # MPS would not wait either, and `take` waits for CUDA alone
         self._seen[same] = buffer
         return buffer

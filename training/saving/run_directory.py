@@ -82,6 +82,11 @@ class RunDirectory:
                 "or choose another --out_dir"
             )
 
+    def owns(self, path: Path) -> bool:
+        """Whether `path` is part of what `clear` removes."""
+        own = [(self.path / name).resolve() for name in (*OWN_FILES, *OWN_DIRECTORIES)]
+        return any(path.resolve().is_relative_to(each) for each in own)
+
     def clear(self) -> None:
         """Remove the run that lies here, newest checkpoint first; a crash between leaves no usable half."""
         for name in OWN_FILES:

@@ -105,6 +105,8 @@ class Snapshot:
         if same_groups(saved["config"]["training"], config):
             self.strategy.load_optimizer_state(self.model, self.optimizers, saved["optimizer"])
             set_hyperparameters(self.optimizers, config)
+        else:
+            log.warning("%s: the state of its optimizer does not fit the changed settings; moments begin anew", path)
         if self.average is not None:
             self._restore_average(self.average, saved, path)
         if saved["scaler"] and self.precision.scaler.is_enabled():
