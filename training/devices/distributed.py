@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from torch.distributed.rendezvous import rendezvous
 from foundation.device import pick_device
 from foundation.errors import UserError
 from foundation.logs import get_logger
+from training.devices.meeting import meet
 from training.settings.hardware import PROCESS_TIMEOUT
 
 log = get_logger("training")
 
-_RUNS = itertools.count()
 PATIENCE = timedelta(days=7)
 """For what one process does alone while the others wait, such as reading every token of a dataset."""
 
@@ -134,8 +133,7 @@ def _join(local: int, device: torch.device, timeout: float) -> World:
     found, rank, size = next(iter(rendezvous("env://", timeout=patience)))
     # Processes that torchrun has started again shall not read the notes of those before them, nor a second run of the
     # same processes (--chain, --seeds) those of the first.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = PrefixStore(f"attempt {attempt} run {next(_RUNS)}", found)
+    store = PrefixStore(meet(found, rank, size, patience), found)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=PrefixStore("processes", store),
