@@ -105,7 +105,7 @@ def join_world(
     """This process's place and device, from torchrun's environment variables; `timeout` in seconds.
 
     `--ddp` outside torchrun is a world of one. `UserError` for torchrun without `--ddp` (each process would
-    train alone, all into one directory) and for more processes on a machine than it has GPUs.
+    train alone, all into one directory), for more processes on a machine than it has GPUs, and for several on MPS.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1 and not ddp:
@@ -116,6 +116,11 @@ def join_world(
         return World(), pick_device(device_name)
     local = int(os.environ.get("LOCAL_RANK", local_rank if local_rank is not None else 0))
     device = pick_device(device_name)
+    if device.type == "mps":
+        raise UserError(
+            f"torchrun started {size} processes, but torch can add up nothing over processes on an Apple GPU (MPS); "
+            "start one process, without torchrun, or add --device cpu"
+        )
     if device.type == "cuda":
         if local >= torch.cuda.device_count():
             raise UserError(
