@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from foundation.errors import UserError
 from shards.dataset import Dataset
 from shards.packing import PackedSamples
+from training.devices.distributed import join_world
 from training.step import Stepper
 
 Launcher = Callable[..., list[str]]
@@ -98,6 +101,18 @@ def test_torchrun_without_ddp_is_refused_once(command: Any, launcher: Launcher) 
     done = command.run(launcher=launcher("torchrun", 2))
     assert done.returncode != 0 and "--ddp is not given" in done.stderr
     assert not (command.directory / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["auto", "mps"])
+def test_several_processes_on_an_apple_gpu_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Before they look for each other; one process takes the GPU, also from torchrun."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"2 processes, but .*one process, without torchrun, or add --device cpu"):
+        join_world(True, None, name)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert join_world(True, None, name)[1].type == "mps"
 
 
 def test_a_refusal_is_said_once_and_no_process_hangs(command: Any, launcher: Launcher) -> None:

@@ -24,7 +24,7 @@ def test_every_flag_exists() -> None:
     named = set(re.findall(r"--([a-z_0-9]+)", TEXT))
     assert len(named) > 40 and named <= known, named - known
     several = set(re.findall(r"--([a-z_0-9]+)", (DOCS / "distributed.md").read_text(encoding="utf-8")))
-    known |= TORCHRUN | {"kill"}  # --kill-on-bad-exit of srun
+    known |= TORCHRUN | {"kill", "cpus"}  # --kill-on-bad-exit and --cpus-per-task of srun
     assert len(several) > 12 and several <= known, several - known
 
 

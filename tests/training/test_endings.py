@@ -115,10 +115,13 @@ def test_torchrun_starts_killed_processes_again(command: Any, launcher: Launcher
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)
 
 
-def start_nodes(command: Any, port: int, *arguments: str, driver: Path | None = None, fault: str = "") -> list[Any]:
+def start_nodes(
+    command: Any, port: int, *arguments: str, driver: Path | None = None, fault: str = "", restarts: int = 0
+) -> list[Any]:
     """Two launchers of one process each, as on two machines, over one rendezvous."""
     launch = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d"]
-    launch += ["--rdzv_id=test", f"--rdzv_endpoint=127.0.0.1:{port}", *([str(driver)] if driver else [])]
+    launch += [f"--max_restarts={restarts}", "--rdzv_id=test", f"--rdzv_endpoint=127.0.0.1:{port}"]
+    launch += [str(driver)] if driver else []
     argv = command.argv("--ddp", *arguments)
     return [
         subprocess.Popen(
@@ -153,3 +156,19 @@ def test_a_process_killed_on_one_machine_ends_the_other(command: Any, free_port:
     assert all(node.returncode for node in nodes)
     assert sum(error.count("lost contact with another process") for error in errors) == 1
     assert (command.directory / "out/checkpoints/step_000004.pth").is_file()
+
+
+@pytest.mark.slow
+def test_two_machines_start_killed_processes_again(command: Any, free_port: int) -> None:
+    """Only the machine that lost its process counts a restart; the processes find each other all the same."""
+    driver: Path = command.directory / "driver.py"
+    driver.write_text(DRIVER)
+    kill = "os.environ['TORCHELASTIC_RESTART_COUNT'] == '0' and os.kill(os.getpid(), signal.SIGKILL)"
+    options = ("--preflight", "false", "--resume", "--process_timeout", "60s")
+    nodes = start_nodes(command, free_port, *options, driver=driver, fault=kill, restarts=1)
+    said = [node.communicate(timeout=200) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    assert sum("at step 4" in output for output, _ in said) == 1
+    assert command.call("--out_dir", "one", "--accumulation_steps", "2").returncode == 0
+    losses, expected = ([row["loss"] for row in command.rows(name)] for name in ("out", "one"))
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)

@@ -25,10 +25,13 @@ def shown(name: str, capsys: pytest.CaptureFixture[str], *more: str) -> str:
 
 
 def run_with_fakes(text: str, tmp_path: Path, *more: str, **environment: str) -> list[list[str]]:
-    """Run a script with stand-ins for torchrun, srun and scontrol; gives the words each was called with."""
+    """Run a script with stand-ins for torchrun, srun and scontrol; gives the words torchrun was called with.
+
+    The stand-in for srun leaves its own options in the file `srun-options`.
+    """
     fakes = {
         "torchrun": 'for word in torchrun "$@"; do printf "%s\\n" "$word"; done',
-        "srun": 'while [[ "$1" == --* ]]; do shift; done; exec "$@"',
+        "srun": f'while [[ "$1" == --* ]]; do echo "$1" >>"{tmp_path}/srun-options"; shift; done; exec "$@"',
         "scontrol": "echo node-a; echo node-b",
     }
     for name, body in fakes.items():
@@ -51,7 +54,14 @@ def test_what_a_script_runs_is_understood_by_torchrun_and_train(name: str, tmp_p
 
     text = shown(name, capsys, "--train_data_path", "data set", "--out_dir", "out/x")
     ((program, *words),) = run_with_fakes(
-        text, tmp_path, "--seed", "5", HEAD="host", SLURM_JOB_NODELIST="n[1-2]", SLURM_JOB_ID="7"
+        text,
+        tmp_path,
+        "--seed",
+        "5",
+        HEAD="host",
+        SLURM_JOB_NODELIST="n[1-2]",
+        SLURM_JOB_ID="7",
+        SLURM_CPUS_PER_TASK="3",
     )
     assert program == "torchrun"
     parsed = parse_args(words)
@@ -71,11 +81,16 @@ def test_what_a_script_runs_is_understood_by_torchrun_and_train(name: str, tmp_p
     assert not combination_problems(*sections, positions)
 
 
-def test_a_slurm_script_asks_for_the_machines_it_uses(capsys: Any) -> None:
+def test_a_slurm_script_asks_for_the_machines_it_uses(tmp_path: Path, capsys: Any) -> None:
     text = shown("slurm-4x8gpu-quality", capsys)
     options = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", text, re.M))
     assert options["nodes"] == "4" and options["gpus-per-node"] == "8" and options["ntasks-per-node"] == "1"
     assert text.startswith("#!/usr/bin/env bash\n#SBATCH")  # sbatch reads its options before the first command
+    cpus = options["cpus-per-task"]
+    assert int(cpus) == 32
+    run_with_fakes(text, tmp_path, SLURM_JOB_NODELIST="n[1-4]", SLURM_JOB_ID="7", SLURM_CPUS_PER_TASK=cpus)
+    step = (tmp_path / "srun-options").read_text().splitlines()
+    assert sorted(step) == ["--cpus-per-task=32", "--kill-on-bad-exit=1"]  # srun does not inherit the former
 
 
 def test_a_script_without_the_first_machine_named_says_so(tmp_path: Path, capsys: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from torch.distributed.rendezvous import rendezvous
 from foundation.device import pick_device
 from foundation.errors import UserError
 from foundation.logs import get_logger
+from training.devices.meeting import meet
 from training.settings.hardware import PROCESS_TIMEOUT
 
 log = get_logger("training")
 
-_RUNS = itertools.count()
 PATIENCE = timedelta(days=7)
 """For what one process does alone while the others wait, such as reading every token of a dataset."""
 
@@ -106,7 +105,7 @@ def join_world(
     """This process's place and device, from torchrun's environment variables; `timeout` in seconds.
 
     `--ddp` outside torchrun is a world of one. `UserError` for torchrun without `--ddp` (each process would
-    train alone, all into one directory) and for more processes on a machine than it has GPUs.
+    train alone, all into one directory), for more processes on a machine than it has GPUs, and for several on MPS.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1 and not ddp:
@@ -117,6 +116,11 @@ def join_world(
         return World(), pick_device(device_name)
     local = int(os.environ.get("LOCAL_RANK", local_rank if local_rank is not None else 0))
     device = pick_device(device_name)
+    if device.type == "mps":
+        raise UserError(
+            f"torchrun started {size} processes, but torch can add up nothing over processes on an Apple GPU (MPS); "
+            "start one process, without torchrun, or add --device cpu"
+        )
     if device.type == "cuda":
         if local >= torch.cuda.device_count():
             raise UserError(
@@ -134,8 +138,7 @@ def _join(local: int, device: torch.device, timeout: float) -> World:
     found, rank, size = next(iter(rendezvous("env://", timeout=patience)))
     # Processes that torchrun has started again shall not read the notes of those before them, nor a second run of the
     # same processes (--chain, --seeds) those of the first.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = PrefixStore(f"attempt {attempt} run {next(_RUNS)}", found)
+    store = PrefixStore(meet(found, rank, size, patience), found)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=PrefixStore("processes", store),

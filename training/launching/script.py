@@ -53,7 +53,8 @@ def _launch(recipe: Recipe) -> list[str]:
         return [
             'HOSTS="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"',
             "HEAD=\"${HOSTS%%$'\\n'*}\"",
-            "exec srun --kill-on-bad-exit=1 torchrun \\",
+            # Since Slurm 22.05 srun does not inherit this from sbatch: all processes of a machine would share one CPU.
+            'exec srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" torchrun \\',
             f"  --nnodes {machines.nodes} --nproc_per_node {machines.gpus} \\",
             f'  --rdzv_backend c10d --rdzv_id "$SLURM_JOB_ID" --rdzv_endpoint "$HEAD:{PORT}" \\',
         ]
