@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,10 @@ from torch import nn
 from foundation.logs import get_logger
 
 log = get_logger("training")
+
+# Shapes that a function is compiled for; torch's own limit is 8, and it runs further ones uncompiled. Training and
+# validation have a few each: the sizes of documents' borders go by powers of two, last rows are fewer.
+SHAPES = 64
 
 
 def compiled(
@@ -32,8 +37,10 @@ def compiled(
         log.warning("compile: %s; training runs uncompiled", missing)
         return module
     log.info("compiling the model; the first step takes longer")
-    import torch._functorch.config as functorch  # compilers take seconds to import; most runs on a CPU do without
+    import torch._dynamo.config as dynamo  # compilers take seconds to import; most runs on a CPU do without
+    import torch._functorch.config as functorch
 
+    dynamo.recompile_limit = max(dynamo.recompile_limit, SHAPES)
     # Backward is compiled along with forward. Left for later, its compiler would fail where other processes wait for
     # this one's gradients.
     if hasattr(functorch, "force_non_lazy_backward_lowering"):
@@ -44,6 +51,12 @@ def compiled(
     for part in parts:
         part.forward = Attempt(part.forward, switch)
     return module
+
+
+def forget_compiled() -> None:
+    """Drop all compiled code of the process: what one run compiled counts against the shapes of the next."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 class Switch:
