@@ -33,6 +33,15 @@ def test_auto_compiles_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(compiled(module, None, CUDA), Compiled) and isinstance(compiled(module, True, CPU), Compiled)
 
 
+def test_a_long_run_on_a_cpu_is_told_what_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_missing", lambda device: None)
+    assert "--compile true" in (compilation.advice(None, CPU, 7200) or "")
+    silent = [(None, CPU, 600.0), (None, CUDA, 7200.0), (True, CPU, 7200.0), (False, CPU, 7200.0)]
+    assert [compilation.advice(*case) for case in silent] == [None] * 4
+    monkeypatch.setattr(compilation, "_missing", lambda device: "no C++ compiler here")
+    assert compilation.advice(None, CPU, 7200) is None
+
+
 def test_without_a_compiler_the_run_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
