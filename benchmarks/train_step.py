@@ -28,7 +28,7 @@ from benchmarks.train_rates import SIZES, Rates
 from benchmarks.turns import DecoderEntry, Player
 from foundation import cli
 from foundation.device import pick_device
-from model import head
+from model import head, head_gradients
 
 # 8 heads share 4 key heads; the feed-forward layer takes what that saves.
 SMALL = Shape(layers=8, heads=8, width=256, vocab_size=32_000, length=256, key_heads=4, inner=768)
@@ -61,7 +61,7 @@ def rate(names: Sequence[str], arguments: argparse.Namespace) -> None:
     what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, {what}", flush=True)
     if arguments.keep_logits:
-        head.KEPT_LOGITS = head.PIECE = 2**62
+        head_gradients.DEVICES, head.KEPT_LOGITS, head.PIECE = (), 2**62, 2**62
     for mode in arguments.modes or ["compiled-bfloat16"]:
         for name in arguments.sizes or SIZES:
             print(f"{name}, {mode}:", flush=True)
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sizes", nargs="+", help=f"{', '.join(SIZES)} or LAYERSxHEADSxWIDTHxVOCABULARYxLENGTH")
     parser.add_argument("--peak_tflops", type=float, help="peak rate of the device (default: from the table)")
-    parser.add_argument("--keep_logits", action="store_true", help="of sizes: the head in one piece, never recomputed")
+    parser.add_argument("--keep_logits", action="store_true", help="of sizes: keep all logits for backward")
     arguments = parser.parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -6,6 +6,7 @@ defaults, the YAML file and the flags, and reports every problem at once, each w
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,7 +205,19 @@ def _build(
             if problem["type"] == "extra_forbidden":
                 problems.append(f"{where}: unknown key {leaf!r}{did_you_mean(leaf, kind.model_fields)}")
             else:
-                message = problem["msg"].removeprefix("Value error, ")
+                message = _pair_wanted(kind, leaf, problem["type"]) or problem["msg"].removeprefix("Value error, ")
                 shown = f" (got {problem['input']!r})" if leaf else ""
-                problems.append(f"{where}: {leaf + ': ' if leaf else ''}{message}{shown}")
+                line = f"{where}: {leaf + ': ' if leaf else ''}{message}{shown}"
+                if line not in problems:
+                    problems.append(line)
         return kind.model_construct()
+
+
+def _pair_wanted(kind: type[Section], leaf: str, problem: str) -> str | None:
+    """What to say where a setting takes so many values and no other number of them; None: it is something else."""
+    field = kind.model_fields.get(leaf)
+    wanted = typing.get_args(field.annotation) if field and typing.get_origin(field.annotation) is tuple else ()
+    if field is None or not wanted or ... in wanted or problem not in ("missing", "too_long", "tuple_type"):
+        return None
+    example = " ".join(str(value) for value in field.get_default() or ())
+    return f"takes {len(wanted)} values" + (f", for example --{leaf} {example}" if example else "")

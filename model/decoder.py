@@ -52,7 +52,7 @@ class Trunk(nn.Module):
 
     def __init__(self, config: ModelConfig, padded_vocab_size: int) -> None:
         super().__init__()
-        self.dropout = config.dropout
+        self.dropout, self.head_size = config.dropout, config.head_size
         self.recompute = False
         """Keep no activations of the blocks for backward, compute them again (Chen et al., 2016, arXiv 1604.06174)."""
         self.embed_tokens = nn.Embedding(padded_vocab_size, config.hidden_size)
@@ -74,7 +74,7 @@ class Trunk(nn.Module):
             dropped = (
                 self.dropout > 0 and self.training
             )  # of attention weights: the flash kernel for documents has none
-            kind = (tokens.device, self._compute_dtype(tokens.device), tokens.shape[1])
+            kind = (tokens.device, self._compute_dtype(tokens.device), tokens.shape[1], self.head_size)
             if dropped or not attends_by_segments(*kind):
                 visible, segments = visible_within(positions), None
         elif positions is None:

@@ -47,14 +47,15 @@ def visible_within(positions: Tensor) -> Tensor:
     return visible[:, None]
 
 
-def attends_by_segments(device: torch.device, dtype: torch.dtype, length: int) -> bool:
-    """Whether `attend_by_segments` serves queries of `dtype` on `device` in rows of `length` tokens; else a mask does.
+def attends_by_segments(device: torch.device, dtype: torch.dtype, length: int, head_size: int) -> bool:
+    """Whether `attend_by_segments` serves queries of `dtype` and width `head_size` on `device` in rows of `length`
+    tokens; else a mask does.
 
-    Flash attention wants half precision, Ampere or later. On a CPU the pieces one by one pay in long rows only, and not
-    in compiled code, whose shapes they would change with every batch.
+    On a CPU the pieces one by one pay in long rows only, and not in compiled code, whose shapes they would change with
+    every batch.
     """
     if device.type == "cuda":
-        return varlen_attn is not None and dtype in FLASH_DTYPES and torch.cuda.get_device_capability(device)[0] >= 8
+        return varlen_serves(device, dtype, head_size)
     long = LONG_ROW if dtype == torch.bfloat16 else LONG_PRECISE_ROW
     return device.type == "cpu" and length >= long and not torch.compiler.is_compiling()
 
@@ -86,6 +87,18 @@ def attend_pieces(queries: Tensor, keys: Tensor, values: Tensor, segments: Tenso
         ]
         rows.append(torch.cat(mixed, dim=2))  # (1, H, T, D)
     return torch.cat(rows)
+
+
+def varlen_serves(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """Whether `attend_varlen` runs on this CUDA device: flash attention wants half precision, Ampere or later, and
+    heads of a width that its kernels were built for.
+
+    Those are multiples of 8 up to 256; nothing fills narrower heads up as `scaled_dot_product_attention` does. From 200
+    to 224 backward fails on GPUs with less shared memory than the A100 (compute capability 8.6, 8.9 and 12.0).
+    """
+    built = head_size % 8 == 0 and (head_size <= 192 or 224 < head_size <= 256)
+    half = built and varlen_attn is not None and dtype in FLASH_DTYPES
+    return half and torch.cuda.get_device_capability(device)[0] >= 8
 
 
 def attend_varlen(

@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 from torch.utils.checkpoint import checkpoint
 
-from model import head_on_cpu
-from model.head_on_cpu import IGNORED
+from model import head_gradients
+from model.head_gradients import IGNORED
 
 # Logits computed at a time. On a CPU a piece should stay in the cache (16 MB of float32). Elsewhere, and under
 # torch.compile, which repeats the code of each, pieces only bound memory.
 CPU_PIECE, PIECE = 2**22, 2**28
-# With more logits than this (1 GiB of float32), backward computes them again instead of keeping them.
+# With more logits than this (1 GiB of float32), backward computes them again instead of keeping them, where it is not
+# `model.head_gradients` that serves: in float16, on Apple GPUs.
 KEPT_LOGITS = 2**28
 
 # MKL's float32 matrix-vector product reads memory slowly; for a few positions and a large matrix the same
@@ -55,8 +56,8 @@ def summed_cross_entropy(
     flat, wanted = hidden.reshape(-1, hidden.shape[-1]), targets.flatten()
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-    if head_on_cpu.serves(hidden, weight, dtype):
-        return head_on_cpu.summed_nats(flat, weight, wanted, vocab_size, dtype, bias), (wanted != IGNORED).sum()
+    if head_gradients.serves(hidden, weight, dtype):
+        return head_gradients.summed_nats(flat, weight, wanted, vocab_size, dtype, bias), (wanted != IGNORED).sum()
     on_cpu = hidden.device.type == "cpu" and not torch.compiler.is_compiling()
     piece = max(1, (CPU_PIECE if on_cpu else PIECE) // weight.shape[0])
     recompute = torch.is_grad_enabled() and flat.shape[0] * weight.shape[0] > KEPT_LOGITS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -68,13 +69,15 @@ def table(flags: TableFlags) -> str:
     rows = [HEADINGS, *(row(name, flags) for name in presets.of(flags.architecture))]
     widths = [max(len(line[column]) for line in rows) for column in range(len(HEADINGS))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in rows]
+    names = " (124m and 350m are named for GPT-2's: --vocab_size 50257)" if flags.architecture == "llama" else ""
     note = (
-        f"\nheads: of queries / of keys and values. parameters: with a vocabulary of {flags.vocab_size:,}. memory to "
-        f"train: weights, gradients and\nAdam's moments in float32, and the activations of {flags.batch_size} "
-        f"sequences of {flags.max_seq_len} tokens in bfloat16 (an estimate).\ntokens: compute-optimal, "
-        f"{costs.COMPUTE_OPTIMAL} a parameter. Use one with: python train.py {flags.usage}"
+        f"heads: of queries / of keys and values. parameters: with a vocabulary of {flags.vocab_size:,}{names}. "
+        "memory to train: weights, gradients and Adam's moments in float32, and the activations of "
+        f"{flags.batch_size} sequences of {flags.max_seq_len} tokens in bfloat16 (an estimate). "
+        f"tokens: compute-optimal, {costs.COMPUTE_OPTIMAL} a parameter."
     )
-    return "\n".join(lines) + "\n" + note
+    use = f"Use one with: python train.py {flags.usage}"
+    return "\n".join([*lines, "", *textwrap.wrap(note, 120), use])
 
 
 def main(argv: list[str]) -> int:

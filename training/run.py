@@ -24,6 +24,7 @@ from training.batching.samples import TrainingSamples, open_samples
 from training.batching.split import Split
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
 from training.devices.choose_strategy import choose_strategy
+from training.devices.compilation import advice
 from training.devices.distributed import World, join_world
 from training.devices.ending import end
 from training.devices.host_memory import keep_freed_memory
@@ -155,8 +156,10 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     if world.is_main and not config.flags.dry_run:
         _open_directory(directory, config, start, state)
     assembly.announce(state)
-    for line in prediction.lines() if prediction else ():
-        log.info("%s", line)
+    if prediction:
+        hint = advice(config.training.compile, device, prediction.run_seconds)
+        for line in (*prediction.lines(), *([hint] if hint else [])):
+            log.info("%s", line)
     return 0 if config.flags.dry_run else _loop(config, assembly, state, start.path)
 
 

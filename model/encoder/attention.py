@@ -1,7 +1,7 @@
 """Attention in both directions, within the pieces of a row and, on request, within a window around each token.
 
 `segments` are the borders of pieces as in `model.documents`: the tokens of a piece see each other and nobody else.
-Several ways lead to the same result; device, dtype and length decide which one is the fastest (`Layout.way`).
+Several ways lead to the same result; device, dtype, length and width decide which one is the fastest (`Layout.way`).
 
 Axes: B batch, T tokens, H heads, D head.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from model.documents import FLASH_DTYPES, attend_varlen, positions_within, varlen_attn
+from model.documents import attend_varlen, positions_within, varlen_serves
 from model.encoder.chunks import attend_chunks, chunk_mask
 from model.encoder.pieces import attend_pieces, pieces_pay
 
@@ -27,10 +27,11 @@ class Layout:
 
     positions: (B, T) int64, each token's place in its own piece.
     segments: (pieces + 1,) int32, or None where every row is one piece.
+    dtype, head_size: of the queries, and their last axis.
     """
 
-    def __init__(self, positions: Tensor, segments: Tensor | None, dtype: torch.dtype) -> None:
-        self.positions, self.segments, self.dtype = positions, segments, dtype
+    def __init__(self, positions: Tensor, segments: Tensor | None, dtype: torch.dtype, head_size: int) -> None:
+        self.positions, self.segments, self.dtype, self.head_size = positions, segments, dtype, head_size
         self._visible: dict[int | None, Tensor | None] = {}
         self._chunks: dict[int, Tensor] = {}
 
@@ -42,10 +43,11 @@ class Layout:
         length: int,
         device: torch.device,
         dtype: torch.dtype,
+        head_size: int,
         windows: Sequence[int | None] = (),
         dropout: float = 0.0,
     ) -> Layout:
-        """The layout of (batch, length) tokens whose queries will have `dtype`.
+        """The layout of (batch, length) tokens whose queries will have `dtype` and a last axis of `head_size`.
 
         `windows` and `dropout` are those that `attend` will be asked for: their masks are made here, outside the
         layers, where layers that are computed again find them ready. Others are made when they are needed.
@@ -54,7 +56,7 @@ class Layout:
             positions = torch.arange(length, device=device).expand(batch, length)
         else:
             positions = positions_within(segments, batch, length)
-        layout = cls(positions, segments, dtype)
+        layout = cls(positions, segments, dtype, head_size)
         for window in windows:
             way = layout.way(window, dropout)
             if way == "mask":
@@ -72,8 +74,7 @@ class Layout:
         if kind == "cpu" and pieces_pay(self.dtype, T, self.segments is not None, dropout > 0):
             return "pieces"
         if kind == "cuda" and not dropout and (narrow or self.segments is not None):  # else the fused kernel serves
-            modern = torch.cuda.get_device_capability(self.positions.device)[0] >= 8
-            return "varlen" if modern and varlen_attn is not None and self.dtype in FLASH_DTYPES else "mask"
+            return "varlen" if varlen_serves(self.positions.device, self.dtype, self.head_size) else "mask"
         return "mask"
 
     def borders(self) -> Tensor:

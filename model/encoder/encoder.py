@@ -123,7 +123,8 @@ class Encoder(LanguageModel):
             dtype = torch.get_autocast_dtype(tokens.device.type)
         batch, length = tokens.shape
         dropout = self.config.dropout if self.training else 0.0
-        return Layout.of(segments, batch, length, tokens.device, dtype, self.windows, dropout)
+        head_size = self.config.head_size
+        return Layout.of(segments, batch, length, tokens.device, dtype, head_size, self.windows, dropout)
 
     def _places_of(self, number: int, places: Tensor | None) -> Tensor | None:
         """`places` for block `number` if it is the last one: the others compute all positions."""

@@ -31,6 +31,7 @@ class Training(Section):
     inputs: list[str] = Field(["a"], description="files")
     note: str | None = Field(None, description="free text")
     place: Path = Field(Path("out"), description="where")
+    pair: tuple[float, float] = Field((0.5, 2.0), description="two numbers")
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
@@ -224,6 +225,17 @@ def test_every_problem_at_once_each_with_its_place_and_the_nearest_key():
     assert "unknown key 'hiden_size'; did you mean hidden_size?" in message
     assert "(got 'fast')" in message and "(got 0)" in message
     assert next(line for line in lines if "zzzzzz" in line).endswith("unknown key 'zzzzzz'")  # nothing is near
+
+
+@pytest.mark.parametrize("given", [["1"], ["1", "2", "3"]])
+def test_a_pair_takes_two_values(given: list[str]) -> None:
+    assert load("--pair", "1", "2").get(Training).pair == (1.0, 2.0)
+    wanted = "pair: takes 2 values, for example --pair 0.5 2.0 (got"
+    assert problems("--pair", *given).count(f"--pair: {wanted} {given!r})") == 1
+    for text in ("[]", "3", "[1]"):
+        message = problems("--config", yaml_file(f"training:\n  pair: {text}\n"))
+        assert message.count(wanted) == 1 and f"(got {text})" in message
+    assert "valid number" in problems("--pair", "1", "x")
 
 
 def test_a_combination_of_values_is_reported_without_pydantic_s_words():

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from model import documents
+from model import documents, presets
+from model.config import ModelConfig
 from model.decoder import Decoder
 
 Make = Callable[..., Decoder]
@@ -117,11 +118,39 @@ def test_varlen_attention_gets_what_each_torch_wants(
     torch.testing.assert_close(documents.attend_varlen(queries, keys, values, segments), expected)
 
 
+@pytest.mark.parametrize("name", sorted(presets.PRESETS))
+def test_flash_attention_for_heads_that_its_kernels_know(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(documents, "varlen_attn", documents.attend_varlen)  # builds for CPUs have none
+    config = ModelConfig(**presets.merged(name, {}, ()))
+    kind = (torch.device("cuda"), torch.bfloat16, 512, config.head_size)
+    assert documents.attends_by_segments(*kind) == (name not in ("micro-v1", "micro-v2", "micro-v3"))
+
+
+@pytest.mark.parametrize("width", [1, 4, 7, 10, 12, 68, 200, 208, 224, 250, 264])
+def test_other_heads_take_the_mask(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(documents, "varlen_attn", documents.attend_varlen)
+    cuda = torch.device("cuda")
+    assert not documents.varlen_serves(cuda, torch.bfloat16, width)
+    assert documents.varlen_serves(cuda, torch.float16, 256) and not documents.varlen_serves(cuda, torch.float32, 64)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert not documents.varlen_serves(cuda, torch.float16, 64)
+
+
+def test_the_decoder_says_how_wide_its_heads_are(monkeypatch: pytest.MonkeyPatch, make_decoder: Make) -> None:
+    told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("model.decoder.attends_by_segments", lambda *kind: told.append(kind))
+    make_decoder(head_dim=14)(torch.zeros(3, LENGTH, dtype=torch.int64), segments=borders(ROWS))
+    assert told == [(torch.device("cpu"), torch.float32, LENGTH, 14)]
+
+
 @pytest.mark.gpu
-def test_varlen_attention_on_a_gpu_equals_each_document_alone(make_decoder: Make) -> None:
-    model = make_decoder(initializer_range=0.1, head_dim=16, hidden_size=32).to("cuda", torch.bfloat16)
+@pytest.mark.parametrize("width", [16, 10, 2])
+def test_documents_on_a_gpu_equal_each_document_alone(make_decoder: Make, width: int) -> None:
+    model = make_decoder(initializer_range=0.1, head_dim=width, hidden_size=32).to("cuda", torch.bfloat16)
     tokens = torch.randint(0, 101, (3, LENGTH), device="cuda")
-    assert documents.attends_by_segments(tokens.device, torch.bfloat16, LENGTH)
+    assert documents.attends_by_segments(tokens.device, torch.bfloat16, LENGTH, width) == (width == 16)
     with torch.no_grad():
         packed = model(tokens, segments=borders(ROWS, padding=3).cuda())
         torch.testing.assert_close(packed, alone(model, tokens), atol=2e-2, rtol=2e-2)

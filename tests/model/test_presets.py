@@ -129,6 +129,8 @@ def test_the_table_has_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> No
     assert preset_table.main(["--vocab_size", "50257", "--max_seq_len", "512"]) == 0
     lines = capsys.readouterr().out.splitlines()
     decoders = presets.of("llama")
+    assert "124m and 350m are named for GPT-2's: --vocab_size 50257" in " ".join(lines)
+    assert max(map(len, lines)) <= 120
     assert [line.split()[0] for line in lines[1 : 1 + len(decoders)]] == decoders and "15m" in lines[-1]
     row = next(line for line in lines if line.lstrip().startswith("124m")).split()
     # 124 M parameters of 16 bytes, and what 16 rows of 512 tokens keep; 20 tokens a parameter; PaLM's formula

@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from model.config import ModelConfig
 from model.decoder import Decoder
+from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig
 from training.devices import compilation
 from training.devices.compilation import Compiled, compiled, switch_of
 from training.devices.precision import set_tf32
+from training.finetuning import repeats
+from training.run import RunConfig
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -26,6 +31,15 @@ def test_auto_compiles_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert switch_of(module) is None and switch_of(compiled(module, None, CUDA)) is not None
     assert compiled(module, None, CPU) is module and compiled(module, False, CUDA) is module
     assert isinstance(compiled(module, None, CUDA), Compiled) and isinstance(compiled(module, True, CPU), Compiled)
+
+
+def test_a_long_run_on_a_cpu_is_told_what_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_missing", lambda device: None)
+    assert "--compile true" in (compilation.advice(None, CPU, 7200) or "")
+    silent = [(None, CPU, 600.0), (None, CUDA, 7200.0), (True, CPU, 7200.0), (False, CPU, 7200.0)]
+    assert [compilation.advice(*case) for case in silent] == [None] * 4
+    monkeypatch.setattr(compilation, "_missing", lambda device: "no C++ compiler here")
+    assert compilation.advice(None, CPU, 7200) is None
 
 
 def test_without_a_compiler_the_run_says_so_once(
@@ -57,6 +71,39 @@ def test_a_compiler_that_fails_is_left_out_with_one_warning(
     (warning,) = (record.getMessage() for record in records.values() if record.levelno == logging.WARNING)
     assert warning.startswith("torch.compile failed (") and warning.endswith("; training goes on uncompiled")
     assert [name for name, _ in wrapped.named_parameters()] == ["plain.0.weight", "plain.0.bias"]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> CompileCounterWithBackend:
+    """What is compiled is only counted, and runs as it is."""
+    counter = CompileCounterWithBackend("eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
+    return counter
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_many_shapes_are_compiled(counted: CompileCounterWithBackend, in_parts: bool) -> None:
+    """More than torch would of its own accord; what it leaves out runs uncompiled and says so nowhere."""
+    module = nn.Sequential(nn.Linear(5, 3), nn.GELU())
+    wrapped = compiled(module, True, CPU, list(module) if in_parts else ())
+    for rows in range(2, 13):
+        wrapped(torch.randn(rows, 5))
+    assert counted.frame_count == 11 * (2 if in_parts else 1)
+
+
+def test_each_run_of_a_process_compiles_anew(
+    monkeypatch: pytest.MonkeyPatch, counted: CompileCounterWithBackend
+) -> None:
+    function = torch.compile(lambda x: x + 1, dynamic=False)
+
+    def run(config: object) -> int:
+        function(torch.ones(3))
+        return 0
+
+    monkeypatch.setattr(repeats, "run_training", run)
+    config = RunConfig(DataConfig(), ModelConfig(), TrainingConfig(), LoggingConfig(), TrainFlags())
+    assert [repeats.train(config) for _ in range(3)] == [0, 0, 0]
+    assert counted.frame_count == 3
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

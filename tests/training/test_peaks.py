@@ -10,6 +10,10 @@ from training.devices.peaks import peak_flops, peak_of
     ("name", "teraflops"),
     [
         ("NVIDIA H200", 989.4),
+        ("NVIDIA H200 NVL", 835),
+        ("NVIDIA H800", 989.4),
+        ("NVIDIA H800 PCIe", 756),
+        ("NVIDIA H100 NVL", 835),
         ("NVIDIA H100 80GB HBM3", 989.4),
         ("NVIDIA H100 PCIe", 756),
         ("NVIDIA GH200 480GB", 989.4),
@@ -37,8 +41,23 @@ def test_the_number_format_decides() -> None:
     name = "NVIDIA A100-SXM4-40GB"
     rates = [peak_of(name, *case) for case in ((torch.float16, False), (torch.float32, True), (torch.float32, False))]
     assert rates == [312e12, 156e12, 19.5e12]
-    assert peak_of("Tesla T4", torch.bfloat16, tf32=False) is None  # it has no bfloat16 units
     assert peak_flops(torch.device("cpu"), torch.bfloat16) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "half", "single"),
+    [
+        ("Tesla V100-SXM2-16GB", 125, 15.7),
+        ("Tesla V100-PCIE-32GB", 112, 14),
+        ("Tesla V100S-PCIE-32GB", 130, 16.4),
+        ("Tesla T4", 65, 8.1),
+    ],
+)
+def test_chips_without_bfloat16(name: str, half: float, single: float) -> None:
+    for tf32 in (False, True):  # nor have they TF32
+        assert peak_of(name, torch.float16, tf32) == pytest.approx(half * 1e12)
+        assert peak_of(name, torch.float32, tf32) == pytest.approx(single * 1e12)
+        assert peak_of(name, torch.bfloat16, tf32) is None
 
 
 @pytest.mark.gpu

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,15 +16,22 @@ from foundation.logs import get_logger
 
 log = get_logger("training")
 
+# Shapes that a function is compiled for; torch's own limit is 8, and it runs further ones uncompiled. Training and
+# validation have a few each: the sizes of documents' borders go by powers of two, last rows are fewer.
+SHAPES = 64
+LONG_RUN = 3600.0
+"""Seconds of a run on a CPU that earn back what the compiler takes before the first step and at each new shape."""
+
 
 def compiled(
     module: nn.Module, choice: bool | None, device: torch.device, parts: Sequence[nn.Module] = ()
 ) -> nn.Module:
     """`module`, compiled when `choice` says so (None: the machine decides) and the machine has what it takes.
 
-    None compiles on CUDA only: on a CPU the first step waits tens of seconds for the C++ compiler, which a
-    short run does not earn back. Parameters stay the same objects; state dicts come from the plain module. Where
-    there are `parts`, they are compiled, each for itself and in place, and the rest of the module stays as it is.
+    None compiles on CUDA only: on a CPU the first step waits tens of seconds for the C++ compiler, which a short run
+    does not earn back. A long one is told so (`advice`) and not compiled unasked: how long a run is to be must not
+    change its numbers. Parameters stay the same objects; state dicts come from the plain module. Where there are
+    `parts`, they are compiled, each for itself and in place, and the rest of the module stays as it is.
     """
     if choice is False or (choice is None and device.type != "cuda"):
         return module
@@ -32,8 +40,10 @@ def compiled(
         log.warning("compile: %s; training runs uncompiled", missing)
         return module
     log.info("compiling the model; the first step takes longer")
-    import torch._functorch.config as functorch  # compilers take seconds to import; most runs on a CPU do without
+    import torch._dynamo.config as dynamo  # compilers take seconds to import; most runs on a CPU do without
+    import torch._functorch.config as functorch
 
+    dynamo.recompile_limit = max(dynamo.recompile_limit, SHAPES)
     # Backward is compiled along with forward. Left for later, its compiler would fail where other processes wait for
     # this one's gradients.
     if hasattr(functorch, "force_non_lazy_backward_lowering"):
@@ -44,6 +54,19 @@ def compiled(
     for part in parts:
         part.forward = Attempt(part.forward, switch)
     return module
+
+
+def advice(choice: bool | None, device: torch.device, seconds: float) -> str | None:
+    """What to say before a run of so many seconds that `choice` leaves uncompiled though it would pay; else None."""
+    if choice is not None or device.type != "cpu" or seconds < LONG_RUN or _missing(device):
+        return None
+    return "--compile auto leaves a CPU uncompiled; a run this long mostly earns back what --compile true takes first"
+
+
+def forget_compiled() -> None:
+    """Drop all compiled code of the process: what one run compiled counts against the shapes of the next."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 class Switch:

@@ -14,10 +14,12 @@ PEAKS: Mapping[str, tuple[float, float, float]] = {
     "GB200": (2500, 1250, 80),
     "B200": (2250, 1125, 75),
     "GH200": (989.4, 494.7, 67),
+    "H200 NVL": (835, 417.5, 60),
     "H200": (989.4, 494.7, 67),
     "H100 PCIe": (756, 378, 51),
     "H100 NVL": (835, 417.5, 60),
     "H100": (989.4, 494.7, 67),
+    "H800 PCIe": (756, 378, 51),
     "H800": (989.4, 494.7, 67),
     "H20": (148, 74, 44),
     "A100": (312, 156, 19.5),
@@ -34,11 +36,15 @@ PEAKS: Mapping[str, tuple[float, float, float]] = {
     "RTX 5090": (209.5, 104.8, 104.8),
     "RTX 4090": (165.2, 82.6, 82.6),
     "RTX 3090": (71, 35.6, 35.6),
+    "V100-PCIE": (112, 14, 14),
+    "V100S": (130, 16.4, 16.4),
     "V100": (125, 15.7, 15.7),
     "T4": (65, 8.1, 8.1),
 }
-"""Name within the device's name -> TFLOP/s in half precision, TF32, float32."""
+"""Name within the device's name -> TFLOP/s in half precision, TF32, float32. The first that fits counts: cards that are
+slower than the module of their name stand before it."""
 
+NO_BFLOAT16 = ("V100", "T4")  # chips, and what begins with their names
 OTHER_CHIPS = ("Laptop", "Max-Q", "MIG", " Ti", " D")  # these share a name and not its rate
 
 
@@ -59,7 +65,7 @@ def peak_of(name: str, dtype: torch.dtype, tf32: bool) -> float | None:
         return None
     for chip, (half, tensor, single) in PEAKS.items():
         if re.search(rf"\b{chip}(?![0-9A-Za-z])", name):
-            if dtype == torch.bfloat16 and chip in ("V100", "T4"):
-                return None  # they have no such units
+            if dtype == torch.bfloat16 and chip.startswith(NO_BFLOAT16):
+                return None
             return 1e12 * (half if dtype in (torch.bfloat16, torch.float16) else tensor if tf32 else single)
     return None

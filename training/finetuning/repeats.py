@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from foundation import atomic, logs
+from training.devices.compilation import forget_compiled
 from training.loggers.json_lines import read_lines
 from training.run import RunConfig, run_training
 from training.saving.model_output import saved_step
@@ -73,6 +74,7 @@ def _once(config: RunConfig) -> int:
     finally:
         if is_main():
             logs.setup()  # closes the run's log file
+        forget_compiled()
         gc.unfreeze()
         gc.collect()
         if torch.cuda.is_available():

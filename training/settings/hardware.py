@@ -26,7 +26,8 @@ class HardwareSettings(Settings):
     )
     compile: Annotated[bool | None, BeforeValidator(lambda value: None if value == "auto" else value)] = Field(
         None,
-        description="torch.compile: true, false or auto (null): where it pays within minutes, on CUDA",
+        description="torch.compile: true, false or auto (null): where it pays within minutes, on CUDA; on a CPU the "
+        "compiler takes minutes, which true earns back in a run of hours",
     )
     tf32: bool = Field(
         True, description="CUDA: products of float32 matrices in TF32, 10 bits of mantissa and several times the speed"

