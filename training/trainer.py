@@ -109,7 +109,7 @@ class Trainer:
         parts, step = self._parts, self._state.step
         torch.manual_seed(derive_seed(parts.training.seed, "step", step, parts.world.rank))
         self._progress = parts.length.progress(self._state)
-        self._rate = learning_rate(step, self._progress, parts.training)
+        self._rate = learning_rate(parts.length.warmed(self._state), self._progress, parts.training)
         try:
             return parts.stepper.run(batches, self._rate, self._interrupted)
         except RuntimeError as error:

@@ -26,6 +26,7 @@ PAGE = ROOT / "docs" / "coming-from.md"
 SPAN = re.compile(r"`([^`]+)`")
 KEPT = ("--resume", "--resume_from", "--overwrite", "--print_config", "--dry_run")
 OTHER_NAMES = {"min_lr": "min_learning_rate", "optimizer_type": "optimizer"}
+IN_PLACE_OF = {"warmup_ratio": "warmup_steps"}
 TYPED = "the film was [MASK] .\nquit\n"
 """What is typed into an interactive loop."""
 
@@ -185,6 +186,7 @@ class Story:
         for section, values in given.items():
             for key in values:
                 base[section].pop(OTHER_NAMES.get(key, key), None)
+                base[section].pop(IN_PLACE_OF.get(key), None)
         (self.directory / "keys.yaml").write_text(yaml.safe_dump(merged([base, given])))
         arrived = yaml.safe_load(self.command(shlex.split("python train.py --config keys.yaml --print_config")))
         for section, values in given.items():

@@ -84,7 +84,7 @@ def test_the_runs_average_follows_the_formula_and_skipped_steps_do_not_count(
     command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = TrainingConfig(learning_rate=0.01, warmup_steps=3)
-    plain, bad = Stepper.run, learning_rate(5, (5 - 3) / (11 - 3), settings)
+    plain, bad = Stepper.run, learning_rate(1, (5 - 3) / (11 - 3), settings)
 
     def run(self: Stepper, batches: Any, rate: float, interrupted: Any) -> StepResult | None:
         if rate == bad:  # the gradient of step 6 is not finite
