@@ -1,14 +1,12 @@
-"""How long a run is, in steps, tokens or time; how far it is; and how to make it longer."""
+"""How long a run is, in steps, tokens or time, and how far it is."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from training.config import TrainingConfig
-from training.evaluation.early_stopping import stopped_early, why
 from training.state import RunState
 
 FIRST = 0.01
@@ -91,28 +89,3 @@ def run_length(
         return RunLength("steps", config.max_steps, 1, *warmup)
     left = math.ceil(config.epochs * samples_per_epoch) - state.sample
     return RunLength("steps", state.step + max(0, math.ceil(left / global_batch)), 1, *warmup)
-
-
-def longer(directory: Path, config: TrainingConfig, state: RunState) -> str:
-    """What a finished run tells its owner."""
-    if stopped_early(config, state):
-        return (
-            f"{directory}: this run {why(config, state)}. To train on: python train.py --resume --out_dir {directory} "
-            f"--patience {2 * config.patience} (or --early_stopping false)"
-        )
-    best = f", {state.best_in_words}" if state.best else ""
-    return (
-        f"{directory}: this run is finished ({state.step} steps, {state.tokens:,} tokens{best}). "
-        f"To train longer: python train.py --resume --out_dir {directory} {_more(config, state)}"
-    )
-
-
-def _more(config: TrainingConfig, state: RunState) -> str:
-    """The flag that doubles the run."""
-    if config.time_budget is not None:
-        return f"--time_budget {2 * max(state.elapsed, config.time_budget):.0f}s"
-    if config.max_tokens is not None:
-        return f"--max_tokens {2 * max(state.tokens, config.max_tokens)}"
-    if config.max_steps is not None:
-        return f"--max_steps {2 * max(state.step, config.max_steps)}"
-    return f"--epochs {2 * config.epochs:g}"
