@@ -7,9 +7,11 @@ import os
 import platform
 import re
 import shlex
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from foundation.page.wording import plural, size
+from foundation.section import bare_name
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _SECRET = re.compile(r"(?i)((?:key|token|secret|password)[^=\s]*=)[^\s&]+")
@@ -24,6 +26,20 @@ def typed(arguments: list[str]) -> str:
     """A command line to type again, without credentials that a URL may carry."""
     words = [Path(arguments[0]).name, *arguments[1:]] if arguments else []
     return _SECRET.sub(r"\1…", _CREDENTIALS.sub("…@", shlex.join(words)))
+
+
+def retyped(arguments: list[str], without: Collection[str], more: Sequence[str]) -> str:
+    """A command line to type again, without these flags and their values, and with `more` behind it.
+
+    Its flags may be written in every way that `foundation.flags` knows: --max-steps=3, --no_report.
+    """
+    kept, dropping = [], False
+    for word in arguments:
+        if word.startswith("--"):
+            dropping = bare_name(word.partition("=")[0]).removeprefix("no_") in without
+        if not dropping:
+            kept.append(word)
+    return typed([*kept, *more])
 
 
 def machine() -> str:

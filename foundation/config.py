@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from foundation.errors import UserError, did_you_mean
 from foundation.flags import FlagSet, parse_flags
+from foundation.former_keys import moved
 from foundation.section import Section
 from foundation.stages import KEY, settings_of, stages_of
 
@@ -127,6 +128,7 @@ def load_config(
     path = parsed.config or (DEFAULT_FILE if flag_set.reads_file and DEFAULT_FILE.is_file() else None)
     document, lines = read_yaml(path) if path else ({}, {})
     problems: list[str] = []
+    document = moved(document, lines, path, problems)
     merged = _yaml_sections(document, lines, path, sections, problems)
     stages = stages_of(document, path)
     by_flag: dict[str, dict[str, Any]] = {name: {} for name in ("", *sections)}

@@ -69,7 +69,7 @@ class Assembly:
 
     def announce(self, state: RunState) -> None:
         """Say in three lines what is about to happen."""
-        training, tokens = self.training, self.tokens_per_step
+        tokens = self.tokens_per_step
         log.info(
             "data: %s, %s training tokens, %s to validate on, vocabulary %s",
             self.data.where,
@@ -101,10 +101,10 @@ class Assembly:
             f"{tokens:,}",
             passes,
         )
-        if training.warmup_steps >= total:
+        if self.length.warmup_steps >= total:
             log.warning(
                 "warmup_steps %d is not below the run's %d steps: the learning rate never reaches its peak",
-                training.warmup_steps,
+                self.length.warmup_steps,
                 total,
             )
 

@@ -31,8 +31,9 @@ from training.devices.host_memory import keep_freed_memory
 from training.devices.precision import Precision, set_tf32
 from training.evaluation.early_stopping import require_validation, stopped_early
 from training.finetuning.layers import freeze
+from training.going_on import longer
 from training.optimization.optimizer import build_optimizers
-from training.optimization.run_length import longer, run_length
+from training.optimization.run_length import run_length
 from training.optimization.weight_average import WeightAverage
 from training.preflight.checks import Preflight, check_data
 from training.preflight.choices import chosen_model, chosen_plan
@@ -145,7 +146,7 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     over = length.finished(state) or stopped_early(training, state)
     if over and state.pending_row is None and saved_step(directory.final) == state.step:
         task.conclude(directory, world, snapshot.precision)
-        log.info("%s", longer(directory.path, training, state))
+        log.info("%s", longer(directory.path, training, state, chained=bool(config.flags.chain)))
         return 0
     upcoming = next_samples(samples, task.microbatch, state.sample)
     plan = chosen_plan(split, snapshot, upcoming, training, state)
@@ -170,8 +171,9 @@ def _loop(config: RunConfig, assembly: Assembly, state: RunState, origin: Path |
         bring_best_back(parts, state, origin)
     code = Trainer(parts, state).run()
     if code == 0:
+        directory = assembly.directory.path
         assembly.task.conclude(assembly.directory, assembly.world, assembly.snapshot.precision)
-        log.info("%s", longer(assembly.directory.path, config.training, state))
+        log.info("%s", longer(directory, config.training, state, chained=bool(config.flags.chain)))
     return code
 
 

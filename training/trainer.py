@@ -15,6 +15,7 @@ from foundation.streams import derive_seed
 from training.batching.batches import BatchStream, Microbatch
 from training.devices.out_of_memory import is_out_of_memory
 from training.evaluation.early_stopping import stopped_early, take_note
+from training.going_on import stopped
 from training.loggers import Row
 from training.optimization.schedule import learning_rate
 from training.optimization.stopwatch import Stopwatch
@@ -109,7 +110,7 @@ class Trainer:
         parts, step = self._parts, self._state.step
         torch.manual_seed(derive_seed(parts.training.seed, "step", step, parts.world.rank))
         self._progress = parts.length.progress(self._state)
-        self._rate = learning_rate(step, self._progress, parts.training)
+        self._rate = learning_rate(parts.length.warmed(self._state), self._progress, parts.training)
         try:
             return parts.stepper.run(batches, self._rate, self._interrupted)
         except RuntimeError as error:
@@ -216,13 +217,7 @@ class Trainer:
         self._save(due=True)
         self._saver.wait()
         self._note("stopped", reason=self._stop.name)
-        log.warning(
-            "stopped at step %d of %s and saved %s; continue with: python train.py --resume --out_dir %s",
-            self._state.step,
-            self._parts.total_steps or "as many as the time allows",
-            self._parts.directory.newest,
-            self._parts.directory.path,
-        )
+        log.warning("%s", stopped(self._state, self._parts.total_steps, self._parts.directory.newest))
         return self._stop.exit_code
 
     def _give_up(self, result: StepResult) -> int:

@@ -15,14 +15,19 @@ from foundation.config import load_config
 from foundation.flags import RESERVED, FlagSet
 from foundation.section import Section
 from generation.config import GenerationSettings
+from model.build import new_model
 from model.config import ModelConfig
+from model.encoder.heads import Heads
+from model.presets import AUTO, PRESETS
 from pipeline.config import PipelineConfig, ProcessFlags
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
 from training.launch import LaunchFlags
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
-GUIDES = [*sorted((ROOT / "docs" / "guides").glob("*.md")), ROOT / "docs" / "encoders.md", ROOT / "docs" / "chat.md"]
+GUIDE = ROOT / "docs" / "guides"
+PACKAGES = {"foundation", "tokenization", "shards", "pipeline", "model", "training", "generation", "export"}
+GUIDES = [*sorted(GUIDE.glob("*.md")), ROOT / "docs" / "encoders.md", ROOT / "docs" / "chat.md"]
 OF_BENCHMARKS = {"model", "pretrained", "dataset"}
 TORCHRUN = {"standalone", "nnodes", "nproc_per_node", "node_rank", "master_addr", "master_port"}
 WIDEST_RATE = {4: 1e-2, 8: 1e-2, 16: 5e-3}
@@ -76,6 +81,33 @@ def test_the_four_versions_have_the_shapes_of_microbert() -> None:
         assert (model.num_hidden_layers, model.num_attention_heads, model.hidden_size) == shape
         assert model.architecture == "bert" and model.feed_forward_size == 4 * model.hidden_size
     assert loaded(ROOT / "configs" / "micro-v4.yaml").get(DataConfig).max_seq_len == 256
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_the_guide_tells_how_many_weights_the_micro_versions_have(version: int) -> None:
+    """Counted in the model that a run makes: its words and positions, and the head that tells masked ones."""
+    path = ROOT / "configs" / f"micro-v{version}.yaml"
+    words = load_config("process", "", {"pipeline": PipelineConfig}, ProcessFlags, ["--config", str(path)])
+    model = new_model(loaded(path).get(ModelConfig), words.get(PipelineConfig).vocab_size, Heads(mlm=True))
+    told = re.search(rf"^\| `micro-v{version}` \| (\d+) thousand", (GUIDE / "recipes.md").read_text(), re.MULTILINE)
+    assert told and int(told[1]) == round(model.num_parameters() / 1000)
+
+
+def test_the_guide_names_recipes_and_presets_as_such() -> None:
+    """Where it says what to take for a machine, a bare name is a recipe, and a preset stands behind its flag."""
+    table = (GUIDE / "recipes.md").read_text().partition("## By the machine")[2].partition("\n## ")[0]
+    assert {name for name in re.findall(r"`([a-z]+-[a-z]+)`", table)} <= {path.stem for path in RECIPES}
+    presets = [name for name in re.findall(r"--preset ([\w-]+)", table) if name != AUTO]
+    assert presets and set(presets) <= set(PRESETS)
+
+
+def test_troubleshooting_quotes_what_the_programs_say() -> None:
+    """A message alone on the left of a row; … stands for what differs."""
+    text = "".join(path.read_text() for path in ROOT.glob("*/**/*.py") if path.parts[len(ROOT.parts)] in PACKAGES)
+    said = re.sub(r'"\s+f?"|\{[^{}]*\}', "", text)  # in one piece, without what differs
+    quoted = re.findall(r"^\| `([^`|]+)` \|", (GUIDE / "troubleshooting.md").read_text(), re.MULTILINE)
+    parts = [part.strip(" ,") for message in quoted for part in message.split("…")]
+    assert len(quoted) > 6 and not [part for part in parts if part not in said]
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)

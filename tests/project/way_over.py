@@ -19,6 +19,7 @@ import yaml
 
 from foundation import cli
 from foundation.config import SECTIONS
+from foundation.former_keys import FORMER, GONE
 from pipeline.sources import hub
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +27,7 @@ PAGE = ROOT / "docs" / "coming-from.md"
 SPAN = re.compile(r"`([^`]+)`")
 KEPT = ("--resume", "--resume_from", "--overwrite", "--print_config", "--dry_run")
 OTHER_NAMES = {"min_lr": "min_learning_rate", "optimizer_type": "optimizer"}
+IN_PLACE_OF = {"warmup_ratio": "warmup_steps"}
 TYPED = "the film was [MASK] .\nquit\n"
 """What is typed into an interactive loop."""
 
@@ -180,17 +182,20 @@ class Story:
     def keys(self, rows: Sequence[Row]) -> None:
         """The keys of all rows in one file: their values arrive, and train.py runs with them (in a tiny model)."""
         given = merged([yaml.safe_load(text) for row in rows for text in row.new])
-        assert given.keys() <= set(SECTIONS)
+        assert given.keys() <= {*SECTIONS, *GONE}
         base = yaml.safe_load((self.directory / "config.yaml").read_text())
         for section, values in given.items():
             for key in values:
-                base[section].pop(OTHER_NAMES.get(key, key), None)
+                here, leaf = _place(section, key)
+                base[here].pop(leaf, None)
+                base[here].pop(IN_PLACE_OF.get(key), None)
         (self.directory / "keys.yaml").write_text(yaml.safe_dump(merged([base, given])))
         arrived = yaml.safe_load(self.command(shlex.split("python train.py --config keys.yaml --print_config")))
         for section, values in given.items():
             for key, value in values.items():
-                here = arrived[section][OTHER_NAMES.get(key, key)]
-                assert here in (value, [value]), f"{section}.{key}: {here!r} in place of {value!r}"
+                here, leaf = _place(section, key)
+                found = arrived[here][leaf]
+                assert found in (value, [value]), f"{section}.{key}: {found!r} in place of {value!r}"
         tiny = {"model": SIZES, "data": {"max_seq_len": 32}, "training": {"out_dir": "out/keys"}}
         (self.directory / "keys.yaml").write_text(yaml.safe_dump(merged([base, given, tiny])))
         self.command(shlex.split("python train.py --config keys.yaml"), always=True)
@@ -201,6 +206,11 @@ class Story:
             for name in row.new:
                 if not (self.directory / name).exists():
                     yield f"{row}: not there"
+
+
+def _place(section: str, key: str) -> tuple[str, str]:
+    """The section and the name that a key has here."""
+    return FORMER.get((section, key), (section, OTHER_NAMES.get(key, key)))
 
 
 def _near(word: str) -> str:

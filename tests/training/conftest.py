@@ -172,6 +172,7 @@ class Command:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.directory)
             patch.setattr("sys.argv", argv)
+            patch.setattr("sys.orig_argv", [sys.executable, *argv])
             try:
                 cli.run(runpy.run_path(argv[0])["main"])
             except SystemExit as end:

@@ -29,5 +29,11 @@ def test_every_flag_exists() -> None:
 
 
 def test_every_file_of_a_run_is_named() -> None:
-    for name in (*run_directory.OWN_FILES, *run_directory.OWN_DIRECTORIES):
+    names = (*run_directory.OWN_FILES, *run_directory.OWN_DIRECTORIES)
+    for name in names:
         assert name in TEXT, name
+    of_some = {*run_directory.VERDICTS.values(), run_directory.CONFUSION, run_directory.TENSORBOARD}
+    for readme in ("README.md", "README.zh-CN.md"):
+        [text] = [p for p in (DOCS.parent / readme).read_text(encoding="utf-8").split("\n\n") if "`metrics.jsonl`" in p]
+        for name in set(names) - of_some:
+            assert f"`{name}`" in text or f"`{name}/`" in text, (readme, name)

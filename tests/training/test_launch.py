@@ -14,9 +14,14 @@ import pytest
 import train
 from foundation.config import load_config
 from foundation.errors import UserError
+from model.architectures import ENCODERS, settled
+from model.config import ModelConfig
 from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
 from training.launch import main
 from training.launching.recipes import recipes
+from training.settings.of_tasks import check_flags
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def shown(name: str, capsys: pytest.CaptureFixture[str], *more: str) -> str:
@@ -125,3 +130,21 @@ def test_mistakes_name_the_way(words: list[str], expected: str) -> None:
 def test_quoted_paths_survive_the_shell(tmp_path: Path, capsys: Any) -> None:
     ((_, *words),) = run_with_fakes(shown("1gpu-fast", capsys, "--train_data_path", "a b'c"), tmp_path)
     assert "a b'c" in words and shlex.join(words)
+
+
+@pytest.mark.parametrize("variant", ["fast", "standard", "quality"])
+def test_which_scripts_train_encoders_is_told(variant: str) -> None:
+    """docs/guides/several-gpus.md says which take `--task mlm` behind their name, and which do not."""
+    flags = [word for name, value in recipes()[f"8gpu-{variant}"].variant.flags for word in (f"--{name}", value)]
+    loaded = load_config("train.py", "", train.SECTIONS, TrainFlags, [*flags, "--config", os.devnull])
+    guide = (ROOT / "docs" / "guides" / "several-gpus.md").read_text().partition("## Ready scripts")[2]
+    takes, refuses = guide.split("The `quality` ones don't")
+    assert f"`{variant}`" in takes or variant == "quality"
+    if variant == "quality":
+        with pytest.raises(UserError, match="--packing is for causal"):
+            check_flags("mlm", loaded.by_flag)
+        assert "`--packing best_fit`" in refuses
+        return
+    check_flags("mlm", loaded.by_flag)
+    config = loaded.get(ModelConfig)
+    assert settled(config, ENCODERS, loaded.by_flag).architecture == "bert"

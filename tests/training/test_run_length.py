@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
@@ -11,15 +10,22 @@ from training.config import TrainingConfig
 from training.optimization import stopwatch
 from training.optimization.schedule import learning_rate
 from training.saving import checkpoint
+from training.step import Stepper, StepResult
 
 SCHEDULE = {"learning_rate": 0.01, "warmup_steps": 3}  # what the tests' command line says
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every look at the clock takes a second: a step is a second."""
-    seconds = itertools.count()
-    monkeypatch.setattr(stopwatch, "monotonic", lambda: float(next(seconds)))
+    """Every step takes a second, and nothing else any time."""
+    steps, run = [0], Stepper.run
+
+    def counted(*args: Any) -> StepResult | None:
+        steps[0] += 1
+        return run(*args)
+
+    monkeypatch.setattr(Stepper, "run", counted)
+    monkeypatch.setattr(stopwatch, "monotonic", lambda: float(steps[0]))
 
 
 def test_a_run_of_tokens_is_the_run_of_as_many_steps(command: Any) -> None:
@@ -58,7 +64,9 @@ def test_the_rows_of_a_time_budget_hold_what_the_rates_came_from(command: Any, c
     settings = TrainingConfig(**SCHEDULE, lr_scheduler="linear", min_learning_rate=0.001)
     rows = command.rows()
     assert [row["progress"] for row in rows] == pytest.approx([step / 10 for step in range(10)])
-    assert [row["lr"] for row in rows] == [learning_rate(row["step"] - 1, row["progress"], settings) for row in rows]
+    warmed = [min(1.0, row["step"] / SCHEDULE["warmup_steps"]) for row in rows]
+    expected = [learning_rate(share, row["progress"], settings) for share, row in zip(warmed, rows, strict=True)]
+    assert [row["lr"] for row in rows] == expected
 
 
 def test_two_lengths_are_one_too_many(command: Any) -> None:

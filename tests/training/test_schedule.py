@@ -26,8 +26,13 @@ def config(**values: object) -> TrainingConfig:
 
 def rates(total: int, settings: TrainingConfig) -> list[float]:
     """What a run of `total` steps is given, step by step."""
-    length = RunLength("steps", total, 1, settings.warmup_steps)
-    return [learning_rate(step, length.progress(RunState(step=step)), settings) for step in range(total)]
+    length = RunLength("steps", total, 1, settings.warmup_steps or 0, settings.warmup_ratio)
+    return [rate(length, RunState(step=step), settings) for step in range(total)]
+
+
+def rate(length: RunLength, state: RunState, settings: TrainingConfig) -> float:
+    """What the step after `state` is given."""
+    return learning_rate(length.warmed(state), length.progress(state), settings)
 
 
 def cosine(step: int) -> float:
@@ -126,7 +131,7 @@ def test_a_run_measured_in_tokens_has_the_rates_of_the_same_run_in_steps() -> No
     assert length.steps(RunState()) == TOTAL
     found, state = [], RunState()
     while not length.finished(state):
-        found.append(learning_rate(state.step, length.progress(state), settings))
+        found.append(rate(length, state, settings))
         state.step, state.tokens = state.step + 1, state.tokens + 33
     assert found == pytest.approx(rates(TOTAL, config()), rel=1e-12)
     assert length.steps(RunState(step=101, tokens=2970)) == 112, "fewer tokens a step: 331 are left, 11 more steps"
@@ -140,9 +145,60 @@ def test_a_time_budget_falls_with_the_clock_and_only_what_is_left_counts() -> No
         state = RunState(step=40, elapsed=seconds)
         assert length.progress(state) == pytest.approx(share)
         expected = PEAK + share * (LOW - PEAK)
-        assert learning_rate(40, length.progress(state), settings) == pytest.approx(expected)
+        assert rate(length, state, settings) == pytest.approx(expected)
         assert length.finished(state) == (seconds >= 120)
-    assert learning_rate(0, 0.9, settings) == PEAK / 2, "the warmup counts steps"
+    assert rate(length, RunState(elapsed=108), settings) == PEAK / 2, "the warmup counts steps"
+
+
+def test_a_warmup_by_ratio_is_the_warmup_of_as_many_steps() -> None:
+    """Also where the steps that it takes are no whole number, it ends at that share of the run."""
+    settings = config(warmup_steps=None, warmup_ratio=WARMUP / TOTAL)
+    assert rates(TOTAL, settings) == pytest.approx(rates(TOTAL, config()), rel=1e-12)
+    found = rates(10, config(warmup_steps=None, warmup_ratio=0.25, lr_scheduler="linear", min_learning_rate=0))
+    assert found == pytest.approx([PEAK * share for share in (0.4, 0.8, 1, *((9 - s) / 6.5 for s in range(3, 10)))])
+
+
+def test_a_warmup_by_ratio_of_a_run_in_tokens_counts_the_tokens_that_were_read() -> None:
+    """33 tokens a step at most, 3,300 in all; half of the places are padding, and the warmup still ends with 330."""
+    settings = config(max_tokens=3300, warmup_steps=None, warmup_ratio=0.1)
+    length = run_length(settings, RunState(), 10**6, global_batch=3, sequence_length=11)
+    states = [RunState(step=step, tokens=16 * step) for step in range(40)]
+    shares = [rate(length, state, settings) / PEAK for state in states]
+    assert shares[0] == pytest.approx(0.1) and shares[10] == pytest.approx((160 + 33) / 330)
+    assert [share < 1 for share in shares[17:24]] == [True, True, False, False, True, True, True], "a rise, then a fall"
+    assert states[20].tokens < 330 < states[21].tokens
+
+
+def test_a_warmup_by_ratio_of_a_time_budget_rises_with_the_clock() -> None:
+    settings = config(time_budget="100s", lr_scheduler="linear", min_learning_rate=0, warmup_steps=None,
+                      warmup_ratio=0.2)  # fmt: skip
+    length = run_length(settings, RunState(), 10**6, 3, 11)
+    expected = {0.0: 0.01, 5.0: 0.25, 19.0: 0.95, 20.0: 1.0, 60.0: 0.5, 100.0: 0.0}
+    for seconds, share in expected.items():
+        state = RunState(step=3, elapsed=seconds)
+        assert rate(length, state, settings) == pytest.approx(PEAK * share), seconds
+        assert length.progress(state) == pytest.approx((seconds - 20) / 80), "straight, for the time that is left"
+
+
+def test_a_warmup_is_told_in_one_way(tmp_path: Path) -> None:
+    """The command line's replaces the file's; a ratio leaves out the default of the steps."""
+    file = tmp_path / "settings.yaml"
+
+    def warmup(text: str, *argv: str) -> tuple[int | None, float | None]:
+        file.write_text(f"training: {{{text}}}\n")
+        argv = ("--config", str(file), *argv)
+        loaded = load_config("train.py", "", {"training": TrainingConfig}, TrainFlags, argv).get(TrainingConfig)
+        assert not loaded.problems()
+        return loaded.warmup_steps, loaded.warmup_ratio
+
+    assert warmup("") == (30, None)
+    assert warmup("warmup_ratio: 0.1") == warmup("", "--warmup_ratio", "0.1") == (None, 0.1)
+    assert warmup("warmup_steps: 9", "--warmup_ratio", "0.1") == (None, 0.1)
+    assert warmup("warmup_ratio: 0.1", "--warmup_iters", "9") == (9, None)
+    assert warmup("warmup_steps: 9", "--grad_clip", "1") == (9, None)
+    [problem] = config(warmup_steps=9, warmup_ratio=0.1).problems()
+    assert "warmup_steps 9 and warmup_ratio 0.1" in problem and "null" in problem
+    assert rates(1, config(warmup_steps=None)) == [PEAK], "without either there is none"
 
 
 def test_epochs_end_with_the_step_that_completes_them() -> None:

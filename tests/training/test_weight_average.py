@@ -84,7 +84,7 @@ def test_the_runs_average_follows_the_formula_and_skipped_steps_do_not_count(
     command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = TrainingConfig(learning_rate=0.01, warmup_steps=3)
-    plain, bad = Stepper.run, learning_rate(5, (5 - 3) / (11 - 3), settings)
+    plain, bad = Stepper.run, learning_rate(1, (5 - 3) / (11 - 3), settings)
 
     def run(self: Stepper, batches: Any, rate: float, interrupted: Any) -> StepResult | None:
         if rate == bad:  # the gradient of step 6 is not finite
@@ -95,17 +95,14 @@ def test_the_runs_average_follows_the_formula_and_skipped_steps_do_not_count(
     done = command.call("--use_ema", "--ema_decay", "0.4", "--save_interval", "1", "--keep_last", "99")
     assert done.returncode == 0, done.stderr
     out = command.directory / "out"
-    for step in range(2, 13):
-        _, before, updates = averages(out, step - 1)
+    _, before, updates = averages(out, 1)
+    for step in (2, 3, 4, 5, 7, 8, 9, 10, 11, 12):  # a bad step is not saved
         weights, after, now = averages(out, step)
-        if step == 6:
-            assert now == updates == 5
-            torch.testing.assert_close(after, before, rtol=0, atol=0)
-            continue
         assert now == updates + 1
         for name, tensor in weights.items():
             expected = taken_in(before[name], tensor, updates, 0.4)
             torch.testing.assert_close(after[name].double(), expected, rtol=1e-5, atol=1e-7)
+        before, updates = after, now
     assert now == 11
 
 

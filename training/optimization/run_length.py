@@ -1,15 +1,16 @@
-"""How long a run is, in steps, tokens or time; how far it is; and how to make it longer."""
+"""How long a run is, in steps, tokens or time, and how far it is."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from training.config import TrainingConfig
-from training.evaluation.early_stopping import stopped_early, why
 from training.state import RunState
+
+FIRST = 0.01
+"""Share of the peak rate that the first step of a warmup in time has."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +23,36 @@ class RunLength:
     unit: Literal["steps", "tokens", "seconds"]
     end: float
     per_step: float
-    warmup_steps: int
+    warmup_steps: int = 0
+    warmup_ratio: float | None = None  # of the way to `end`, in place of warmup_steps
 
     def finished(self, state: RunState) -> bool:
         """Whether the last step is done."""
         return self._position(state) >= self.end
 
+    def warmed(self, state: RunState) -> float:
+        """Share of the peak rate that the linear warmup gives the next step; 1 when it is over.
+
+        It is the share of the warmup that is done after the step, so that the first one already moves. How much of a
+        time budget a step takes nobody knows: the share before it, but `FIRST` at least.
+        """
+        if self.warmup_ratio is None:
+            return min(1.0, (state.step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        done = self._position(state) + self.per_step
+        return min(1.0, max(FIRST, done / self._warmup)) if self._warmup else 1.0
+
     def progress(self, state: RunState) -> float:
         """Where the next step lies between the end of the warmup (0) and the last step (1), for the learning rate.
 
-        With a time budget, whose warmup and last step nobody knows in advance: the elapsed share of the budget.
+        With a time budget, whose last step nobody knows in advance: the elapsed share of it, which is below 0 while a
+        warmup of `warmup_ratio` lasts.
         """
-        warmup = self.warmup_steps * self.per_step
+        warmup = self._warmup
         last = self.end if not self.per_step else (math.ceil(self.end / self.per_step) - 1) * self.per_step
         if last <= warmup:
             return float(self._position(state) > warmup)
-        return min(1.0, max(0.0, (self._position(state) - warmup) / (last - warmup)))
+        share = (self._position(state) - warmup) / (last - warmup)
+        return min(1.0, max(0.0, share) if self.per_step else share)
 
     def steps(self, state: RunState) -> int | None:
         """All steps of the run, those of `state` included; fewer tokens a step than `per_step` make them more.
@@ -47,6 +62,11 @@ class RunLength:
         if not self.per_step:
             return None
         return state.step + max(0, math.ceil((self.end - self._position(state)) / self.per_step))
+
+    @property
+    def _warmup(self) -> float:
+        """Length of the warmup in `unit`; of a warmup in steps under a time budget nobody knows it: 0."""
+        return self.warmup_steps * self.per_step if self.warmup_ratio is None else self.warmup_ratio * self.end
 
     def _position(self, state: RunState) -> float:
         return {"steps": state.step, "tokens": state.tokens, "seconds": state.elapsed}[self.unit]
@@ -60,37 +80,12 @@ def run_length(
     An epoch run ends with the first step by which its passes are complete; that step may take its remaining samples
     from the pass after. A token run ends with the step that reaches its tokens.
     """
-    warmup = config.warmup_steps
+    warmup = (config.warmup_steps or 0, config.warmup_ratio)
     if config.time_budget is not None:
-        return RunLength("seconds", config.time_budget, 0, warmup)
+        return RunLength("seconds", config.time_budget, 0, *warmup)
     if config.max_tokens is not None:
-        return RunLength("tokens", config.max_tokens, global_batch * sequence_length, warmup)
+        return RunLength("tokens", config.max_tokens, global_batch * sequence_length, *warmup)
     if config.max_steps is not None:
-        return RunLength("steps", config.max_steps, 1, warmup)
+        return RunLength("steps", config.max_steps, 1, *warmup)
     left = math.ceil(config.epochs * samples_per_epoch) - state.sample
-    return RunLength("steps", state.step + max(0, math.ceil(left / global_batch)), 1, warmup)
-
-
-def longer(directory: Path, config: TrainingConfig, state: RunState) -> str:
-    """What a finished run tells its owner."""
-    if stopped_early(config, state):
-        return (
-            f"{directory}: this run {why(config, state)}. To train on: python train.py --resume --out_dir {directory} "
-            f"--patience {2 * config.patience} (or --early_stopping false)"
-        )
-    best = f", {state.best_in_words}" if state.best else ""
-    return (
-        f"{directory}: this run is finished ({state.step} steps, {state.tokens:,} tokens{best}). "
-        f"To train longer: python train.py --resume --out_dir {directory} {_more(config, state)}"
-    )
-
-
-def _more(config: TrainingConfig, state: RunState) -> str:
-    """The flag that doubles the run."""
-    if config.time_budget is not None:
-        return f"--time_budget {2 * max(state.elapsed, config.time_budget):.0f}s"
-    if config.max_tokens is not None:
-        return f"--max_tokens {2 * max(state.tokens, config.max_tokens)}"
-    if config.max_steps is not None:
-        return f"--max_steps {2 * max(state.step, config.max_steps)}"
-    return f"--epochs {2 * config.epochs:g}"
+    return RunLength("steps", state.step + max(0, math.ceil(left / global_batch)), 1, *warmup)

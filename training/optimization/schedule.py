@@ -7,16 +7,16 @@ import math
 from training.config import TrainingConfig
 
 
-def learning_rate(step: int, progress: float, config: TrainingConfig) -> float:
-    """Learning rate of optimizer step `step` (0-based).
+def learning_rate(warmed: float, progress: float, config: TrainingConfig) -> float:
+    """Learning rate of an optimizer step.
 
-    `progress` says where the step lies between the end of the warmup (0) and the run's last step (1); see
-    `RunLength.progress`. Linear rise over `warmup_steps` (the first step already moves), then the chosen fall, which
-    reaches `min_learning_rate` with the last step.
+    `warmed` is the share of the peak that the warmup gives it, 1 when that is over (`RunLength.warmed`); `progress`
+    says where the step lies between the end of the warmup (0) and the run's last step (1, `RunLength.progress`).
+    After the linear rise comes the chosen fall, which reaches `min_learning_rate` with the last step.
     """
     peak = config.learning_rate
-    if step < config.warmup_steps:
-        return peak * (step + 1) / config.warmup_steps
+    if warmed < 1:
+        return peak * warmed
     low = config.min_learning_rate if config.min_learning_rate is not None else peak / 10
     height = height_left(progress, config)
     return peak * height + low * (1 - height)

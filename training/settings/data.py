@@ -29,7 +29,10 @@ def _several(value: Any) -> Any:
 class DataConfig(Settings):
     """What is read."""
 
-    aliases: ClassVar[Mapping[str, Sequence[str]]] = {"train_data_path": ["--data_path", "--data-path"]}
+    aliases: ClassVar[Mapping[str, Sequence[str]]] = {
+        "train_data_path": ["--data_path", "--data-path"],
+        "prefetch_steps": ["--num_workers", "--num-workers"],
+    }
     FREE: ClassVar[frozenset[str]] = frozenset({"train_data_path", "val_data_path", "tokenizer_path", "prefetch_steps"})
 
     train_data_path: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(
@@ -53,7 +56,12 @@ class DataConfig(Settings):
     document_mask: bool = Field(
         True, description="attention and positions stop at the borders of documents that share a sequence"
     )
-    prefetch_steps: int = Field(2, ge=1, le=64, description="steps of batches prepared ahead of the model")
+    prefetch_steps: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="steps of batches that a thread prepares ahead of the model; num_workers is another name",
+    )
 
     @property
     def sources(self) -> list[Source]:

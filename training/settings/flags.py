@@ -17,7 +17,7 @@ class TrainFlags(Settings):
     aliases: ClassVar[Mapping[str, Sequence[str]]] = {"local_rank": ["--local-rank"]}
 
     resume: bool = Field(False, description="continue the run in out_dir; a fresh run when there is none yet")
-    resume_from: Path | None = Field(None, description="continue from this checkpoint file")
+    resume_from: Path | None = Field(None, description="continue from this checkpoint file, with or without --resume")
     overwrite: bool = Field(False, description="remove the run in out_dir and start afresh")
     allow_change: tuple[str, ...] = Field(
         (), description="settings that a resumed run may change although they change what it computes"
@@ -48,8 +48,6 @@ class TrainFlags(Settings):
         problems = []
         if self.overwrite and (self.resume or self.resume_from):
             problems.append("--overwrite starts afresh and --resume continues; give one of them")
-        if self.resume and self.resume_from:
-            problems.append("--resume takes out_dir's checkpoint and --resume_from a file; give one of them")
         if self.allow_change and not (self.resume or self.resume_from):
             problems.append("--allow_change only means something with --resume or --resume_from")
         if self.chain and self.resume_from:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from foundation.quantities import Count
 from training.settings.base import Settings
+
+WARMUPS = ("warmup_steps", "warmup_ratio")
 
 
 class OptimizationSettings(Settings):
@@ -33,7 +35,16 @@ class OptimizationSettings(Settings):
         allow_inf_nan=False,
         description="learning rate of the last step; null: a tenth of learning_rate",
     )
-    warmup_steps: Count = Field(30, ge=0, description="steps over which the learning rate rises linearly")
+    warmup_steps: Count | None = Field(
+        30, ge=0, description="steps over which the learning rate rises linearly; null: as warmup_ratio says, or none"
+    )
+    warmup_ratio: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="share of the run over which the learning rate rises, of its steps, tokens or time, in place of "
+        "warmup_steps",
+    )
     lr_scheduler: Literal["cosine", "linear", "polynomial", "wsd", "constant"] = Field(
         "cosine",
         description="how the learning rate falls after the warmup: cosine, linear, polynomial, wsd (constant, then a "
@@ -65,9 +76,29 @@ class OptimizationSettings(Settings):
         0.999, ge=0, lt=1, description="what a step keeps of the average, less in the first steps: (1 + t) / (10 + t)"
     )
 
+    @classmethod
+    def merge(cls, from_file: Mapping[str, Any], from_flags: Mapping[str, Any]) -> dict[str, Any]:
+        """A warmup on the command line takes the place of the file's, in whichever way the two say it."""
+        values = super().merge(from_file, from_flags)
+        if any(from_flags.get(name) is not None for name in WARMUPS):
+            values |= {name: from_flags.get(name) for name in WARMUPS}
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ratio_alone(cls, values: Any) -> Any:
+        """A ratio leaves out the default of the steps."""
+        ratio = values.get("warmup_ratio") if isinstance(values, dict) else None
+        return values if ratio is None else {"warmup_steps": None, **values}
+
     def problems(self) -> Sequence[str]:
-        """Rates that contradict each other."""
+        """Rates and warmups that contradict each other."""
         problems = []
+        if self.warmup_steps is not None and self.warmup_ratio is not None:
+            problems.append(
+                f"warmup_steps {self.warmup_steps} and warmup_ratio {self.warmup_ratio:g} both say how long the "
+                "learning rate rises; leave one of them out, or null"
+            )
         low = self.min_learning_rate
         if low is not None and low > self.learning_rate:
             problems.append(

@@ -203,8 +203,9 @@ def resume(run: Trier) -> None:
 
 def resume_from(run: Trier) -> None:
     run.good("--save_interval", "1", out="one")
-    again = run.good("--resume_from", "one/checkpoints/step_000002.pth", "--max_steps", "4", out="one")
-    assert "step_000002.pth at step 2" in again.out and again.column("step") == [1, 2, 3, 4]
+    for more in ((), ("--resume",)):  # with it, too, the named one and not the newest
+        again = run.good("--resume_from", "one/checkpoints/step_000002.pth", "--max_steps", "4", *more, out="one")
+        assert "step_000002.pth at step 2" in again.out and again.column("step") == [1, 2, 3, 4]
 
 
 def overwrite(run: Trier) -> None:

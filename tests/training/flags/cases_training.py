@@ -76,6 +76,15 @@ def warmup_steps(run: Trier) -> None:
     assert tried[:2] == pytest.approx([0.005, 0.01])
 
 
+def warmup_ratio(run: Trier) -> None:
+    """A share of the steps; in place of warmup_steps, and never beside them."""
+    whole = ("--max_steps", "8", "--warmup_steps")
+    share = run.good(*whole, "null", "--warmup_ratio", "0.5").column("lr")
+    assert share == run.good(*whole, "4").column("lr") and share[:4] == pytest.approx([0.0025, 0.005, 0.0075, 0.01])
+    refused = run(*whole, "4", "--warmup_ratio", "0.5")
+    assert refused.code == 2 and "warmup_steps 4 and warmup_ratio 0.5" in refused.err
+
+
 def lr_scheduler(run: Trier) -> None:
     """Step 5 of 8, one of them warming up, is 3/6 of the way: each schedule has a value of its own there."""
     expected = {
@@ -208,9 +217,9 @@ def activation_checkpointing(run: Trier) -> None:
 CASES = {
     **{case.__name__: case for case in (
         max_steps, epochs, max_tokens, time_budget, batch_size, accumulation_steps, global_batch_size, optimizer,
-        learning_rate, min_learning_rate, warmup_steps, lr_scheduler, lr_power, decay_fraction, decay_shape, betas,
-        muon_momentum, weight_decay, grad_clip, use_ema, ema_decay, seed, dtype, device,
-        tf32, activation_checkpointing,
+        learning_rate, min_learning_rate, warmup_steps, warmup_ratio, lr_scheduler, lr_power, decay_fraction,
+        decay_shape, betas, muon_momentum, weight_decay, grad_clip, use_ema, ema_decay, seed, dtype, device, tf32,
+        activation_checkpointing,
     )},
     "compile": compile_flag,
 }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ import pytest
 import yaml
 
 import train
-from foundation.config import load_config
+from foundation.config import Loaded, load_config
 from foundation.flags import FlagSet
 from tests.training.flags import cases_model, cases_running, cases_training
+from tests.training.flags.mateconv import BEHIND, FILE, PARSER, TYPED
 from tests.training.flags.trying import Tried, Trier
-from training.config import TrainFlags, TrainingConfig
+from training.config import TrainFlags
+from training.settings.base import Settings
 
 CASES: dict[str, Callable[[Trier], None]] = {**cases_model.CASES, **cases_training.CASES, **cases_running.CASES}
 MASKING = ("mlm_probability", "mask_replace_prob", "random_replace_prob", "whole_word_mask")
@@ -42,35 +46,61 @@ def test_the_flag_changes_what_it_says(flag: str, run: Trier) -> None:
     CASES[flag](run)
 
 
-MATECONV = {
-    "epochs": "15", "batch_size": "32", "learning_rate": "3e-4", "optimizer_type": "adamw", "lr_scheduler": "cosine",
-    "min_lr": "1e-5", "warmup_iters": "100", "weight_decay": "0.1", "grad_clip": "1.0", "accumulation_steps": "1",
-    "dtype": "bfloat16", "use_ema": "true", "ema_decay": "0.999", "early_stopping": "true", "patience": "5",
-    "max_seq_len": "256", "eval_interval": "100", "save_interval": "100", "log_interval": "10", "out_dir": "elsewhere",
-    "data_path": "data", "val_data_path": "other", "tokenizer_path": "tokens", "use_wandb": "true",
-    "wandb_project": "poems", "wandb_run_name": "exp1", "device": "cpu", "seed": "7", "dropout": "0.1",
-    "hidden_size": "64",
-}  # fmt: skip
-"""Names that MateConv's users type or have in their config.yaml, with its values."""
-
-
-def test_the_names_of_mateconv_are_understood_as_flags_and_in_the_file(tmp_path: Path) -> None:
-    """`data_path`, `optimizer_type`, `min_lr` and `warmup_iters` are other names of ours; each arrives in its place."""
-    flags = [word for name, value in MATECONV.items() for word in (f"--{name}", value)]
+def test_every_argument_of_mateconv_is_understood(tmp_path: Path) -> None:
+    """All of them in one command; each arrives in its place."""
+    typed = {name: TYPED.get(name, True if default is False else default) for name, default in PARSER.items()}
+    typed["config"] = str(tmp_path / "empty.yaml")
     (tmp_path / "empty.yaml").touch()
-    flags += ["--config", str(tmp_path / "empty.yaml")]
-    by_flag = load_config("train.py", "", train.SECTIONS, TrainFlags, flags)
-    sections = {
-        section: {name: value for name, value in MATECONV.items() if kind.key_of(name) in kind.model_fields}
-        for section, kind in train.SECTIONS.items()
-    }
-    assert sum(map(len, sections.values())) == len(MATECONV)
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(sections))
-    by_file = load_config("train.py", "", train.SECTIONS, TrainFlags, ["--config", str(tmp_path / "c.yaml")])
-    assert by_file.sections == by_flag.sections
-    training = by_file.get(TrainingConfig)
-    assert (training.epochs, training.batch_size, training.learning_rate) == (15, 32, 3e-4)
-    assert (training.min_learning_rate, training.warmup_steps, training.use_ema) == (1e-5, 100, True)
+    flags = [word for name, value in typed.items() for word in (f"--{name}", str(value)) if word != "True"]
+    loaded = load_config("train.py", "", train.SECTIONS, TrainFlags, flags)
+    parts = [*loaded.sections.values(), loaded.flags]
+    problems = [problem for part in parts if isinstance(part, Settings) for problem in part.problems()]
+    assert len(typed) == 31 and not problems
+    for name, value in typed.items():
+        if name != "config":
+            assert arrived(loaded, name) in (value, (value,), Path(str(value))), name
+
+
+def test_the_defaults_that_are_not_mateconvs_are_told() -> None:
+    """The table of docs/training.md has them all, and no other."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `--(\w+)` \| `([^`]+)` \| `([^`]+)`", text, re.MULTILINE)
+    told = {name: (theirs, ours) for name, theirs, ours in rows}
+    ours = load_config("train.py", "", train.SECTIONS, TrainFlags, ["--config", os.devnull])
+    expected = {}
+    for name, theirs in {**PARSER, **BEHIND}.items():
+        here = arrived(ours, name) if name != "config" else None
+        if here not in (theirs, (theirs,), Path(str(theirs))):
+            expected[name] = (plain(theirs), plain(here))
+    assert expected.pop("local_rank") == ("-1", "null"), "none, both"
+    assert told == expected
+
+
+def plain(value: Any) -> str:
+    """A value as it is typed."""
+    return "null" if value is None else value[0] if isinstance(value, tuple) else str(value)
+
+
+def arrived(loaded: Loaded, name: str) -> Any:
+    """The setting that MateConv calls `name`."""
+    [part] = [
+        part for part in (*loaded.sections.values(), loaded.flags) if part.key_of(name) in type(part).model_fields
+    ]
+    return getattr(part, part.key_of(name))
+
+
+def test_every_key_of_mateconvs_file_is_understood(tmp_path: Path) -> None:
+    """The file says what the flags say, also where its section has another name here."""
+    values = {**PARSER, "train_data_path": PARSER["data_path"], "val_data_path": "val", "use_ema": True,
+              "enable": True, "project": "poems", "run_name": "exp1"}  # fmt: skip
+    document = {section: {key: values[key] for key in keys} for section, keys in FILE.items()}
+    (tmp_path / "theirs.yaml").write_text(yaml.safe_dump(document))
+    by_file = load_config("train.py", "", train.SECTIONS, TrainFlags, ["--config", str(tmp_path / "theirs.yaml")])
+    of_wandb = {"enable": "use_wandb", "project": "wandb_project", "run_name": "wandb_run_name"}
+    for section, keys in FILE.items():
+        for key in keys:
+            here = arrived(by_file, of_wandb[key] if section == "wandb" else key)
+            assert here in (values[key], (values[key],), Path(str(values[key]))), key
 
 
 def test_every_flag_has_a_case() -> None:
