@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
-from foundation.errors import UserError
+from foundation.errors import first_line
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
 from model.base import LanguageModel
@@ -62,8 +62,8 @@ class Sampling:
             with average.in_place() if average is not None else nullcontext():
                 ours = provenance(self._snapshot.task, state)
                 texts = self._write(model, data.tokenizer, ours, self._prompts, self._tokens, self._seeds)
-        except (RuntimeError, ValueError, UserError) as error:
-            log.warning("samples could not be written (%s); the run goes on without them", str(error).splitlines()[0])
+        except Exception as error:  # a template, a full disk, memory: no reason to lose the run
+            log.warning("samples could not be written (%s); the run goes on without them", first_line(error))
             self._prompts = []
             return []
         finally:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from foundation.errors import first_line
 from training.batching.batches import Microbatch
-from training.devices.compilation import first_line, switch_of
+from training.devices.compilation import switch_of
 from training.devices.out_of_memory import is_out_of_memory
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from foundation.errors import first_line
 from foundation.logs import get_logger
 
 log = get_logger("training")
@@ -130,12 +131,6 @@ def switch_of(module: nn.Module) -> Switch | None:
         if isinstance(part.forward, Attempt):
             return part.forward.switch
     return None
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, or the one that a compiler wrapped in it, in one line."""
-    error = getattr(error, "inner_exception", error)
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _missing(device: torch.device) -> str | None:

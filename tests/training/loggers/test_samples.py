@@ -61,17 +61,26 @@ def test_with_an_average_the_samples_are_its(command: Any, make_dataset: Any, sp
     assert [row["text"] for row in sampled(command.directory / "out")[-2:]] == expected  # final/ holds the average
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, UserError])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("out of memory, say\nat great length"), "(out of memory, say)"),
+        (RuntimeError(""), "(RuntimeError)"),
+        (MemoryError(), "(MemoryError)"),
+        (KeyError("role"), "(KeyError: 'role')"),
+        (OSError(28, "No space left on device"), "No space left"),
+    ],
+)
 def test_what_goes_wrong_is_said_once_and_the_run_goes_on(
-    command: Any, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+    command: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
     def broken(*_: object, **__: object) -> list[str]:
-        raise kind("out of memory, say")
+        raise error
 
     monkeypatch.setattr(generation_samples, "write_samples", broken)
     done = command.call(*PROMPTS)
     assert done.returncode == 0
-    assert done.stderr.count("out of memory, say") == 1
+    assert done.stderr.count("samples could not be written") == done.stderr.count(said) == 1
     assert [row["step"] for row in command.rows()] == list(range(1, 13))
 
 
