@@ -8,25 +8,46 @@ import os
 from pathlib import Path
 from typing import Any
 
+from foundation.atomic import naming
+
 
 class JsonLines:
-    """Appends objects to `path`. Each line goes to the system at once."""
+    """Appends objects to `path`, behind its last whole line. Each line goes to the system at once; an error names the
+    file."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8", newline="\n")
+        self._path = path
+        with naming(path):
+            _cut_half_line(path)
+            self._file = path.open("a", encoding="utf-8", newline="\n")
 
     def write(self, value: dict[str, Any]) -> None:
         """One line; a number that is not finite, which JSON cannot hold, becomes null."""
-        self._file.write(json.dumps(finite(value), allow_nan=False, ensure_ascii=False) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps(finite(value), allow_nan=False, ensure_ascii=False) + "\n")
+            self._file.flush()
 
     def sync(self) -> None:
         """Force the lines to the disk."""
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
+
+
+def _cut_half_line(path: Path) -> None:
+    """Remove what a full disk or a kill left of a line: the next one would be glued to it, and both be lost."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() == b"\n":
+            return
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def finite(value: Any) -> Any:

@@ -59,6 +59,26 @@ def test_an_error_is_the_end_of_a_stretch(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("left", ["", '{"time": 1.0, "ev', '{"time": 1.0}\n{"time": 2.0}'])
+def test_half_a_line_costs_no_other(tmp_path: Path, left: str) -> None:
+    """What a full disk left of an event goes; the next start stands behind the last whole line."""
+    path = tmp_path / "history.jsonl"
+    path.write_text(left)
+    whole = left.count("\n")
+    RunHistory(path, {"step": 3}).note({"event": "finished"})
+    found = events(path)
+    assert [event.get("event") for event in found] == [None] * whole + ["started", "finished"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as error:
+        RunHistory(path, {})
+    assert error.value.filename == str(path)
+
+
 def test_a_run_that_diverges_says_so(command: Any) -> None:
     done = command.call(
         "--learning_rate", "1e37", "--weight_decay", "0", "--grad_clip", "null", "--max_bad_steps", "2",
