@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from foundation.console import silence
 from foundation.errors import UserError
 
 EXIT_FAILURE = 1
@@ -39,7 +40,7 @@ def told(error: BaseException, who: str = "", quietly: bool = False) -> int | No
     """
     if isinstance(error, BrokenPipeError):
         # The reader (head, less) went away: not an error, and Python must not complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return EXIT_FAILURE
     if isinstance(error, UserError):
         line, code = f"error: {who}{error}", EXIT_USER_ERROR
@@ -50,7 +51,10 @@ def told(error: BaseException, who: str = "", quietly: bool = False) -> int | No
     else:
         return None
     if not quietly:
-        print(line, file=sys.stderr)
+        try:
+            print(line, file=sys.stderr)
+        except OSError:  # nobody reads that either: the exit code still tells
+            silence(sys.stderr)
     return code
 
 
@@ -61,6 +65,8 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
     """
     try:
         code = main(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()  # Python would do it at exit, where a reader that went away is a complaint and code 120
     except (UserError, OSError, KeyboardInterrupt) as error:
         code = told(error) or EXIT_FAILURE
     sys.exit(code)

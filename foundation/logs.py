@@ -8,14 +8,24 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from foundation.console import silence
+
 ROOT = "mateconv"
 
 
 class _TqdmHandler(logging.Handler):
-    """Writes above a running progress bar instead of through it."""
+    """Writes above a running progress bar instead of through it. Whoever reads the lines may go away (`| head`): the
+    work goes on, and the log file has them all the same."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout if record.levelno < logging.WARNING else sys.stderr)
+        stream = sys.stdout if record.levelno < logging.WARNING else sys.stderr
+        if stream is None:  # it was closed before Python began
+            return
+        try:
+            tqdm.write(self.format(record), file=stream)
+            stream.flush()  # a pipe's reader waits for it; and what cannot be written shows here, not when Python ends
+        except (OSError, ValueError):  # ValueError: a closed file
+            silence(stream)
 
 
 def get_logger(name: str) -> logging.Logger:

@@ -75,6 +75,7 @@ from foundation.errors import UserError
 def main(argv):
     if argv == ["user"]:
         raise UserError("no")
+    sys.stdin.read()
     for _ in range(100000):
         print("line")
     return 0
@@ -87,13 +88,27 @@ def test_in_a_real_process_no_traceback(repo_root: Path):
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: no\n")
 
 
-def test_a_reader_that_went_away_is_no_error_message(repo_root: Path):
+@pytest.mark.parametrize("lines", [100000, 2])  # more than a pipe holds; so few that only the last flush writes them
+def test_a_reader_that_went_away_is_no_error_message(repo_root: Path, lines: int):
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], cwd=repo_root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.readline()
+        [sys.executable, "-c", SCRIPT.replace("100000", f"{lines}")],
+        cwd=repo_root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     process.stdout.close()
+    process.stdin.close()  # it waits for that
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 1
+
+
+def test_nobody_reads_the_error_and_the_code_tells_it(repo_root: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.stdin.read()\n{SCRIPT}", "user"],
+        cwd=repo_root, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stderr is not None
+    process.stderr.close()
+    process.stdin.close()
+    assert process.wait() == 2

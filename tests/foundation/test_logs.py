@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +39,45 @@ def test_levels_streams_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     logs.setup(tmp_path / "new/train.log")
     logs.get_logger("part").info("later")
     assert len((tmp_path / "new/train.log").read_text(encoding="utf-8").splitlines()) == 3  # appended, not replaced
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from foundation import cli, logs
+def main(argv):
+    log = logs.setup(Path(argv[0]))
+    print("begun", flush=True)
+    sys.stdin.readline()
+    for number in range(3):
+        log.info("line %d", number)
+    log.warning("careful")
+    return 7
+cli.run(main)
+"""
+
+
+def test_a_reader_that_goes_away_ends_no_work(tmp_path: Path, repo_root: Path):
+    """As with `train.py | head`: the file has every line, standard error goes on, the exit code is the command's."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "train.log")],
+        cwd=repo_root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == "begun\n"
+    process.stdout.close()
+    process.stdin.write("go on\n")
+    process.stdin.close()
+    assert (process.stderr.read(), process.wait()) == ("careful\n", 7)
+    process.stderr.close()
+    assert (tmp_path / "train.log").read_text().count("line") == 3
+
+
+def test_without_a_standard_output_the_file_has_the_lines(tmp_path: Path, repo_root: Path):
+    code = f"import sys; sys.argv[1:] = [{str(tmp_path / 'train.log')!r}]; sys.stdin = open({os.devnull!r})\n"
+    closed = subprocess.run(
+        [sys.executable, "-c", f"{code}sys.stdout = None\n{SCRIPT}"],
+        cwd=repo_root, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert (closed.returncode, closed.stderr) == (7, "careful\n")
+    assert (tmp_path / "train.log").read_text().count("line") == 3
