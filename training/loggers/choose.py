@@ -7,6 +7,7 @@ from typing import Any
 
 from training.config import LoggingConfig
 from training.loggers import Logger
+from training.loggers.foreign import Foreign
 from training.loggers.history_plot import draw_run
 from training.loggers.metrics_jsonl import MetricsFile
 from training.loggers.progress import Progress
@@ -36,11 +37,11 @@ def choose_loggers(
         progress,
     ]
     if config.use_tensorboard:
-        loggers.append(TensorBoardLogger(directory.tensorboard, state.step))
+        loggers.append(Foreign("TensorBoard", TensorBoardLogger(directory.tensorboard, state.step)))
     if config.use_wandb:
         wandb = WandbLogger(config, directory.path, state.wandb_id, facts["config"])
         state.wandb_id = wandb.run_id
-        loggers.append(wandb)
+        loggers.append(Foreign("Weights & Biases", wandb))
     if config.report:
         loggers.append(Redrawn(directory.plot, lambda: draw_run(directory.path)))
         loggers.append(Redrawn(directory.report, lambda: write_report(directory.path)))

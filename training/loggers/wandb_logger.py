@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
+from foundation.logs import get_logger
 from training.config import LoggingConfig
 from training.loggers import Event, Logger, Row, Sample
+
+log = get_logger("training")
+
+_FINISH_SECONDS = 20.0
+"""What a stopped run can wait for an upload: a cluster's SIGKILL follows its SIGTERM after 30 seconds. wandb takes the
+limit at the start, so the end of a finished run has the same."""
 
 
 class WandbLogger(Logger):
@@ -23,7 +31,7 @@ class WandbLogger(Logger):
             import wandb
         except ImportError:
             raise UserError("use_wandb: the package is not installed; pip install wandb, or leave it out") from None
-        self._table = wandb.Table
+        self._library = wandb
         self._failed = False
         try:
             self._run = wandb.init(
@@ -34,7 +42,7 @@ class WandbLogger(Logger):
                 id=run_id,
                 resume="allow" if run_id else None,
                 config=settings,
-                settings=wandb.Settings(silent=True),
+                settings=settings_for(wandb.Settings),
             )
         except wandb.errors.Error as error:
             raise UserError(
@@ -57,9 +65,27 @@ class WandbLogger(Logger):
     def show(self, step: int, samples: Sequence[Sample]) -> None:
         """The samples as a table."""
         rows = [[sample["prompt"], sample["text"]] for sample in samples]
-        self._run.log({"samples": self._table(columns=["prompt", "text"], data=rows)}, step=step)
+        self._run.log({"samples": self._library.Table(columns=["prompt", "text"], data=rows)}, step=step)
 
     def close(self) -> None:
         """Upload or write what is left, and say whether all went well."""
         failed = self._failed or sys.exc_info()[0] is not None
-        self._run.finish(exit_code=int(failed))
+        try:
+            self._run.finish(exit_code=int(failed))
+        except TimeoutError:
+            log.warning(
+                "Weights & Biases has not taken everything within %.0f s; the rest waits here: wandb sync %s",
+                _FINISH_SECONDS,
+                self._run.settings.sync_dir,
+            )
+        except Exception:  # its process is gone: a later run here needs another, and Python's end shall not look for it
+            with contextlib.suppress(Exception, SystemExit):
+                self._library.teardown()
+            raise
+
+
+def settings_for(make: Any) -> Any:
+    """wandb's settings by `make`, which knows a limit of its last upload only in newer versions."""
+    wanted = {"silent": True, "finish_timeout": _FINISH_SECONDS, "finish_timeout_raises": True}
+    known = getattr(make, "model_fields", wanted)
+    return make(**{name: value for name, value in wanted.items() if name in known})

@@ -7,9 +7,7 @@ import json
 import logging
 import sys
 import threading
-import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -214,97 +212,3 @@ def test_the_picture_has_the_average_and_the_spikes(tmp_path: Path) -> None:
     draw_run(tmp_path)
     assert without[0] == 0 and colours("#2a8c6a") > 50  # the EMA's curve
     assert colours("#d6942a") > without[1] + 20  # the spike's mark, beside that of the skipped step
-
-
-def test_tensorboard_has_rows_and_samples_and_a_resume_hides_what_was_lost(command: Any) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    base = ["--use_tensorboard", "true", "--sample_prompts", "the cat", "--sample_tokens", "5"]
-    assert command.call(*base, "--max_steps", "6").returncode == 0
-    assert command.call(*base, "--resume", "--max_steps", "9").returncode == 0
-    events = EventAccumulator(str(command.directory / "out" / "tensorboard")).Reload()
-    rows = command.rows()
-    for key in ("loss", "lr", "grad_norm"):
-        scalars = events.Scalars(key)
-        assert [value.step for value in scalars] == list(range(1, 10))
-        assert [value.value for value in scalars] == pytest.approx([row[key] for row in rows], rel=1e-6)
-    assert [value.step for value in events.Scalars("val_loss")] == [5, 6, 9]
-    assert "sample 0/text_summary" in events.Tags()["tensors"]
-
-
-def test_a_missing_tensorboard_names_the_remedy(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "tensorboard" else real(name, *a))
-    done = command.call("--use_tensorboard", "true")
-    assert done.returncode == 2 and "pip install tensorboard" in done.stderr and "Traceback" not in done.stderr
-
-
-class FakeWandb(types.ModuleType):
-    """An imitation of the library that remembers what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__("wandb")
-        self.started: list[dict[str, Any]] = []
-        self.rows: list[tuple[int, dict[str, Any]]] = []
-        self.exit_codes: list[int] = []
-        self.errors = types.SimpleNamespace(Error=type("Error", (Exception,), {}))
-        self.id = "run-1"
-
-    def Settings(self, **options: Any) -> dict[str, Any]:
-        return options
-
-    def Table(self, columns: list[str], data: list[list[str]]) -> tuple[Any, ...]:
-        return (columns, data)
-
-    def init(self, **options: Any) -> FakeWandb:
-        self.started.append(options)
-        return self
-
-    def log(self, values: dict[str, Any], step: int) -> None:
-        self.rows.append((step, values))
-
-    def finish(self, exit_code: int) -> None:
-        self.exit_codes.append(exit_code)
-
-
-@pytest.fixture
-def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
-    fake = FakeWandb()
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    return fake
-
-
-def test_wandb_gets_rows_settings_and_samples_and_a_resume_continues_the_run(command: Any, wandb: FakeWandb) -> None:
-    base = ["--use_wandb", "true", "--wandb_mode", "offline", "--wandb_project", "mine"]
-    base += ["--sample_prompts", "the", "--sample_tokens", "3"]
-    assert command.call(*base, "--max_steps", "5").returncode == 0
-    assert command.call(*base, "--resume", "--max_steps", "6").returncode == 0
-    first, second = wandb.started
-    assert (first["project"], first["mode"], first["id"], first["resume"]) == ("mine", "offline", None, None)
-    assert (second["id"], second["resume"]) == ("run-1", "allow")
-    assert first["config"]["training"]["max_steps"] == 5 and first["dir"].endswith("out")
-    logged = [step for step, values in wandb.rows if "loss" in values]
-    assert logged == [1, 2, 3, 4, 5, 6]
-    [samples, _] = [values["samples"] for _, values in wandb.rows if "samples" in values]
-    assert samples[0] == ["prompt", "text"] and samples[1][0][0] == "the"
-    assert wandb.exit_codes == [0, 0]
-
-
-def test_wandb_hears_that_a_run_diverged(command: Any, wandb: FakeWandb) -> None:
-    done = command.call(
-        "--use_wandb", "true", "--learning_rate", "1e37", "--weight_decay", "0", "--grad_clip", "null",
-        "--max_bad_steps", "2", "--warmup_steps", "0",
-    )  # fmt: skip
-    assert done.returncode == 1 and wandb.exit_codes == [1]
-
-
-def test_wandb_that_cannot_start_is_one_message(command: Any, wandb: FakeWandb) -> None:
-    def refuse(**_: object) -> FakeWandb:
-        raise wandb.errors.Error("no key")
-
-    wandb.init = refuse  # type: ignore[method-assign]
-    done = command.call("--use_wandb", "true")
-    assert done.returncode == 2 and "no key" in done.stderr and "--wandb_mode offline" in done.stderr
