@@ -125,8 +125,10 @@ class Assembly:
             self.training.grad_clip,
         )
 
-    def parts(self, state: RunState, settings: dict[str, Any], write_texts: TextWriter | None) -> Parts:
-        """Everything the loop uses, from `state` on. Rank 0 gets loggers."""
+    def parts(
+        self, state: RunState, settings: dict[str, Any], write_texts: TextWriter | None, foreign: Loggers
+    ) -> Parts:
+        """Everything the loop uses, from `state` on. Rank 0 gets loggers, `foreign` (see `open_foreign`) among them."""
         total = self.length.steps(state)
         progress = Progress(state.step, total) if self.world.is_main else None
         return Parts(
@@ -142,7 +144,7 @@ class Assembly:
             stream=self._stream(state, self.plan),
             restart=self._stream,
             validation=self._validation(),
-            loggers=self._loggers(progress, state, settings),
+            loggers=self._loggers(progress, state, settings, foreign),
             sampling=self._sampling(write_texts),
             progress=progress,
             throughput=self.throughput,
@@ -175,12 +177,13 @@ class Assembly:
         )
         return Validation(evaluator, self.module, self.snapshot.average)
 
-    def _loggers(self, progress: Progress | None, state: RunState, settings: dict[str, Any]) -> Loggers:
+    def _loggers(
+        self, progress: Progress | None, state: RunState, settings: dict[str, Any], foreign: Loggers
+    ) -> Loggers:
         if progress is None:
             return Loggers()
-        return Loggers(
-            choose_loggers(self.logging, self.directory, state, progress, {**self._facts(state), "config": settings})
-        )
+        facts = {**self._facts(state), "config": settings}
+        return choose_loggers(self.logging, self.directory, progress, facts, foreign)
 
     @property
     def throughput(self) -> Throughput:

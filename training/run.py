@@ -32,10 +32,12 @@ from training.devices.precision import Precision, set_tf32
 from training.evaluation.early_stopping import require_validation, stopped_early
 from training.finetuning.layers import freeze
 from training.going_on import longer
+from training.loggers.choose import open_foreign
+from training.loggers.fan_out import Loggers
 from training.optimization.optimizer import build_optimizers
 from training.optimization.run_length import run_length
 from training.optimization.weight_average import WeightAverage
-from training.preflight.checks import Preflight, check_data
+from training.preflight.checks import Preflight, check_data, on_main
 from training.preflight.choices import chosen_model, chosen_plan
 from training.preflight.microbatch import next_samples
 from training.sampling import TextWriter
@@ -154,22 +156,34 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     checks = Preflight(assembly, state, upcoming)
     prediction = checks.run() if training.preflight or config.flags.dry_run else None
     assembly = checks.assembly  # perhaps in smaller microbatches
-    if world.is_main and not config.flags.dry_run:
-        _open_directory(directory, config, start, state)
-    assembly.announce(state)
-    if prediction:
-        hint = advice(config.training.compile, device, prediction.run_seconds)
-        for line in (*prediction.lines(), *([hint] if hint else [])):
-            log.info("%s", line)
-    return 0 if config.flags.dry_run else _loop(config, assembly, state, start.path)
+    foreign = Loggers() if config.flags.dry_run else _open_foreign(config, directory, world, state)
+    with foreign.closed_by_an_error():
+        if world.is_main and not config.flags.dry_run:
+            _open_directory(directory, config, start, state)
+        assembly.announce(state)
+        if prediction:
+            hint = advice(config.training.compile, device, prediction.run_seconds)
+            for line in (*prediction.lines(), *([hint] if hint else [])):
+                log.info("%s", line)
+        if config.flags.dry_run:
+            return 0
+        parts = assembly.parts(state, config.plain(), config.write_texts, foreign)
+        if start.path is not None:
+            bring_best_back(parts, state, start.path)
+        trainer = Trainer(parts, state)
+    return _loop(config, assembly, trainer, state)
 
 
-def _loop(config: RunConfig, assembly: Assembly, state: RunState, origin: Path | None) -> int:
-    """Train to the end, or to where it is stopped; gives the exit code. `origin` is the checkpoint it goes on from."""
-    parts = assembly.parts(state, config.plain(), config.write_texts)
-    if origin is not None:
-        bring_best_back(parts, state, origin)
-    code = Trainer(parts, state).run()
+def _open_foreign(config: RunConfig, directory: RunDirectory, world: World, state: RunState) -> Loggers:
+    """Rank 0's loggers of other libraries; `UserError` when one refuses, which ends all ranks."""
+    opened: list[Loggers] = []
+    on_main(world, lambda: opened.append(open_foreign(config.logging, directory, state, config.plain())))
+    return Loggers(opened)
+
+
+def _loop(config: RunConfig, assembly: Assembly, trainer: Trainer, state: RunState) -> int:
+    """Train to the end, or to where it is stopped; gives the exit code."""
+    code = trainer.run()
     if code == 0:
         directory = assembly.directory.path
         assembly.task.conclude(assembly.directory, assembly.world, assembly.snapshot.precision)

@@ -57,6 +57,7 @@ class Trainer:
         hurried = False
         with self._stop:  # also while an error is put in order: torchrun's SIGTERM follows another process's end
             try:
+                self._parts.loggers.begin()
                 code = self._loop()
                 if code == 0:
                     self._finish()

@@ -21,7 +21,11 @@ Sample = dict[str, str]
 
 
 class Logger:
-    """Receives every logged step in order, what happens besides, and a call before each checkpoint and at the end."""
+    """Receives every logged step in order, what happens besides, and a call at the start, before each checkpoint and at
+    the end."""
+
+    def begin(self) -> None:
+        """The run begins; everything else comes after this, only `close` may come without it."""
 
     def log(self, row: Row) -> None:
         """Take one row."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from training.config import LoggingConfig
 from training.loggers import Logger
+from training.loggers.fan_out import Loggers
 from training.loggers.foreign import Foreign
 from training.loggers.history_plot import draw_run
 from training.loggers.metrics_jsonl import MetricsFile
@@ -22,10 +23,25 @@ from training.saving.run_directory import RunDirectory
 from training.state import RunState
 
 
+def open_foreign(
+    config: LoggingConfig, directory: RunDirectory, state: RunState, settings: Mapping[str, Any]
+) -> Loggers:
+    """The loggers of other libraries, for a run that goes on from `state`. They may refuse (`UserError`), so they are
+    opened before anything in the run directory changes."""
+    loggers: list[Logger] = []
+    if config.use_tensorboard:
+        loggers.append(Foreign("TensorBoard", TensorBoardLogger(directory.tensorboard, state.step)))
+    if config.use_wandb:
+        wandb = WandbLogger(config, directory.path, state.wandb_id, settings)
+        state.wandb_id = wandb.run_id
+        loggers.append(Foreign("Weights & Biases", wandb))
+    return Loggers(loggers)
+
+
 def choose_loggers(
-    config: LoggingConfig, directory: RunDirectory, state: RunState, progress: Progress, facts: Mapping[str, Any]
-) -> list[Logger]:
-    """The loggers of a run that goes on from `state`; files first, then people, then pages that read the files.
+    config: LoggingConfig, directory: RunDirectory, progress: Progress, facts: Mapping[str, Any], foreign: Loggers
+) -> Loggers:
+    """The loggers of a run: files first, then people and other programs, then pages that read the files.
 
     `facts` is what history.jsonl says about this stretch (see `training/facts.py`).
     """
@@ -35,14 +51,9 @@ def choose_loggers(
         SpikesFile(directory.spikes),
         RunHistory(directory.history, dict(facts)),
         progress,
+        foreign,
     ]
-    if config.use_tensorboard:
-        loggers.append(Foreign("TensorBoard", TensorBoardLogger(directory.tensorboard, state.step)))
-    if config.use_wandb:
-        wandb = WandbLogger(config, directory.path, state.wandb_id, facts["config"])
-        state.wandb_id = wandb.run_id
-        loggers.append(Foreign("Weights & Biases", wandb))
     if config.report:
         loggers.append(Redrawn(directory.plot, lambda: draw_run(directory.path)))
         loggers.append(Redrawn(directory.report, lambda: write_report(directory.path)))
-    return loggers
+    return Loggers(loggers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from training.loggers import Event, Logger, Row, Sample
 
@@ -15,6 +16,20 @@ class Loggers(Logger):
 
     def __iter__(self) -> Iterator[Logger]:
         return iter(self._loggers)
+
+    @contextmanager
+    def closed_by_an_error(self) -> Iterator[None]:
+        """Closes all when the block fails: nobody has taken them over."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self) -> None:
+        """The run begins."""
+        for logger in self._loggers:
+            logger.begin()
 
     def log(self, row: Row) -> None:
         """Take one row."""

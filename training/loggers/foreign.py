@@ -19,6 +19,10 @@ class Foreign(Logger):
         self._name = name
         self._logger: Logger | None = logger
 
+    def begin(self) -> None:
+        """The run begins."""
+        self._try(lambda logger: logger.begin())
+
     def log(self, row: Row) -> None:
         """Take one row."""
         self._try(lambda logger: logger.log(row))

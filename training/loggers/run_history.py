@@ -23,9 +23,13 @@ class RunHistory(Logger):
     """Appends to `path` the event `started` with `facts`, then every event, each with the time (seconds since 1970)."""
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
-        self._lines = JsonLines(path)
+        self._lines, self._facts = JsonLines(path), facts
+        self._ended = True  # nothing has begun
+
+    def begin(self) -> None:
+        """Say so."""
         self._ended = False
-        self.note({"event": STARTED, **facts})
+        self.note({"event": STARTED, **self._facts})
         self._lines.sync()
 
     def note(self, event: Event) -> None:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from foundation.errors import UserError
+from foundation.errors import UserError, first_line
 from training.loggers import Logger, Row, Sample
 
 
 class TensorBoardLogger(Logger):
-    """Writes rows and samples to `directory`. A run that continues at `step` hides what a killed one wrote after it."""
+    """Writes rows and samples to `directory`. A run that continues at `step` hides what a killed one wrote after it.
+    `UserError` without the package."""
 
     def __init__(self, directory: Path, step: int) -> None:
-        if importlib.util.find_spec("tensorboard") is None:
-            raise UserError("use_tensorboard: the package is not installed; pip install tensorboard, or leave it out")
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import
+        except ImportError as error:
+            raise UserError(
+                f"use_tensorboard: the package cannot be loaded ({first_line(error)}); pip install tensorboard, or "
+                "leave it out"
+            ) from None
+        self._open = partial(SummaryWriter, str(directory), purge_step=step + 1 if step else None)
+        self._writer: Any = None
 
-        self._writer = SummaryWriter(str(directory), purge_step=step + 1 if step else None)
+    def begin(self) -> None:
+        """Open a file."""
+        self._writer = self._open()
 
     def log(self, row: Row) -> None:
         """One step's numbers."""
@@ -38,4 +48,5 @@ class TensorBoardLogger(Logger):
 
     def close(self) -> None:
         """Close the files."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()

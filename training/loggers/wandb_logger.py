@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import UserError
+from foundation.errors import UserError, first_line
 from foundation.logs import get_logger
 from training.config import LoggingConfig
 from training.loggers import Event, Logger, Row, Sample
@@ -26,7 +26,7 @@ class WandbLogger(Logger):
     Offline, everything lies in `directory`/wandb for a later `wandb sync`.
     """
 
-    def __init__(self, config: LoggingConfig, directory: Path, run_id: str | None, settings: dict[str, Any]) -> None:
+    def __init__(self, config: LoggingConfig, directory: Path, run_id: str | None, settings: Mapping[str, Any]) -> None:
         try:
             import wandb
         except ImportError:
@@ -41,12 +41,13 @@ class WandbLogger(Logger):
                 dir=str(directory),
                 id=run_id,
                 resume="allow" if run_id else None,
-                config=settings,
+                config=dict(settings),
                 settings=settings_for(wandb.Settings),
             )
-        except wandb.errors.Error as error:
+        except Exception as error:  # its own kinds, and others for odd settings in its environment variables
             raise UserError(
-                f"Weights & Biases could not start ({error}); run `wandb login`, or use --wandb_mode offline"
+                f"Weights & Biases could not start ({first_line(error)}); run `wandb login`, or use --wandb_mode "
+                "offline"
             ) from None
 
     @property

@@ -31,10 +31,7 @@ def test_tensorboard_has_rows_and_samples_and_a_resume_hides_what_was_lost(comma
 
 
 def test_a_missing_tensorboard_names_the_remedy(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "tensorboard" else real(name, *a))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     done = command.call("--use_tensorboard", "true")
     assert done.returncode == 2 and "pip install tensorboard" in done.stderr and "Traceback" not in done.stderr
 
@@ -108,9 +105,44 @@ def test_wandb_that_cannot_start_is_one_message(command: Any, wandb: FakeWandb) 
     def refuse(**_: object) -> FakeWandb:
         raise wandb.errors.Error("no key")
 
-    wandb.init = refuse  # type: ignore[method-assign]
+    start, wandb.init = wandb.init, refuse  # type: ignore[method-assign]
     done = command.call("--use_wandb", "true")
     assert done.returncode == 2 and "no key" in done.stderr and "--wandb_mode offline" in done.stderr
+    wandb.init = start  # type: ignore[method-assign]
+    assert command.call("--use_wandb", "true", "--max_steps", "2").returncode == 0, "nothing was left in the directory"
+
+
+@pytest.mark.parametrize("refuses", ["wandb", "tensorboard"])
+def test_a_refusal_leaves_the_run_that_was_to_be_replaced(
+    command: Any, wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    both = ("--use_tensorboard", "true", "--use_wandb", "true", "--max_steps", "2")
+    assert command.call(*both).returncode == 0
+    files = [file for file in (command.directory / "out").rglob("*") if file.is_file()]
+    before = {file: file.read_bytes() for file in files}
+    assert any("tensorboard" in str(file) for file in files)
+    if refuses == "wandb":
+        monkeypatch.setattr(wandb, "Settings", lambda **_: int("odd"))
+    else:
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    done = command.call(*both, "--overwrite")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert {file: file.read_bytes() for file in (command.directory / "out").rglob("*") if file.is_file()} == before
+    assert len(wandb.started) == 1
+
+
+@pytest.mark.parametrize("where", ["saving.run_directory.RunDirectory.cut_back", "run.Trainer"])
+def test_an_error_before_the_first_step_closes_what_was_opened(
+    command: Any, wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "out/metrics.jsonl")
+
+    monkeypatch.setattr(f"training.{where}", full)
+    assert command.call("--use_wandb", "true").returncode == 1
+    assert len(wandb.started) == 1 and wandb.exit_codes == [1]
+    history = command.directory / "out" / "history.jsonl"
+    assert not history.exists() or not history.read_text(), "a start without an end would read as a killed run"
 
 
 class Broken(Logger):
@@ -123,6 +155,9 @@ class Broken(Logger):
         self.calls.append(name)
         if name in self.fails:
             raise ConnectionError(f"no {name}")
+
+    def begin(self) -> None:
+        self._called("begin")
 
     def log(self, row: Any) -> None:
         self._called("log")
@@ -141,25 +176,24 @@ class Broken(Logger):
 
 
 @pytest.mark.parametrize("also", [(), ("close",)])
-@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize("at", range(6))
 def test_a_fault_is_one_warning_and_the_logger_is_off(
     monkeypatch: pytest.MonkeyPatch, at: int, also: tuple[str, ...]
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(foreign.log, "warning", lambda text, *words: said.append(text % words))
-    names = ["log", "note", "show", "save", "close"]
+    names = ["begin", "log", "note", "show", "save", "close"]
     inner = Broken(names[at], *also)
     logger = Foreign("Far away", inner)
     for _ in range(2):
-        for call in (lambda: logger.log({}), lambda: logger.note({}), lambda: logger.show(1, []), logger.save):
-            call()
-        if at == 4:
-            break
-    logger.close()
-    logger.close()
+        logger.begin()
+        logger.log({})
+        logger.note({})
+        logger.show(1, [])
+        logger.save()
+        logger.close()
     assert said == [f"Far away failed (no {names[at]}); the run goes on without it"]
-    before = names[:4] if at == 4 else names[:at]
-    assert inner.calls == [*before, names[at], "close"]
+    assert inner.calls == [*names[: at + 1], "close"]
 
 
 @pytest.mark.parametrize("fault", ["log", "finish"])

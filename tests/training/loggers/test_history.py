@@ -49,6 +49,7 @@ def test_a_resume_adds_and_cuts_nothing(command: Any) -> None:
 
 def test_an_error_is_the_end_of_a_stretch(tmp_path: Path) -> None:
     history = RunHistory(tmp_path / "history.jsonl", {"step": 3})
+    history.begin()
     with pytest.raises(OSError, match="no space"):
         try:
             raise OSError("no space")
@@ -65,7 +66,9 @@ def test_half_a_line_costs_no_other(tmp_path: Path, left: str) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text(left)
     whole = left.count("\n")
-    RunHistory(path, {"step": 3}).note({"event": "finished"})
+    history = RunHistory(path, {"step": 3})
+    history.begin()
+    history.note({"event": "finished"})
     found = events(path)
     assert [event.get("event") for event in found] == [None] * whole + ["started", "finished"]
 
@@ -75,7 +78,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as error:
-        RunHistory(path, {})
+        RunHistory(path, {}).begin()
     assert error.value.filename == str(path)
 
 
