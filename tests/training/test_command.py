@@ -214,7 +214,9 @@ def test_wandb_works_offline(command: Any) -> None:
     done = command.run("--use_wandb", "--wandb_mode", "offline", "--max_steps", "3", *samples)
     assert done.returncode == 0, done.stderr
     out = command.directory / "out" / "wandb"
-    assert list(out.glob("offline-run-*/*.wandb"))
+    [run] = out.glob("offline-run-*")
+    assert list(run.glob("*.wandb"))
+    assert f"wandb sync out/wandb/{run.name}" in done.stdout and "failed" not in done.stderr
     [table] = out.glob("offline-run-*/files/media/table/*.json")
     assert json.loads(table.read_text())["data"][0][0] == "the cat"
 

@@ -32,6 +32,7 @@ class WandbLogger(Logger):
         except ImportError:
             raise UserError("use_wandb: the package is not installed; pip install wandb, or leave it out") from None
         self._library = wandb
+        self._mode = config.wandb_mode
         self._failed = False
         try:
             self._run = wandb.init(
@@ -50,6 +51,16 @@ class WandbLogger(Logger):
                 "offline"
             ) from None
 
+    def begin(self) -> None:
+        """Let steps be the axis of everything, and say where the run is to be seen."""
+        # W&B's own count of steps never goes back: a resume from an older checkpoint would lose the rows up to there.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+        if self._mode == "online":
+            log.info("Weights & Biases: %s", self._run.url)
+        elif self._mode == "offline":
+            log.info("Weights & Biases: offline, for a later wandb sync %s", self._run.settings.sync_dir)
+
     @property
     def run_id(self) -> str:
         """What a resumed run passes to continue this one."""
@@ -57,7 +68,7 @@ class WandbLogger(Logger):
 
     def log(self, row: Row) -> None:
         """One step's numbers."""
-        self._run.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
+        self._run.log(row)
 
     def note(self, event: Event) -> None:
         """Remember that the run went wrong."""
@@ -66,7 +77,7 @@ class WandbLogger(Logger):
     def show(self, step: int, samples: Sequence[Sample]) -> None:
         """The samples as a table."""
         rows = [[sample["prompt"], sample["text"]] for sample in samples]
-        self._run.log({"samples": self._library.Table(columns=["prompt", "text"], data=rows)}, step=step)
+        self._run.log({"step": step, "samples": self._library.Table(columns=["prompt", "text"], data=rows)})
 
     def close(self) -> None:
         """Upload or write what is left, and say whether all went well."""

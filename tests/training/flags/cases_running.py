@@ -151,7 +151,8 @@ def imitated_wandb(run: Trier) -> list[dict[str, Any]]:
     """A stand-in for the library; gives the list that each `init` adds its arguments to."""
     began: list[dict[str, Any]] = []
     module = types.ModuleType("wandb")
-    handle = types.SimpleNamespace(id="abc", log=lambda *a, **k: None, finish=lambda **k: None)
+    nothing = {name: lambda *a, **k: None for name in ("define_metric", "log", "finish")}
+    handle = types.SimpleNamespace(id="abc", url="https://far.away/abc", **nothing)
 
     def init(**options: Any) -> Any:
         began.append(options)

@@ -42,7 +42,9 @@ class FakeWandb(types.ModuleType):
     def __init__(self) -> None:
         super().__init__("wandb")
         self.started: list[dict[str, Any]] = []
-        self.rows: list[tuple[int, dict[str, Any]]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.axes: dict[str, str | None] = {}
+        self.url = "https://far.away/mine/run-1"
         self.exit_codes: list[int] = []
         self.errors = types.SimpleNamespace(Error=type("Error", (Exception,), {}))
         self.id = "run-1"
@@ -59,8 +61,11 @@ class FakeWandb(types.ModuleType):
         self.started.append(options)
         return self
 
-    def log(self, values: dict[str, Any], step: int) -> None:
-        self.rows.append((step, values))
+    def define_metric(self, name: str, step_metric: str | None = None) -> None:
+        self.axes[name] = step_metric
+
+    def log(self, values: dict[str, Any]) -> None:
+        self.rows.append(values)
 
     def finish(self, exit_code: int) -> None:
         self.exit_codes.append(exit_code)
@@ -86,11 +91,21 @@ def test_wandb_gets_rows_settings_and_samples_and_a_resume_continues_the_run(com
     assert (first["project"], first["mode"], first["id"], first["resume"]) == ("mine", "offline", None, None)
     assert (second["id"], second["resume"]) == ("run-1", "allow")
     assert first["config"]["training"]["max_steps"] == 5 and first["dir"].endswith("out")
-    logged = [step for step, values in wandb.rows if "loss" in values]
-    assert logged == [1, 2, 3, 4, 5, 6]
-    [samples, _] = [values["samples"] for _, values in wandb.rows if "samples" in values]
+    assert [values["step"] for values in wandb.rows if "loss" in values] == [1, 2, 3, 4, 5, 6]
+    [samples, _] = [values["samples"] for values in wandb.rows if "samples" in values]
     assert samples[0] == ["prompt", "text"] and samples[1][0][0] == "the"
     assert wandb.exit_codes == [0, 0]
+
+
+def test_wandb_gets_the_rows_again_that_a_resume_from_an_older_step_makes(command: Any, wandb: FakeWandb) -> None:
+    """Its own count of steps, which takes no row of a step before the last one, is not used: steps are values."""
+    done = command.call("--use_wandb", "true", "--max_steps", "6")
+    assert done.returncode == 0 and "Weights & Biases: https://far.away/mine/run-1" in done.stdout
+    assert "far.away" in (command.directory / "out" / "train.log").read_text()
+    older = command.directory / "out" / "checkpoints" / "step_000004.pth"
+    assert command.call("--use_wandb", "true", "--max_steps", "6", "--resume_from", str(older)).returncode == 0
+    assert [values["step"] for values in wandb.rows if "loss" in values] == [1, 2, 3, 4, 5, 6, 5, 6]
+    assert wandb.axes == {"step": None, "*": "step"}
 
 
 def test_wandb_hears_that_a_run_diverged(command: Any, wandb: FakeWandb) -> None:
