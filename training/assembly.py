@@ -94,10 +94,10 @@ class Assembly:
             return
         passes = total * self.plan.global_batch / self.samples.samples_per_epoch
         log.info(
-            "run: %s, steps %d to %d of %s tokens, %.2f passes over the data",
+            "run: %s, steps %d to %s of %s tokens, %.2f passes over the data",
             self.directory.path,
             state.step + 1,
-            total,
+            self.length.steps_in_words(state),
             f"{tokens:,}",
             passes,
         )
@@ -129,8 +129,7 @@ class Assembly:
         self, state: RunState, settings: dict[str, Any], write_texts: TextWriter | None, foreign: Loggers
     ) -> Parts:
         """Everything the loop uses, from `state` on. Rank 0 gets loggers, `foreign` (see `open_foreign`) among them."""
-        total = self.length.steps(state)
-        progress = Progress(state.step, total) if self.world.is_main else None
+        progress = self._progress(state) if self.world.is_main else None
         return Parts(
             training=self.training,
             logging=self.logging,
@@ -149,8 +148,13 @@ class Assembly:
             progress=progress,
             throughput=self.throughput,
             length=self.length,
-            total_steps=total,
         )
+
+    def _progress(self, state: RunState) -> Progress:
+        """Of a run of tokens by its tokens: where rows have padding, nobody knows the steps exactly."""
+        if self.length.unit == "tokens":
+            return Progress(state.tokens, int(self.length.end), "tokens")
+        return Progress(state.step, self.length.steps(state))
 
     def _stream(self, state: RunState, plan: BatchPlan) -> BatchStream:
         return BatchStream(
@@ -225,5 +229,6 @@ class Assembly:
             "global_batch": self.plan.global_batch,
             "tokens_per_step": self.tokens_per_step,
             "tokens_per_epoch": round(self.samples.samples_per_epoch * self.samples.tokens_a_row),
-            "total_steps": self.length.steps(state),
+            "total_steps": int(self.length.end) if self.length.unit == "steps" else None,
+            "total_tokens": int(self.length.end) if self.length.unit == "tokens" else None,
         }

@@ -32,10 +32,9 @@ def _in_the_way() -> list[str]:
     return [f"and without --{name}" for name in OTHER_STARTS[1:] if name in typed]
 
 
-def stopped(state: RunState, total_steps: int | None, saved: Path) -> str:
-    """What a run that was asked to stop tells its owner."""
-    total = total_steps or "as many as the time allows"
-    return f"stopped at step {state.step} of {total} and saved {saved}; continue with: {to_continue()}"
+def stopped(state: RunState, steps: str, saved: Path) -> str:
+    """What a run of `steps` that was asked to stop tells its owner."""
+    return f"stopped at step {state.step} of {steps} and saved {saved}; continue with: {to_continue()}"
 
 
 def longer(directory: Path, config: TrainingConfig, state: RunState, chained: bool) -> str:

@@ -45,5 +45,3 @@ class Parts:
     progress: Progress | None
     throughput: Throughput
     length: RunLength
-    total_steps: int | None
-    """Steps of the whole run, where they are known in advance."""

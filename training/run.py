@@ -144,7 +144,14 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     state = _state(start, snapshot, training)
     start = start.without_content()  # as large as the whole run's state, on every rank
     state.mixture = samples.history
-    length = run_length(training, state, samples.samples_per_epoch, split.global_batch, config.data.max_seq_len)
+    length = run_length(
+        training,
+        state,
+        samples.samples_per_epoch,
+        split.global_batch,
+        config.data.max_seq_len,
+        samples.tokens_a_row,
+    )
     over = length.finished(state) or stopped_early(training, state)
     if over and state.pending_row is None and saved_step(directory.final) == state.step:
         task.conclude(directory, world, snapshot.precision)

@@ -154,7 +154,7 @@ class Trainer:
             gc.freeze()
         self._faults.account(result, self._parts.plan, first)
         if self._parts.progress:
-            self._parts.progress.advance()
+            self._parts.progress.advance(result.tokens)
 
     def _after_step(self, result: StepResult) -> bool:
         """Log, validate and save where due. False when interrupted."""
@@ -218,7 +218,8 @@ class Trainer:
         self._save(due=True)
         self._saver.wait()
         self._note("stopped", reason=self._stop.name)
-        log.warning("%s", stopped(self._state, self._parts.total_steps, self._parts.directory.newest))
+        steps = self._parts.length.steps_in_words(self._state)
+        log.warning("%s", stopped(self._state, steps, self._parts.directory.newest))
         return self._stop.exit_code
 
     def _give_up(self, result: StepResult) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from training.config import TrainingConfig
@@ -40,6 +43,22 @@ def test_a_run_of_tokens_is_the_run_of_as_many_steps(command: Any) -> None:
     assert "finished" in again.stdout and len(command.rows()) == 12
     assert command.call(*limit, "0.7k", "--resume").returncode == 0
     assert command.rows()[-1]["tokens"] == 714
+
+
+def test_a_run_of_tokens_in_padded_rows_knows_about_its_steps(command: Any, make_dataset: Any) -> None:
+    """Documents of ten tokens stand alone in rows of seventeen: a step of three rows has 27 to 30, never 51."""
+    documents = [np.append(np.arange(7, 16) + number, 0) for number in range(60)]
+    data = ("--train_data_path", str(make_dataset("short", documents, documents[:3])), "--packing", "best_fit")
+    done = command.call(*data, "--max_steps", "null", "--max_tokens", "900")
+    assert done.returncode == 0, done.stderr
+    steps = len(command.rows())
+    [told] = re.findall(r"^(\d+) steps to do, (\d+) tokens", done.stdout, re.MULTILINE)
+    assert abs(int(told[0]) - steps) <= 1 and abs(int(told[1]) - 900) <= 51
+    assert steps > 900 / 51 + 5 and f"steps 1 to about {told[0]} of" in done.stdout
+    started = json.loads((command.directory / "out" / "history.jsonl").read_text().splitlines()[0])
+    assert (started["total_steps"], started["total_tokens"]) == (None, 900)
+    log = (command.directory / "out" / "train.log").read_text()
+    assert f"step {steps} ({command.rows()[-1]['tokens']}/900 tokens)" in log
 
 
 def test_a_time_budget_ends_the_run_and_a_resume_gets_what_is_left(command: Any, clock: None) -> None:

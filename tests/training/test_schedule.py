@@ -127,7 +127,7 @@ def test_a_run_shorter_than_its_warmup_has_rates(total: int) -> None:
 def test_a_run_measured_in_tokens_has_the_rates_of_the_same_run_in_steps() -> None:
     """33 predicted tokens a step: 3,300 and one more take 101 steps."""
     settings = config(max_tokens=3301)
-    length = run_length(settings, RunState(), 10**6, global_batch=3, sequence_length=11)
+    length = run_length(settings, RunState(), 10**6, global_batch=3, sequence_length=11, tokens_a_row=11.0)
     assert length.steps(RunState()) == TOTAL
     found, state = [], RunState()
     while not length.finished(state):
@@ -135,11 +135,21 @@ def test_a_run_measured_in_tokens_has_the_rates_of_the_same_run_in_steps() -> No
         state.step, state.tokens = state.step + 1, state.tokens + 33
     assert found == pytest.approx(rates(TOTAL, config()), rel=1e-12)
     assert length.steps(RunState(step=101, tokens=2970)) == 112, "fewer tokens a step: 331 are left, 11 more steps"
+    assert length.steps_in_words(RunState()) == "101"
+
+
+def test_padding_makes_more_steps_of_as_many_tokens_and_leaves_the_rates() -> None:
+    settings = config(max_tokens=3300)
+    full, padded = (run_length(settings, RunState(), 10**6, 3, 11, row) for row in (11.0, 5.5))
+    assert (full.steps(RunState()), padded.steps(RunState())) == (100, 200)
+    assert padded.steps_in_words(RunState(step=100, tokens=1650)) == "about 200"
+    states = [RunState(step=step, tokens=16 * step) for step in range(200)]
+    assert [padded.progress(state) for state in states] == [full.progress(state) for state in states]
 
 
 def test_a_time_budget_falls_with_the_clock_and_only_what_is_left_counts() -> None:
     settings = config(time_budget="2m", lr_scheduler="linear", warmup_steps=2)
-    length = run_length(settings, RunState(), 10**6, 3, 11)
+    length = run_length(settings, RunState(), 10**6, 3, 11, 11.0)
     assert length.steps(RunState()) is None
     for seconds, share in ((0.0, 0.0), (30.0, 0.25), (90.0, 0.75), (119.0, 119 / 120), (500.0, 1.0)):
         state = RunState(step=40, elapsed=seconds)
@@ -161,7 +171,7 @@ def test_a_warmup_by_ratio_is_the_warmup_of_as_many_steps() -> None:
 def test_a_warmup_by_ratio_of_a_run_in_tokens_counts_the_tokens_that_were_read() -> None:
     """33 tokens a step at most, 3,300 in all; half of the places are padding, and the warmup still ends with 330."""
     settings = config(max_tokens=3300, warmup_steps=None, warmup_ratio=0.1)
-    length = run_length(settings, RunState(), 10**6, global_batch=3, sequence_length=11)
+    length = run_length(settings, RunState(), 10**6, global_batch=3, sequence_length=11, tokens_a_row=11.0)
     states = [RunState(step=step, tokens=16 * step) for step in range(40)]
     shares = [rate(length, state, settings) / PEAK for state in states]
     assert shares[0] == pytest.approx(0.1) and shares[10] == pytest.approx((160 + 33) / 330)
@@ -172,7 +182,7 @@ def test_a_warmup_by_ratio_of_a_run_in_tokens_counts_the_tokens_that_were_read()
 def test_a_warmup_by_ratio_of_a_time_budget_rises_with_the_clock() -> None:
     settings = config(time_budget="100s", lr_scheduler="linear", min_learning_rate=0, warmup_steps=None,
                       warmup_ratio=0.2)  # fmt: skip
-    length = run_length(settings, RunState(), 10**6, 3, 11)
+    length = run_length(settings, RunState(), 10**6, 3, 11, 11.0)
     expected = {0.0: 0.01, 5.0: 0.25, 19.0: 0.95, 20.0: 1.0, 60.0: 0.5, 100.0: 0.0}
     for seconds, share in expected.items():
         state = RunState(step=3, elapsed=seconds)
@@ -202,9 +212,9 @@ def test_a_warmup_is_told_in_one_way(tmp_path: Path) -> None:
 
 
 def test_epochs_end_with_the_step_that_completes_them() -> None:
-    length = run_length(config(epochs=1.5), RunState(), samples_per_epoch=100, global_batch=7, sequence_length=11)
+    length = run_length(config(epochs=1.5), RunState(), 100, global_batch=7, sequence_length=11, tokens_a_row=11.0)
     assert length.steps(RunState()) == 22 and length.end == 22  # 150 samples, 7 a step
-    resumed = run_length(config(epochs=2), RunState(step=22, sample=154), 100, 7, 11)
+    resumed = run_length(config(epochs=2), RunState(step=22, sample=154), 100, 7, 11, 11.0)
     assert resumed.end == 22 + 7  # 46 samples are left
 
 

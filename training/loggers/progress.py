@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -18,20 +19,22 @@ _SAMPLE_COLUMNS = 160
 
 
 class Progress(Logger):
-    """Shows loss, learning rate, speed and time left of a run from step `done` to `total` (None: nobody knows).
+    """Shows loss, learning rate, speed and time left of a run from `done` to `total` (None: nobody knows), which count
+    `unit`.
 
     Every validation gets a line, with the samples below it. Other rows get one only in the log file, or every ten
     seconds without a terminal.
     """
 
-    def __init__(self, done: int, total: int | None) -> None:
-        self._done, self._total = done, total
+    def __init__(self, done: int, total: int | None, unit: Literal["steps", "tokens"] = "steps") -> None:
+        self._done, self._total, self._unit = done, total, unit
         self._log = get_logger("progress")
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             initial=done,
-            unit="step",
+            unit="tok" if unit == "tokens" else "step",
+            unit_scale=unit == "tokens",
             dynamic_ncols=True,
             smoothing=0.05,
             disable=not self._terminal,
@@ -40,9 +43,12 @@ class Progress(Logger):
         self._first: tuple[float, float] | None = None  # time and progress of the first row
         self._last_line = 0.0
 
-    def advance(self) -> None:
-        """One more step is done."""
-        self._bar.update(1)
+    def advance(self, tokens: int) -> None:
+        """One more step is done, of so many tokens."""
+        if self._unit == "tokens" and self._total:
+            self._bar.update(min(tokens, self._total - self._bar.n))  # the last step may go beyond
+        else:
+            self._bar.update(1)
 
     def log(self, row: Row) -> None:
         """Update the bar; write a line where one is due."""
@@ -68,7 +74,9 @@ class Progress(Logger):
         self._bar.close()
 
     def _text(self, row: Row) -> str:
-        of = f"/{self._total}" if self._total else ""
+        of = ""
+        if self._total:
+            of = f"/{self._total}" if self._unit == "steps" else f" ({row['tokens']:,}/{self._total:,} tokens)"
         text = f"step {row['step']}{of}  loss {row['loss']:.4f}"
         text += _parts(row, "")
         if "val_loss" in row:
@@ -79,9 +87,10 @@ class Progress(Logger):
         return f"{text}  lr {row['lr']:.2e}  grad {row['grad_norm']:.2f}  {_speed(row)}"
 
     def _left(self, row: Row, now: float) -> str:
-        """The time left, at the pace so far: of the steps, or of a time budget."""
+        """The time left, at the pace so far: of the steps or tokens, or of a time budget."""
         if self._total:
-            done, first, began = row["step"] / self._total, self._done / self._total, self._began
+            at = row["tokens" if self._unit == "tokens" else "step"]
+            done, first, began = at / self._total, self._done / self._total, self._began
         elif self._first is None:
             self._first = (now, row.get("progress", 0.0))
             return ""

@@ -18,6 +18,7 @@ class RunLength:
     """The end of a run, and the way there as a pure function of its state.
 
     `per_step` is how much of `unit` a step takes: 1 step, at most this many tokens, for seconds 0 (nobody knows).
+    `usual` is what it takes on average, which is less tokens where rows have padding.
     """
 
     unit: Literal["steps", "tokens", "seconds"]
@@ -25,6 +26,7 @@ class RunLength:
     per_step: float
     warmup_steps: int = 0
     warmup_ratio: float | None = None  # of the way to `end`, in place of warmup_steps
+    usual: float = 1.0
 
     def finished(self, state: RunState) -> bool:
         """Whether the last step is done."""
@@ -55,13 +57,16 @@ class RunLength:
         return min(1.0, max(0.0, share) if self.per_step else share)
 
     def steps(self, state: RunState) -> int | None:
-        """All steps of the run, those of `state` included; fewer tokens a step than `per_step` make them more.
-
-        None for a time budget.
-        """
+        """All steps of the run, those of `state` included; of a run of tokens about so many. None for a time budget."""
         if not self.per_step:
             return None
-        return state.step + max(0, math.ceil((self.end - self._position(state)) / self.per_step))
+        return state.step + max(0, math.ceil((self.end - self._position(state)) / self.usual))
+
+    def steps_in_words(self, state: RunState) -> str:
+        """The same for a sentence."""
+        if not self.per_step:
+            return "as many as the time allows"
+        return f"{'about ' if self.usual < self.per_step else ''}{self.steps(state)}"
 
     @property
     def _warmup(self) -> float:
@@ -73,9 +78,15 @@ class RunLength:
 
 
 def run_length(
-    config: TrainingConfig, state: RunState, samples_per_epoch: int, global_batch: int, sequence_length: int
+    config: TrainingConfig,
+    state: RunState,
+    samples_per_epoch: int,
+    global_batch: int,
+    sequence_length: int,
+    tokens_a_row: float,
 ) -> RunLength:
-    """The length that `config` asks for: `max_steps`, `max_tokens`, `time_budget`, or else `epochs`.
+    """The length that `config` asks for: `max_steps`, `max_tokens`, `time_budget`, or else `epochs`. `tokens_a_row` is
+    what a row of `sequence_length` places holds on average.
 
     An epoch run ends with the first step by which its passes are complete; that step may take its remaining samples
     from the pass after. A token run ends with the step that reaches its tokens.
@@ -84,7 +95,8 @@ def run_length(
     if config.time_budget is not None:
         return RunLength("seconds", config.time_budget, 0, *warmup)
     if config.max_tokens is not None:
-        return RunLength("tokens", config.max_tokens, global_batch * sequence_length, *warmup)
+        most, usual = global_batch * sequence_length, global_batch * tokens_a_row
+        return RunLength("tokens", config.max_tokens, most, *warmup, usual)
     if config.max_steps is not None:
         return RunLength("steps", config.max_steps, 1, *warmup)
     left = math.ceil(config.epochs * samples_per_epoch) - state.sample

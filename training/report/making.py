@@ -19,6 +19,7 @@ _DATA = {
     "global_batch": "sequences in a step",
     "tokens_per_step": "tokens in a step",
     "total_steps": "steps planned",
+    "total_tokens": "tokens planned",
     "ranks": "processes",
     "device": "device",
     "dtype": "number format",

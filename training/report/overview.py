@@ -98,7 +98,10 @@ def _sentence(facts: dict[str, Any], last: dict[str, Any], best: Best | None) ->
     if last:
         goal = facts.get("total_steps")
         steps = integer(last["step"]) if not goal or goal == last["step"] else f"{last['step']:,} of {goal:,}"
-        parts.append(f"{':' if parts else ''} {steps} steps, {short(last['tokens'])} tokens")
+        tokens = short(last["tokens"])
+        if last["tokens"] < (facts.get("total_tokens") or 0):
+            tokens += f" of {short(facts['total_tokens'])}"
+        parts.append(f"{':' if parts else ''} {steps} steps, {tokens} tokens")
         if facts.get("tokens_per_epoch"):
             parts.append(f" ({last['tokens'] / facts['tokens_per_epoch']:.3g} passes over the data)")
     if best:

@@ -86,6 +86,18 @@ def test_a_time_budget_has_its_time_left(lines: pytest.LogCaptureFixture, monkey
     assert lines.messages[1].startswith("step 9  ")
 
 
+def test_a_run_of_tokens_has_its_time_left_by_tokens(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("training.loggers.progress.time.monotonic", lambda: now[0])
+    progress = Progress(1000, 5000, "tokens")
+    now[0] += 10
+    progress.log({**ROW, "step": 61, "tokens": 2000, "val_loss": 2.0})
+    progress.close()
+    assert lines.messages[0].startswith("step 61 (2,000/5,000 tokens)  loss") and "00:30 left" in lines.messages[0]
+
+
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -94,11 +106,23 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     progress = Progress(2, 5)
-    progress.advance()
+    progress.advance(51)
     progress.log({**ROW, "mfu": 0.5})
     progress.close()
     shown = screen.getvalue()
     assert "3/5" in shown and "loss 2.5000, lr 1.00e-03, 1,234 tok/s, MFU 50.0%" in shown
+    progress = Progress(1000, 5000, "tokens")
+    progress.advance(1500)
+    progress.log(ROW)
+    progress.close()
+    assert "2.50k/5.00k" in screen.getvalue()
+    progress = Progress(4000, 5000, "tokens")
+    progress.advance(1500)
+    progress.log(ROW)
+    progress.close()
+    assert "5.00k/5.00k" in screen.getvalue(), (
+        "the last step goes beyond the tokens, and the bar has an end all the same"
+    )
 
 
 def test_samples_are_shown_on_one_line_and_cannot_reorder_it(lines: pytest.LogCaptureFixture) -> None:

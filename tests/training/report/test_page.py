@@ -96,6 +96,17 @@ def test_it_says_what_the_files_say(run: Path) -> None:
         assert text in found.shown, text
 
 
+def test_a_run_of_tokens_says_how_many_are_planned(run: Path) -> None:
+    history = (run / "history.jsonl").read_text()
+    (run / "history.jsonl").write_text(
+        history.replace('"total_steps": 50', '"total_steps": null, "total_tokens": 50000')
+    )
+    source, _ = page(run)
+    assert (
+        "50 steps, 40,000 of 50,000 tokens" in source and "tokens planned" in source and "steps planned" not in source
+    )
+
+
 def test_no_text_becomes_markup_and_nothing_is_fetched(run: Path) -> None:
     source, found = page(run)
     assert found.tags.keys() <= TAGS and not found.handlers and found.links == ["data:,"]
