@@ -154,7 +154,8 @@ class Assembly:
         """Of a run of tokens by its tokens: where rows have padding, nobody knows the steps exactly."""
         if self.length.unit == "tokens":
             return Progress(state.tokens, int(self.length.end), "tokens")
-        return Progress(state.step, self.length.steps(state))
+        left = self.length.end - state.elapsed if self.length.unit == "seconds" else None
+        return Progress(state.step, self.length.steps(state), seconds_left=left)
 
     def _stream(self, state: RunState, plan: BatchPlan) -> BatchStream:
         return BatchStream(

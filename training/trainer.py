@@ -146,6 +146,8 @@ class Trainer:
             average.update()
         failpoint("training.step")
         self._watch.tick()
+        if state.step == self._parts.length.warmup_steps:
+            state.warmed_after = state.elapsed
         self._rows.count(seconds)
         first_step = self._rows.busy == seconds
         self._times.add("first step" if first_step else "steps", seconds)

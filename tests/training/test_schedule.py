@@ -153,7 +153,9 @@ def test_a_time_budget_falls_with_the_clock_and_only_what_is_left_counts() -> No
     assert length.steps(RunState()) is None
     for seconds, share in ((0.0, 0.0), (30.0, 0.25), (90.0, 0.75), (119.0, 119 / 120), (500.0, 1.0)):
         state = RunState(step=40, elapsed=seconds)
-        assert length.progress(state) == pytest.approx(share)
+        assert length.progress(state) == pytest.approx(share), "a checkpoint of before does not know its warmup's time"
+        later = RunState(step=40, elapsed=seconds / 2 + 60, warmed_after=60.0)
+        assert length.progress(later) == pytest.approx(share), "the fall begins where the warmup ends"
         expected = PEAK + share * (LOW - PEAK)
         assert rate(length, state, settings) == pytest.approx(expected)
         assert length.finished(state) == (seconds >= 120)

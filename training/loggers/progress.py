@@ -20,14 +20,20 @@ _SAMPLE_COLUMNS = 160
 
 class Progress(Logger):
     """Shows loss, learning rate, speed and time left of a run from `done` to `total` (None: nobody knows), which count
-    `unit`.
+    `unit`; of a run that ends by the clock `seconds_left` says when.
 
     Every validation gets a line, with the samples below it. Other rows get one only in the log file, or every ten
     seconds without a terminal.
     """
 
-    def __init__(self, done: int, total: int | None, unit: Literal["steps", "tokens"] = "steps") -> None:
-        self._done, self._total, self._unit = done, total, unit
+    def __init__(
+        self,
+        done: int,
+        total: int | None,
+        unit: Literal["steps", "tokens"] = "steps",
+        seconds_left: float | None = None,
+    ) -> None:
+        self._done, self._total, self._unit, self._seconds_left = done, total, unit, seconds_left
         self._log = get_logger("progress")
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
@@ -40,7 +46,6 @@ class Progress(Logger):
             disable=not self._terminal,
         )
         self._began = time.monotonic()
-        self._first: tuple[float, float] | None = None  # time and progress of the first row
         self._last_line = 0.0
 
     def advance(self, tokens: int) -> None:
@@ -87,18 +92,14 @@ class Progress(Logger):
         return f"{text}  lr {row['lr']:.2e}  grad {row['grad_norm']:.2f}  {_speed(row)}"
 
     def _left(self, row: Row, now: float) -> str:
-        """The time left, at the pace so far: of the steps or tokens, or of a time budget."""
+        """The time left: at the pace so far, or of a time budget."""
         if self._total:
             at = row["tokens" if self._unit == "tokens" else "step"]
-            done, first, began = at / self._total, self._done / self._total, self._began
-        elif self._first is None:
-            self._first = (now, row.get("progress", 0.0))
-            return ""
+            done, first = at / self._total, self._done / self._total
+            seconds = (now - self._began) / (done - first) * (1 - done) if first < done else 0.0
         else:
-            (began, first), done = self._first, row.get("progress", 0.0)
-        if not first < done < 1:
-            return ""
-        return f"  {tqdm.format_interval((now - began) / (done - first) * (1 - done))} left"
+            seconds = (self._seconds_left or 0.0) - (now - self._began)
+        return f"  {tqdm.format_interval(seconds)} left" if seconds > 0 else ""
 
     def _to_file_only(self, text: str) -> None:
         record = self._log.makeRecord(self._log.name, logging.INFO, "", 0, text, (), None)

@@ -41,15 +41,18 @@ class RunLength:
         if self.warmup_ratio is None:
             return min(1.0, (state.step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         done = self._position(state) + self.per_step
-        return min(1.0, max(FIRST, done / self._warmup)) if self._warmup else 1.0
+        warmup = self.warmup_ratio * self.end
+        return min(1.0, max(FIRST, done / warmup)) if warmup else 1.0
 
     def progress(self, state: RunState) -> float:
         """Where the next step lies between the end of the warmup (0) and the last step (1), for the learning rate.
 
-        With a time budget, whose last step nobody knows in advance: the elapsed share of it, which is below 0 while a
-        warmup of `warmup_ratio` lasts.
+        With a time budget, whose last step nobody knows in advance: the elapsed share of what the warmup leaves of it;
+        below 0 while a warmup of `warmup_ratio` lasts, 0 while one of `warmup_steps` does.
         """
-        warmup = self._warmup
+        if self.unit == "seconds" and self.warmup_ratio is None and state.step < self.warmup_steps:
+            return 0.0
+        warmup = self._warmup_before(state)
         last = self.end if not self.per_step else (math.ceil(self.end / self.per_step) - 1) * self.per_step
         if last <= warmup:
             return float(self._position(state) > warmup)
@@ -68,10 +71,11 @@ class RunLength:
             return "as many as the time allows"
         return f"{'about ' if self.usual < self.per_step else ''}{self.steps(state)}"
 
-    @property
-    def _warmup(self) -> float:
-        """Length of the warmup in `unit`; of a warmup in steps under a time budget nobody knows it: 0."""
-        return self.warmup_steps * self.per_step if self.warmup_ratio is None else self.warmup_ratio * self.end
+    def _warmup_before(self, state: RunState) -> float:
+        """Length of the warmup in `unit`; of one in steps under a time budget it is known when it is over."""
+        if self.warmup_ratio is not None:
+            return self.warmup_ratio * self.end
+        return self.warmup_steps * self.per_step if self.per_step else state.warmed_after or 0.0
 
     def _position(self, state: RunState) -> float:
         return {"steps": state.step, "tokens": state.tokens, "seconds": state.elapsed}[self.unit]

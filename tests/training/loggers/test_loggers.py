@@ -77,12 +77,12 @@ def test_the_line_says_what_a_loss_is_made_of_and_the_accuracy(lines: pytest.Log
 def test_a_time_budget_has_its_time_left(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("training.loggers.progress.time.monotonic", lambda: now[0])
-    progress = Progress(0, None)
+    progress = Progress(7, None, seconds_left=70.0)
     progress.log({**ROW, "val_loss": 2.0})
     now[0] = 130.0
     progress.log({**ROW, "step": 9, "progress": 0.5, "val_loss": 2.0})
     progress.close()
-    assert "left" not in lines.messages[0] and lines.messages[1].endswith("01:00 left")
+    assert lines.messages[0].endswith("01:10 left") and lines.messages[1].endswith("00:40 left")
     assert lines.messages[1].startswith("step 9  ")
 
 
