@@ -13,10 +13,11 @@ from foundation.page.wording import size
 from training.assembly import Assembly
 from training.batching.datasets import TrainingData
 from training.devices.distributed import World
+from training.devices.free_memory import memory_limit
 from training.devices.out_of_memory import is_out_of_memory, release, smaller
 from training.preflight.disk import check_disk, disk_need
 from training.preflight.ids import check_ids
-from training.preflight.memory import memory_limit, more_bytes, step_memory
+from training.preflight.memory import more_bytes, step_memory
 from training.preflight.microbatch import Upcoming
 from training.preflight.prediction import Prediction
 from training.preflight.trial import Trial, try_step

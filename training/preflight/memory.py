@@ -1,12 +1,9 @@
-"""Memory of a training step: what the device has left, and what a step with so many sequences needs."""
+"""Memory of a training step: what a step with so many sequences needs."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,6 +11,7 @@ from torch import nn
 from training.batching.batches import Microbatch
 from training.config import TrainingConfig
 from training.devices.distributed import local_part
+from training.devices.free_memory import resident
 from training.devices.precision import Precision
 
 RESERVE = 0.08
@@ -39,46 +37,6 @@ class StepMemory:
     def largest(self, sizes: list[int], budget: float) -> int | None:
         """The largest of the ascending `sizes` whose need is within `budget`; None when none is."""
         return max((size for size in sizes if self.need(size) <= budget), default=None)
-
-
-def memory_limit(device: torch.device, budget: int | None) -> int:
-    """Bytes this process may take on `device`: those it has and those that are free, but at most `budget`."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        limit = free + torch.cuda.memory_reserved(device)
-    elif device.type == "mps":
-        limit = torch.mps.recommended_max_memory()
-    else:
-        sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
-        limit = min(_free_in_machine(), _free_in_container()) // sharing + resident()
-    return limit if budget is None else min(limit, budget)
-
-
-def resident() -> int:
-    """Bytes of this process in the machine's memory."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def _free_in_machine() -> int:
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # no answer here: half of what is built in
-
-
-def _free_in_container() -> int:
-    """What the control group leaves (version 2, then 1); a huge number where there is none."""
-    for limit, usage in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        with contextlib.suppress(OSError, ValueError):
-            group = Path("/sys/fs/cgroup")
-            return int((group / limit).read_text()) - int((group / usage).read_text())
-    return 2**62
 
 
 def step_memory(

@@ -15,9 +15,10 @@ from training.batching.batches import Make, Microbatch
 from training.batching.split import Split
 from training.config import TrainingConfig
 from training.devices.distributed import World
+from training.devices.free_memory import memory_limit
 from training.devices.out_of_memory import is_out_of_memory
 from training.devices.precision import Precision
-from training.preflight.memory import RESERVE, memory_limit, more_bytes, step_memory
+from training.preflight.memory import RESERVE, more_bytes, step_memory
 
 log = get_logger("training")
 

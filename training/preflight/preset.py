@@ -18,7 +18,8 @@ from model.config import ModelConfig
 from model.costs import COMPUTE_OPTIMAL, activation_bytes, flops_per_token, parameters, state_bytes
 from model.presets import AUTO, KEYS, merged
 from training.config import TrainingConfig
-from training.preflight.memory import RESERVE, memory_limit
+from training.devices.free_memory import memory_limit
+from training.preflight.memory import RESERVE
 
 log = get_logger("training")
 

@@ -14,9 +14,10 @@ from model.config import ModelConfig
 from model.decoder import Decoder
 from training.config import TrainingConfig
 from training.devices.distributed import World
+from training.devices.free_memory import memory_limit, resident
 from training.devices.precision import Precision
 from training.preflight import microbatch
-from training.preflight.memory import StepMemory, memory_limit, more_bytes, resident, step_memory
+from training.preflight.memory import StepMemory, more_bytes, step_memory
 from training.saving import checkpoint
 from training.step import Stepper
 from training.tasks.causal import CausalLoss, next_tokens
@@ -147,9 +148,9 @@ def test_the_limit_is_what_is_free_or_the_budget() -> None:
 
 
 def test_processes_of_one_machine_share_its_memory(monkeypatch: Any) -> None:
-    monkeypatch.setattr("training.preflight.memory._free_in_machine", lambda: 9 * 10**9)
-    monkeypatch.setattr("training.preflight.memory._free_in_container", lambda: 8 * 10**9)
-    monkeypatch.setattr("training.preflight.memory.resident", lambda: 10**9)
+    monkeypatch.setattr("training.devices.free_memory._free_in_machine", lambda: 9 * 10**9)
+    monkeypatch.setattr("training.devices.free_memory._free_in_container", lambda: 8 * 10**9)
+    monkeypatch.setattr("training.devices.free_memory.resident", lambda: 10**9)
     assert memory_limit(torch.device("cpu"), None) == 9 * 10**9
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert memory_limit(torch.device("cpu"), None) == 3 * 10**9

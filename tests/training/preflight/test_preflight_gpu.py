@@ -11,8 +11,9 @@ import torch
 from model.config import ModelConfig
 from model.decoder import Decoder
 from training.batching.batches import Microbatch
+from training.devices.free_memory import memory_limit
 from training.devices.precision import Precision
-from training.preflight.memory import StepMemory, memory_limit, step_memory
+from training.preflight.memory import StepMemory, step_memory
 from training.saving import checkpoint
 from training.tasks.causal import CausalLoss, next_tokens
 
