@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -66,6 +66,12 @@ class Assembly:
     def data(self) -> TrainingData:
         """What is trained on."""
         return self.task.data
+
+    def with_plan(self, plan: BatchPlan) -> Assembly:
+        """The same pieces for another plan, compiled and spread over ranks as they are: never twice."""
+        other = replace(self, plan=plan)
+        other.__dict__.update({name: self.__dict__[name] for name in ("module", "stepper") if name in self.__dict__})
+        return other
 
     def announce(self, state: RunState) -> None:
         """Say in three lines what is about to happen."""

@@ -27,6 +27,7 @@ from training.devices.choose_strategy import choose_strategy
 from training.devices.compilation import advice
 from training.devices.distributed import World, join_world
 from training.devices.ending import end
+from training.devices.free_memory import hold_to
 from training.devices.host_memory import keep_freed_memory
 from training.devices.precision import Precision, set_tf32
 from training.evaluation.early_stopping import require_validation, stopped_early
@@ -158,6 +159,7 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
         log.info("%s", longer(directory.path, training, state, chained=bool(config.flags.chain)))
         return 0
     upcoming = next_samples(samples, task.microbatch, state.sample)
+    hold_to(training.memory_budget, device)
     plan = chosen_plan(split, snapshot, upcoming, training, state)
     assembly = Assembly(config.data, training, config.logging, world, directory, task, samples, plan, snapshot, length)
     checks = Preflight(assembly, state, upcoming)

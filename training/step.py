@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -106,9 +107,24 @@ class Stepper:
         """Whether steps run compiled code."""
         return self._switch is not None and self._switch.on
 
+    def try_alone(self, batches: Sequence[Microbatch], beside: int) -> None:
+        """Pass over `batches` forward and backward without a sum over ranks, with `beside` bytes taken meanwhile: what
+        does not fit raises here, where no process waits for another. Needs `Strategy.whole_model`; moves nothing."""
+        device = self.precision.device
+        taken = torch.empty(beside, dtype=torch.uint8, device=device)
+        try:
+            self._try_compiled(batches[0])
+            with self._own_chance():
+                for batch in batches:
+                    self._microstep(batch, [1.0] * len(batch.predicted), last=False)
+        finally:
+            del taken
+            self.optimizers.zero_grad()
+
     def forget(self) -> None:
-        """Drop what an unfinished step left behind."""
+        """Drop what an unfinished step left behind; compiled code is tried by itself again, in what shapes come now."""
         self.optimizers.zero_grad()
+        self._tried = False
 
     def _accumulate(
         self, batches: Sequence[Microbatch], predicted: Sequence[int], interrupted: Callable[[], bool]
@@ -140,18 +156,23 @@ class Stepper:
         # Sharded weights are fetched from the other ranks within a pass: there is no trying without them.
         if self._tried or self._switch is None or not self._strategy.whole_model:
             return
-        self._tried = True
-        device, reason = self.precision.device, None
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        reason = None
+        with self._own_chance():
             try:
                 self._microstep(batch, [1.0] * len(batch.predicted), last=False)
             except Exception as error:  # compilers and what they make raise anything
                 if is_out_of_memory(error):
                     raise
                 reason = first_line(error)
+        self._tried = True
         self.optimizers.zero_grad()
         if reason is not None:
             self._switch.turn_off(reason)
+
+    def _own_chance(self) -> AbstractContextManager[None]:
+        """Inside, what is drawn changes no draw that comes after."""
+        device = self.precision.device
+        return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
     def _judge(
         self, summed: Sequence[Tensor], counts: Sequence[tuple[int, ...]], tokens: int, norm: Tensor

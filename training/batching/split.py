@@ -85,3 +85,9 @@ class Split:
                 else f"{share} each",
             )
         self.global_batch = wanted
+
+
+def flags_for(plan: BatchPlan, training: TrainingConfig) -> str:
+    """The flags that make a run of these settings follow `plan`; a fixed global batch decides the accumulation."""
+    accumulation = f" --accumulation_steps {plan.accumulation_steps}" if training.global_batch_size is None else ""
+    return f"--batch_size {plan.batch_size}{accumulation}"

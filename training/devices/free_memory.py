@@ -22,6 +22,14 @@ def memory_limit(device: torch.device, budget: int | None) -> int:
     return limit if budget is None else min(limit, budget)
 
 
+def hold_to(budget: int | None, device: torch.device) -> None:
+    """Let torch take at most `budget` bytes of a GPU: what a smaller one would not hold runs out of memory here too."""
+    if device.type == "cuda":
+        whole = torch.cuda.get_device_properties(device).total_memory
+        share = 1.0 if budget is None else min(1.0, budget / whole)
+        torch.cuda.set_per_process_memory_fraction(share, device.index)
+
+
 def resident() -> int:
     """Bytes of this process in the machine's memory."""
     try:

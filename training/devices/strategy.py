@@ -30,6 +30,8 @@ class Strategy:
 
     whole_model = True
     """Whether each rank holds all weights."""
+    bucket_bytes = 0
+    """Bytes a weight that `spread` takes for sums over ranks, beside the gradients of earlier microsteps."""
 
     def __init__(self, world: World, device: torch.device) -> None:
         self.world, self.device = world, device
@@ -88,12 +90,13 @@ class Strategy:
 class Replicated(Strategy):
     """DDP: every rank has the whole model, gradients are averaged over ranks once a step."""
 
+    bucket_bytes = 4
+
     def spread(self, module: nn.Module) -> nn.Module:
         """DDP around the module."""
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True, **_BUFFERS_STAY)
 
     def microstep(self, module: nn.Module, last: bool) -> AbstractContextManager[object]:
-        """No sum over ranks but in the last microstep."""
-        quiet: AbstractContextManager[object] = nullcontext() if last else module.no_sync()  # type: ignore[operator]
-        return quiet
+        """No sum over ranks but in the last microstep; a module that is not yet spread has none at all."""
+        return nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,14 +10,16 @@ from foundation.errors import UserError
 from foundation.logs import get_logger
 from foundation.page.wording import size
 from training.assembly import Assembly
+from training.batching.batches import BatchPlan
 from training.batching.datasets import TrainingData
+from training.batching.split import flags_for
 from training.devices.distributed import World
 from training.devices.free_memory import memory_limit
-from training.devices.out_of_memory import is_out_of_memory, release, smaller
+from training.devices.out_of_memory import release, smaller, smaller_sizes, unless_memory_runs_out, with_size
 from training.preflight.disk import check_disk, disk_need
 from training.preflight.ids import check_ids
-from training.preflight.memory import more_bytes, step_memory
-from training.preflight.microbatch import Upcoming
+from training.preflight.memory import RESERVE, missing_moments, more_bytes, step_memory
+from training.preflight.microbatch import FOR_ONE_SEQUENCE, Upcoming
 from training.preflight.prediction import Prediction
 from training.preflight.trial import Trial, try_step
 from training.state import RunState
@@ -91,40 +92,55 @@ class Preflight:
         )
 
     def _check_memory(self, limit: int) -> None:
-        """Where running out of memory would end the process without a word, or beyond a budget: `UserError` before."""
-        assembly, size_now = self.assembly, self.assembly.plan.batch_size
-        if self._device.type == "cuda" and assembly.training.memory_budget is None:
-            return  # the trial finds out
-        memory = step_memory(
-            assembly.snapshot.module,
-            assembly.snapshot.precision,
-            self._batch_of,
-            more_bytes(assembly.training, self._device),
+        """`UserError` where running out of memory would end the process without a word, or nothing but this holds it
+        to its budget."""
+        assembly, now = self.assembly, self.assembly.plan
+        if self._device.type == "cuda":
+            return  # the trial finds out, a budget included
+        snapshot, more = assembly.snapshot, more_bytes(assembly.training, self._device)
+        memory, reason = unless_memory_runs_out(
+            lambda: step_memory(snapshot.module, snapshot.strategy, snapshot.precision, self._batch_of, 2, more)
         )
-        if memory.need(size_now) > limit:
-            raise UserError(self._too_much(f"takes about {size(memory.need(size_now))} of memory", limit))
+        if memory is None:
+            raise UserError(self._too_much(f"does not fit, nor does one with a single sequence ({reason})", None))
+        if memory.need(now.batch_size) > limit:
+            fitting = memory.largest(smaller_sizes(now), limit * (1 - RESERVE))
+            what = f"takes about {size(memory.need(now.batch_size))} of memory (--preflight false tries all the same)"
+            raise UserError(self._too_much(what, with_size(now, fitting) if fitting else None))
 
     def _try(self) -> Trial:
-        """Try a step, in one process with ever smaller microbatches until it fits."""
+        """Try a step, with ever smaller microbatches until it fits."""
         while True:
-            assembly = self.assembly
-            plan = assembly.plan
-            batches = [self._batch_of(plan.batch_size)] * min(2, plan.accumulation_steps)
-            try:
-                rate = assembly.training.learning_rate
-                return try_step(assembly.stepper, assembly.snapshot, batches, plan.accumulation_steps, rate)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                reason = str(error).splitlines()[0]
-            self._take_less(reason)
+            trial, reason = self._try_once()
+            if trial is not None:
+                return trial
+            self._take_less(reason or "")
+
+    def _try_once(self) -> tuple[Trial | None, str | None]:
+        """The step's figures, or why it does not fit, on every rank alike. `UserError` where one runs out of memory
+        while the others wait for it."""
+        assembly, plan, alone = self.assembly, self.assembly.plan, self.assembly.world.size == 1
+        stepper, snapshot = assembly.stepper, assembly.snapshot
+        batches = [self._batch_of(plan.batch_size)] * min(2, plan.accumulation_steps)
+        if not alone and snapshot.strategy.whole_model:
+            beside = missing_moments(snapshot.optimizers)
+            _, reason = unless_memory_runs_out(lambda: stepper.try_alone(batches, beside))
+            reason = assembly.world.first_of(reason)
+            if reason is not None:
+                return None, reason
+        rate = assembly.training.learning_rate
+        trial, reason = unless_memory_runs_out(
+            lambda: try_step(stepper, snapshot, batches, plan.accumulation_steps, rate)
+        )
+        if trial is None and not alone:
+            raise UserError(self._too_much(f"does not fit ({reason})", smaller(plan)))
+        return trial, reason
 
     def _take_less(self, reason: str) -> None:
-        """Go on with smaller microbatches; `UserError` where there are none or other processes would have to follow."""
+        """Go on with smaller microbatches, on every rank alike; `UserError` where there are none."""
         assembly, plan = self.assembly, smaller(self.assembly.plan)
-        if plan is None or assembly.world.size > 1:
-            limit = memory_limit(self._device, assembly.training.memory_budget)
-            raise UserError(self._too_much(f"does not fit ({reason})", limit))
+        if plan is None:
+            raise UserError(self._too_much(f"does not fit ({reason})", None))
         log.warning(
             "a step with %d sequences at a time does not fit the memory (%s): the run takes %d, %d microsteps a step "
             "and the same samples",
@@ -134,14 +150,18 @@ class Preflight:
             plan.accumulation_steps,
         )
         assembly.stepper.forget()
-        self.assembly = replace(assembly, plan=plan)
+        self.assembly = assembly.with_plan(plan)
         self._state.microbatch = plan.batch_size
         release()
 
-    def _too_much(self, what: str, limit: int) -> str:
-        plan, length = self.assembly.plan, self.assembly.data_config.max_seq_len
+    def _too_much(self, what: str, fitting: BatchPlan | None) -> str:
+        """A step that `what`, and the way out: the plan that may fit, or what is left where a sequence is too much."""
+        plan, training, length = self.assembly.plan, self.assembly.training, self.assembly.data_config.max_seq_len
+        limit = size(memory_limit(self._device, training.memory_budget))
+        advice = f"; {FOR_ONE_SEQUENCE}"
+        if fitting is not None:
+            advice = f". Give {flags_for(fitting, training)} (the same samples a step in smaller pieces)"
         return (
-            f"batch_size {plan.batch_size}: a step of {plan.batch_size} x {length} tokens {what}; {size(limit)} "
-            f"may be used on {self._device}. Give --batch_size auto (the same samples a step in smaller pieces) or a "
-            "smaller model; --preflight false tries all the same"
+            f"batch_size {plan.batch_size}: a step of {plan.batch_size} x {length} tokens {what}; {limit} may be used "
+            f"on {self._device}{advice}"
         )

@@ -49,7 +49,7 @@ def chosen_plan(
     microbatch = split.microbatch
     if microbatch is None:
         microbatch = choose_microbatch(
-            split, snapshot.module, snapshot.precision, upcoming, snapshot.strategy.world, training
+            split, snapshot.module, snapshot.strategy, snapshot.precision, upcoming, training
         )
     state.microbatch = None if microbatch == training.batch_size else microbatch
     return split.plan(microbatch)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -12,7 +14,10 @@ from training.batching.batches import Microbatch
 from training.config import TrainingConfig
 from training.devices.distributed import local_part
 from training.devices.free_memory import resident
+from training.devices.out_of_memory import unless_memory_runs_out
 from training.devices.precision import Precision
+from training.devices.strategy import Strategy
+from training.optimization.optimizers import Optimizers
 
 RESERVE = 0.08
 """Share of the memory that a plan leaves free: allocators lose some to gaps, and other programs grow."""
@@ -25,35 +30,68 @@ STATE_BYTES = 8  # Adam's two moments of a weight in float32; no optimizer here 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes of a process: `fixed` + microbatch * `per_sequence`."""
+    """Bytes of a process: `fixed` + microbatch * `per_sequence`, but at least `least`. More than `most` sequences do
+    not fit, whatever the figures say."""
 
     fixed: float
     per_sequence: float
+    least: float = 0.0
+    most: int = sys.maxsize
 
     def need(self, microbatch: int) -> int:
         """Bytes with this microbatch."""
-        return int(self.fixed + microbatch * self.per_sequence)
+        return int(max(self.least, self.fixed + microbatch * self.per_sequence))
 
     def largest(self, sizes: list[int], budget: float) -> int | None:
         """The largest of the ascending `sizes` whose need is within `budget`; None when none is."""
-        return max((size for size in sizes if self.need(size) <= budget), default=None)
+        return max((size for size in sizes if size <= self.most and self.need(size) <= budget), default=None)
+
+    def and_also(self, bytes_beside: float) -> StepMemory:
+        """The same with so many bytes more."""
+        return replace(self, fixed=self.fixed + bytes_beside, least=self.least + bytes_beside)
 
 
 def step_memory(
-    module: nn.Module, precision: Precision, batch_of: Callable[[int], Microbatch], more: int
+    module: nn.Module,
+    strategy: Strategy,
+    precision: Precision,
+    batch_of: Callable[[int], Microbatch],
+    share: int,
+    more: int,
 ) -> StepMemory:
-    """What a step of `module` (a task's LossModule, not yet wrapped) needs, from its passes over one and two sequences.
+    """What a step of `module` (not yet spread) needs, from passes over few sequences.
 
-    `batch_of(n)` gives a microbatch of n sequences, `more` the bytes a weight that the run keeps beside weights,
-    gradients and moments (see `more_bytes`). On CUDA the allocator's peak is read. Elsewhere the bytes that autograd
-    keeps are counted, which depends on nothing but shapes. Leaves no gradients behind.
+    `batch_of(n)` gives a microbatch of n sequences, of which a process has `share` in a step; `more` are the bytes a
+    weight that the run keeps beside weights, gradients and moments (see `more_bytes`). On CUDA the allocator's peak is
+    read. Elsewhere the bytes that autograd keeps are counted, which depends on nothing but shapes. Leaves no gradients
+    behind. An out-of-memory error where not even one sequence fits.
     """
-    measure = _peak if precision.device.type == "cuda" else _kept
-    one, two = (measure(module, precision, batch_of(count)) for count in (1, 2))
-    slope = max(0.0, two - one)
+    device = precision.device
+
+    def forward(count: int) -> torch.Tensor:
+        with precision.autocast():
+            loss: torch.Tensor = module(**batch_of(count).to(device)).sum()
+        return loss
+
     weights = sum(local_part(p).numel() for p in module.parameters())
-    state = weights * (STATE_BYTES + more)
-    return StepMemory(one - slope + state + _present(precision.device, weights), slope)
+    state = weights * (STATE_BYTES + more + strategy.bucket_bytes)
+    if device.type == "cuda":
+        try:
+            return _Peaks(module, strategy, device, forward).line(share).and_also(state)
+        finally:
+            module.zero_grad(set_to_none=True)
+    one = _kept(module, forward, 1)
+    slope = max(0.0, _kept(module, forward, 2) - one) if share > 1 else 0.0
+    return StepMemory(one - slope, slope).and_also(state + _present(device) + 4 * weights)  # weights have gradients
+
+
+def missing_moments(optimizers: Optimizers) -> int:
+    """Bytes of the optimizers' moments that are still to be made: all before the first step, none in a resume."""
+    members = optimizers.members.values()
+    weights = sum(local_part(p).numel() for group in optimizers.groups() for p in group["params"])
+    moments = (value for member in members for state in member.state.values() for value in state.values())
+    held = sum(local_part(value).nbytes for value in moments if isinstance(value, torch.Tensor))
+    return max(0, STATE_BYTES * weights - held)
 
 
 def more_bytes(training: TrainingConfig, device: torch.device) -> int:
@@ -64,33 +102,76 @@ def more_bytes(training: TrainingConfig, device: torch.device) -> int:
     return average + copy
 
 
-def _present(device: torch.device, weights: int) -> int:
-    """Bytes that are there before the step. On a CPU gradients are not part of what was counted."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    if device.type == "mps":
-        return int(torch.mps.current_allocated_memory()) + 4 * weights
-    return resident() + 4 * weights
+def _present(device: torch.device) -> int:
+    """Bytes that are there before the step."""
+    return int(torch.mps.current_allocated_memory()) if device.type == "mps" else resident()
 
 
-def _pass(module: nn.Module, precision: Precision, batch: Microbatch) -> torch.Tensor:
-    with precision.autocast():
-        loss: torch.Tensor = module(**batch.to(precision.device)).sum()
-    return loss
+class _Peaks:
+    """The most that the allocator of a GPU had given out, in passes over so many sequences.
+
+    A pass has two high points: its activations, and at its end the gradients of the largest weights. Where few
+    sequences go through the model the second is the higher one, and hides what a sequence costs. So gradients lie there
+    already, as in every microstep of a step but the first, and the line is drawn where activations are the larger part.
+    """
+
+    def __init__(
+        self, module: nn.Module, strategy: Strategy, device: torch.device, forward: Callable[[int], torch.Tensor]
+    ) -> None:
+        self._module, self._strategy, self._device, self._forward = module, strategy, device, forward
+
+    def line(self, share: int) -> StepMemory:
+        """Bytes by sequences, of which there are `share` at most."""
+        self._peak(1)  # from here on there are gradients
+        most = share if share > 1 and self._unless_too_many(2) is not None else 1
+        few, slope = min(self._enough(), most // 2) if most > 1 else 0, 0.0
+        while few:
+            low = self._unless_too_many(few)
+            high = None if low is None else self._unless_too_many(2 * few)
+            if low is not None and high is not None:
+                slope = max(0.0, high - low) / few
+                break
+            most = few - 1 if low is None else 2 * few - 1
+            few = most // 2
+        few, least = max(1, few), self._peak(1)
+        # The last microstep sums over ranks; sharded weights lose their whole gradients in it.
+        return StepMemory(self._peak(few, last=True) - few * slope, slope, least, max(1, most))
+
+    def _enough(self) -> int:
+        """So many sequences that what they keep for the backward pass is more than what the end of that pass takes:
+        the gradients of the largest weight, twice where it is tied."""
+        kept = self._held(2) - self._held(1)
+        if not self._strategy.whole_model:  # all pass over the same numbers of sequences, or wait for ever
+            kept = self._strategy.world.total([kept])[0] // self._strategy.world.size
+        largest = 4 * max(parameter.numel() for parameter in self._module.parameters())
+        return math.ceil(2 * largest / max(1, kept))
+
+    def _held(self, count: int) -> int:
+        """Bytes between the forward pass and the backward pass."""
+        with self._strategy.microstep(self._module, last=False):
+            loss = self._forward(count)
+            held = torch.cuda.memory_allocated(self._device)
+            loss.backward()
+        return held
+
+    def _peak(self, count: int, last: bool = False) -> int:
+        torch.cuda.reset_peak_memory_stats(self._device)
+        with self._strategy.microstep(self._module, last):
+            self._forward(count).backward()
+        return torch.cuda.max_memory_allocated(self._device)
+
+    def _unless_too_many(self, count: int) -> int | None:
+        """The peak; None where so many do not fit. Other ranks that wait for parts of this one's weights would wait for
+        ever: there it ends the run."""
+        if not self._strategy.whole_model:
+            return self._peak(count)
+        peak, _ = unless_memory_runs_out(lambda: self._peak(count))
+        return peak
 
 
-def _peak(module: nn.Module, precision: Precision, batch: Microbatch) -> float:
-    """Bytes that forward and backward take at most, gradients included (CUDA)."""
-    before = torch.cuda.memory_allocated(precision.device)
-    torch.cuda.reset_peak_memory_stats(precision.device)
-    _pass(module, precision, batch).backward()
-    peak = torch.cuda.max_memory_allocated(precision.device) - before
-    module.zero_grad(set_to_none=True)
-    return peak
-
-
-def _kept(module: nn.Module, precision: Precision, batch: Microbatch) -> float:
-    """Bytes that the forward pass keeps for the backward pass, with the workspace that comes on top."""
+def _kept(module: nn.Module, forward: Callable[[int], torch.Tensor], count: int) -> float:
+    """Bytes that the forward pass over `count` sequences keeps for the backward pass, with the workspace that comes on
+    top."""
     weights = {local_part(parameter).untyped_storage().data_ptr() for parameter in module.parameters()}
     kept: dict[int, int] = {}
 
@@ -101,6 +182,6 @@ def _kept(module: nn.Module, precision: Precision, batch: Microbatch) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = _pass(module, precision, batch)
+        loss = forward(count)
     del loss
     return WORKSPACE * sum(kept.values())

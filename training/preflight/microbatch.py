@@ -16,12 +16,17 @@ from training.batching.split import Split
 from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.free_memory import memory_limit
-from training.devices.out_of_memory import is_out_of_memory
+from training.devices.out_of_memory import unless_memory_runs_out
 from training.devices.precision import Precision
+from training.devices.strategy import Strategy
 from training.preflight.memory import RESERVE, more_bytes, step_memory
 
 log = get_logger("training")
 
+FOR_ONE_SEQUENCE = (
+    "use --activation_checkpointing true, a smaller --max_seq_len or a smaller model, or raise --memory_budget"
+)
+"""What is left to do where a single sequence does not fit."""
 Upcoming = Callable[[int], Microbatch]
 """Gives the next n samples of the run as one microbatch."""
 
@@ -29,9 +34,9 @@ Upcoming = Callable[[int], Microbatch]
 def choose_microbatch(
     split: Split,
     module: nn.Module,
+    strategy: Strategy,
     precision: Precision,
     batch_of: Upcoming,
-    world: World,
     training: TrainingConfig,
 ) -> int:
     """The largest of `split.divisors()` whose step is predicted to fit on every rank (see `step_memory`).
@@ -40,19 +45,17 @@ def choose_microbatch(
     """
     sizes = split.divisors()
     limit = memory_limit(precision.device, training.memory_budget)
-    try:
-        memory = step_memory(module, precision, batch_of, more_bytes(training, precision.device))
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        memory = None
+    more = more_bytes(training, precision.device)
+    memory, reason = unless_memory_runs_out(lambda: step_memory(module, strategy, precision, batch_of, sizes[-1], more))
+    if reason is not None and not strategy.whole_model:  # the others wait for parts of this one's weights
+        raise UserError(f"--batch_size auto: memory ran out where its use is measured ({reason}); {FOR_ONE_SEQUENCE}")
     chosen = (memory.largest(sizes, limit * (1 - RESERVE)) if memory else None) or 0
-    found = smallest_of(world, chosen)
+    found = smallest_of(strategy.world, chosen)
     if not found:
         need = f"{size(memory.need(1))} of memory" if memory else "more memory than there is"
         raise UserError(
             f"--batch_size auto: a step with a single sequence takes about {need}, {size(limit)} may be used on "
-            f"{precision.device}; lower --max_seq_len, take a smaller model, or raise --memory_budget"
+            f"{precision.device}; {FOR_ONE_SEQUENCE}"
         )
     log.info(
         "batch_size auto: %d sequences a microstep, %d microsteps, about %s of %s on %s",

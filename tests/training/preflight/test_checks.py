@@ -6,6 +6,7 @@ import json
 import unittest.mock
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ import torch
 
 from foundation.errors import UserError
 from shards.dataset import Dataset, Shard
+from training.devices.free_memory import hold_to
 from training.preflight import ids
+from training.preflight.memory import StepMemory
 from training.saving import checkpoint
 
 Usage = namedtuple("Usage", "total used free")
@@ -71,9 +74,42 @@ def test_a_checkpoint_is_as_large_as_predicted(command: Any) -> None:
 def test_a_step_beyond_the_memory_budget_is_refused_with_the_way_out(command: Any) -> None:
     done = command.call("--memory_budget", "1MB")
     assert done.returncode == 2
-    for text in ("batch_size 3: a step of 3 x 17 tokens", "1.00\u202fMB may be used on cpu", "--batch_size auto"):
+    for text in ("batch_size 3: a step of 3 x 17 tokens", "1.00\u202fMB may be used on cpu", "smaller model"):
         assert text in done.stderr
     assert not (command.directory / "out" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "advice"),
+    [
+        (("--batch_size", "12"), "Give --batch_size 4 --accumulation_steps 3 (the same samples"),
+        (("--batch_size", "12", "--global_batch_size", "24"), "Give --batch_size 4 (the same samples"),
+    ],
+)
+def test_a_step_beyond_the_memory_budget_is_told_the_size_that_fits(
+    command: Any, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], advice: str
+) -> None:
+    """100 fixed, 150 a sequence: of 900 bytes 828 are used, which hold four; and the advice is followed."""
+    monkeypatch.setattr("training.preflight.checks.step_memory", lambda *args: StepMemory(100, 150))
+    done = command.call(*flags, "--memory_budget", "900")
+    assert done.returncode == 2 and advice in done.stderr, done.stderr
+    named = advice.removeprefix("Give ").split(" (")[0].split()
+    assert command.call(*flags, *named, "--memory_budget", "900", "--max_steps", "1").returncode == 0
+
+
+def test_a_gpu_is_held_to_the_budget(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: shares.append(given))
+    hold_to(24 * 10**9, torch.device("cuda", 3))
+    hold_to(None, torch.device("cuda"))
+    hold_to(10**12, torch.device("cuda"))
+    hold_to(10, torch.device("cpu"))
+    assert shares == [(0.3, 3), (1.0, None), (1.0, None)]
+    held = unittest.mock.Mock()
+    monkeypatch.setattr("training.run.hold_to", held)
+    assert command.call("--memory_budget", "24GB", "--max_steps", "1").returncode == 0
+    held.assert_called_once_with(24 * 10**9, torch.device("cpu"))
 
 
 def test_a_token_id_outside_the_vocabulary_is_found_before_the_run(command: Any, make_dataset: Any) -> None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from model.config import ModelConfig
-from model.decoder import Decoder
-from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.free_memory import memory_limit, resident
-from training.devices.precision import Precision
 from training.preflight import microbatch
-from training.preflight.memory import StepMemory, more_bytes, step_memory
+from training.preflight.memory import StepMemory
 from training.saving import checkpoint
 from training.step import Stepper
-from training.tasks.causal import CausalLoss, next_tokens
 
 ROOT = Path(__file__).resolve().parents[3]
 AUTO = ("--batch_size", "auto", "--global_batch_size", "12", "--max_steps", "4", "--save_interval", "2")
@@ -112,34 +105,6 @@ def test_a_device_that_holds_no_sequence_is_said_at_once(command: Any, monkeypat
     assert not (command.directory / "out" / "metrics.jsonl").exists()
 
 
-def test_step_memory_grows_with_the_sequences_and_leaves_no_gradient(monkeypatch: Any) -> None:
-    monkeypatch.setattr("training.preflight.memory.resident", lambda: 0)
-    torch.manual_seed(0)
-    module = CausalLoss(Decoder(ModelConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                                            num_key_value_heads=1), 280))  # fmt: skip
-    precision = Precision(torch.device("cpu"), torch.float32)
-
-    def batch_of(length: int) -> Any:
-        return lambda count: next_tokens(torch.ones(count, length, dtype=torch.int64),
-                                        torch.ones(count, length, dtype=torch.int64), count * length)  # fmt: skip
-
-    short, long = (step_memory(module, precision, batch_of(length), 0) for length in (32, 64))
-    assert long.per_sequence == pytest.approx(2 * short.per_sequence, rel=0.2)
-    assert step_memory(module, precision, batch_of(32), 0).per_sequence == short.per_sequence
-    weights = sum(p.numel() for p in module.parameters())
-    with_average = step_memory(module, precision, batch_of(32), 4)
-    assert with_average.fixed - short.fixed == 4 * weights
-    assert all(parameter.grad is None for parameter in module.parameters())
-
-
-def test_an_average_and_a_writer_take_memory_of_their_own() -> None:
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    waiting = TrainingConfig(async_save=False, use_ema=True)
-    assert more_bytes(waiting, cpu) == more_bytes(waiting, gpu) == 4
-    assert more_bytes(TrainingConfig(), gpu) == 0 and more_bytes(TrainingConfig(), cpu) == 12
-    assert more_bytes(TrainingConfig(use_ema=True), cpu) == 4 + 16
-
-
 def test_the_limit_is_what_is_free_or_the_budget() -> None:
     cpu = torch.device("cpu")
     assert resident() > 2**25
@@ -164,46 +129,3 @@ def test_ranks_with_different_memory_agree_on_the_smallest() -> None:
     assert microbatch.smallest_of(Three(rank=1, size=3), 6) == 4
     assert microbatch.smallest_of(Three(rank=1, size=3), 3) == 3
     assert microbatch.smallest_of(World(), 5) == 5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_prediction_agrees_with_the_resident_memory_of_a_real_step(dtype: str) -> None:
-    """A process of its own trains two steps; its peak lies between 0.55 and 1.05 of what was predicted."""
-    code = f"""
-import resource, torch
-from model.config import ModelConfig
-from model.decoder import Decoder
-from training.batching.batches import Microbatch
-from training.config import TrainingConfig
-from training.devices.distributed import World
-from training.devices.precision import Precision
-from training.preflight.memory import step_memory
-from training.step import Stepper
-from training.tasks.causal import CausalLoss, next_tokens
-import sys
-torch.set_num_threads(2)
-module = CausalLoss(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 8000))
-precision = Precision(torch.device("cpu"), torch.{dtype})
-batch = lambda n: next_tokens(torch.ones(n, 256, dtype=torch.int64), torch.ones(n, 256, dtype=torch.int64), n * 256)
-if sys.argv[1] == "predict":
-    print(step_memory(module, precision, batch, 0).need(16))
-else:
-    optimizer = torch.optim.AdamW(module.parameters(), fused=True)
-    for _ in range(2):
-        with precision.autocast():
-            loss, count = module(*batch(16).to(precision.device))
-        (loss / count).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-"""
-    predicted, actual = (
-        int(
-            subprocess.run(
-                [sys.executable, "-c", code, what], cwd=ROOT, capture_output=True, text=True, check=True
-            ).stdout
-        )
-        for what in ("predict", "train")
-    )
-    assert 0.55 < actual / predicted < 1.05

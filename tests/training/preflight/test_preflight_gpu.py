@@ -11,8 +11,10 @@ import torch
 from model.config import ModelConfig
 from model.decoder import Decoder
 from training.batching.batches import Microbatch
-from training.devices.free_memory import memory_limit
+from training.devices.distributed import World
+from training.devices.free_memory import hold_to, memory_limit
 from training.devices.precision import Precision
+from training.devices.strategy import Strategy
 from training.preflight.memory import StepMemory, step_memory
 from training.saving import checkpoint
 from training.tasks.causal import CausalLoss, next_tokens
@@ -33,19 +35,32 @@ def test_the_predicted_memory_is_that_of_a_step(dtype: torch.dtype) -> None:
     device = torch.device("cuda")
     module = CausalLoss(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 4000)).to(device)
     precision = Precision(device, dtype)
-    predicted: StepMemory = step_memory(module, precision, batch_of(256), 0)
+    predicted: StepMemory = step_memory(module, Strategy(World(), device), precision, batch_of(256), 24, 0)
     assert all(parameter.grad is None for parameter in module.parameters())
     optimizer = torch.optim.AdamW(module.parameters(), fused=True)
     torch.cuda.reset_peak_memory_stats(device)
     for _ in range(2):
-        with precision.autocast():
-            loss, count = module(*batch_of(256)(24).to(device))
-        (loss / count).backward()
+        for _ in range(2):  # microsteps
+            with precision.autocast():
+                loss = module(**batch_of(256)(24).to(device)).sum()
+            loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     actual = torch.cuda.max_memory_allocated(device)
     assert 0.9 < actual / predicted.need(24) < 1.05
     assert memory_limit(device, None) > 2 * actual
+
+
+def test_a_budget_is_all_that_torch_gets() -> None:
+    device = torch.device("cuda", 0)
+    torch.cuda.empty_cache()
+    hold_to(2**28, device)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(2**29, dtype=torch.uint8, device=device)
+    finally:
+        hold_to(None, device)
+    assert torch.empty(2**29, dtype=torch.uint8, device=device).numel() == 2**29
 
 
 def test_an_automatic_batch_trains_and_is_kept(command: Any) -> None:
