@@ -51,5 +51,27 @@ def test_memory_that_was_touched_once_costs_no_faults_again() -> None:
     assert kept < plain / 10
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_kept_memory_can_be_given_back() -> None:
+    """200 MB in pieces, all but the last of them freed: the heap stays as it is until it is asked."""
+    program = """
+import torch
+from training.devices.free_memory import resident
+from training.devices.host_memory import give_back_freed_memory, keep_freed_memory
+if not keep_freed_memory(torch.device("cpu")):
+    raise SystemExit(5)
+pieces = [torch.ones(2_500_000) for _ in range(20)]
+del pieces[:-1]
+before = resident()
+give_back_freed_memory()
+print(before - resident(), float(pieces[0].sum()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    if done.returncode == 5:
+        pytest.skip("not glibc")
+    given_back, intact = done.stdout.split()
+    assert int(given_back) > 180_000_000 and float(intact) == 2_500_000, done.stderr
+
+
 def test_memory_of_another_device_is_its_own_affair() -> None:
     assert not keep_freed_memory(torch.device("cuda"))

@@ -27,9 +27,21 @@ def keep_freed_memory(device: torch.device) -> bool:
 
     False, and nothing is changed, where `device` has memory of its own or the C library is not glibc.
     """
-    if device.type != "cpu" or not sys.platform.startswith("linux"):
-        return False
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
+    library = _glibc()
+    if device.type != "cpu" or library is None:
         return False
     return all([library.mallopt(name, value) == 1 for name, value in SETTINGS])
+
+
+def give_back_freed_memory() -> None:
+    """Give the system what this process has freed up to now, as far as the C library is glibc."""
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "gnu_get_libc_version") else None

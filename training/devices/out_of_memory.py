@@ -10,6 +10,7 @@ import torch
 
 from foundation.device import is_out_of_memory
 from training.batching.batches import BatchPlan
+from training.devices.host_memory import give_back_freed_memory
 
 __all__ = ["is_out_of_memory", "release", "smaller", "smaller_sizes", "unless_memory_runs_out", "with_size"]
 T = TypeVar("T")
@@ -46,9 +47,11 @@ def with_size(plan: BatchPlan, size: int) -> BatchPlan:
 
 
 def release() -> None:
-    """Give the memory of freed tensors back to the device. Call it when nothing refers to the failed step any more."""
+    """Give the memory of freed tensors back to device and system. Call it when nothing refers to a failed step any
+    more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+    give_back_freed_memory()

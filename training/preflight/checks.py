@@ -18,7 +18,7 @@ from training.devices.free_memory import memory_limit
 from training.devices.out_of_memory import release, smaller, smaller_sizes, unless_memory_runs_out, with_size
 from training.preflight.disk import check_disk, disk_need
 from training.preflight.ids import check_ids
-from training.preflight.memory import RESERVE, missing_moments, more_bytes, step_memory
+from training.preflight.memory import RESERVE, missing_moments, step_memory
 from training.preflight.microbatch import FOR_ONE_SEQUENCE, Upcoming
 from training.preflight.prediction import Prediction
 from training.preflight.trial import Trial, try_step
@@ -97,9 +97,8 @@ class Preflight:
         assembly, now = self.assembly, self.assembly.plan
         if self._device.type == "cuda":
             return  # the trial finds out, a budget included
-        snapshot, more = assembly.snapshot, more_bytes(assembly.training, self._device)
         memory, reason = unless_memory_runs_out(
-            lambda: step_memory(snapshot.module, snapshot.strategy, snapshot.precision, self._batch_of, 2, more)
+            lambda: step_memory(assembly.snapshot, assembly.training, self._batch_of, 2)
         )
         if memory is None:
             raise UserError(self._too_much(f"does not fit, nor does one with a single sequence ({reason})", None))

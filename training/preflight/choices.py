@@ -48,8 +48,6 @@ def chosen_plan(
     """The plan of the steps; a microbatch that nobody named is chosen here, and remembered in `state`."""
     microbatch = split.microbatch
     if microbatch is None:
-        microbatch = choose_microbatch(
-            split, snapshot.module, snapshot.strategy, snapshot.precision, upcoming, training
-        )
+        microbatch = choose_microbatch(split, snapshot, upcoming, training)
     state.microbatch = None if microbatch == training.batch_size else microbatch
     return split.plan(microbatch)

@@ -14,10 +14,10 @@ from training.batching.batches import Microbatch
 from training.config import TrainingConfig
 from training.devices.distributed import local_part
 from training.devices.free_memory import resident
-from training.devices.out_of_memory import unless_memory_runs_out
-from training.devices.precision import Precision
+from training.devices.out_of_memory import release, unless_memory_runs_out
 from training.devices.strategy import Strategy
 from training.optimization.optimizers import Optimizers
+from training.saving.snapshot import Snapshot
 
 RESERVE = 0.08
 """Share of the memory that a plan leaves free: allocators lose some to gaps, and other programs grow."""
@@ -52,58 +52,60 @@ class StepMemory:
 
 
 def step_memory(
-    module: nn.Module,
-    strategy: Strategy,
-    precision: Precision,
-    batch_of: Callable[[int], Microbatch],
-    share: int,
-    more: int,
+    snapshot: Snapshot, training: TrainingConfig, batch_of: Callable[[int], Microbatch], share: int
 ) -> StepMemory:
-    """What a step of `module` (not yet spread) needs, from passes over few sequences.
+    """What a step of the run needs whose module is not yet spread, from passes over few sequences.
 
-    `batch_of(n)` gives a microbatch of n sequences, of which a process has `share` in a step; `more` are the bytes a
-    weight that the run keeps beside weights, gradients and moments (see `more_bytes`). On CUDA the allocator's peak is
-    read. Elsewhere the bytes that autograd keeps are counted, which depends on nothing but shapes. Leaves no gradients
-    behind. An out-of-memory error where not even one sequence fits.
+    `batch_of(n)` gives a microbatch of n sequences, of which a process has `share` in a step. On CUDA the allocator's
+    peak is read. Elsewhere the bytes that autograd keeps are counted, which depends on nothing but shapes. Leaves no
+    gradients behind. An out-of-memory error where not even one sequence fits.
     """
-    device = precision.device
+    module, strategy, precision = snapshot.module, snapshot.strategy, snapshot.precision
+    device, missing = precision.device, missing_bytes(snapshot, training)
 
     def forward(count: int) -> torch.Tensor:
         with precision.autocast():
             loss: torch.Tensor = module(**batch_of(count).to(device)).sum()
         return loss
 
-    weights = sum(local_part(p).numel() for p in module.parameters())
-    state = weights * (STATE_BYTES + more + strategy.bucket_bytes)
     if device.type == "cuda":
         try:
-            return _Peaks(module, strategy, device, forward).line(share).and_also(state)
+            return _Peaks(module, strategy, device, forward).line(share).and_also(missing)
         finally:
             module.zero_grad(set_to_none=True)
     one = _kept(module, forward, 1)
     slope = max(0.0, _kept(module, forward, 2) - one) if share > 1 else 0.0
-    return StepMemory(one - slope, slope).and_also(state + _present(device) + 4 * weights)  # weights have gradients
+    return StepMemory(one - slope, slope).and_also(missing + _present(device) + 4 * _moved(snapshot.optimizers))
 
 
 def missing_moments(optimizers: Optimizers) -> int:
     """Bytes of the optimizers' moments that are still to be made: all before the first step, none in a resume."""
-    members = optimizers.members.values()
-    weights = sum(local_part(p).numel() for group in optimizers.groups() for p in group["params"])
-    moments = (value for member in members for state in member.state.values() for value in state.values())
-    held = sum(local_part(value).nbytes for value in moments if isinstance(value, torch.Tensor))
-    return max(0, STATE_BYTES * weights - held)
+    states = (state for member in optimizers.members.values() for state in member.state.values())
+    held = (local_part(value) for state in states for value in state.values() if isinstance(value, torch.Tensor))
+    return max(0, STATE_BYTES * _moved(optimizers) - sum(moment.nbytes for moment in held))
 
 
-def more_bytes(training: TrainingConfig, device: torch.device) -> int:
-    """Bytes a weight on `device` beside weight, gradient and moments: the average, and on a CPU the copy of everything
-    that the checkpoint's writer holds."""
-    average = 4 * training.use_ema
-    copy = 4 + STATE_BYTES + average if training.async_save and device.type == "cpu" else 0
-    return average + copy
+def missing_bytes(snapshot: Snapshot, training: TrainingConfig) -> int:
+    """Bytes that a run takes sooner or later and does not hold yet, gradients aside.
+
+    They are moments, what sums over ranks need, and on a CPU the copy of everything that the checkpoint's writer holds.
+    The average of the weights is there already.
+    """
+    weights = sum(local_part(parameter).numel() for parameter in snapshot.module.parameters())
+    copy = 0
+    if training.async_save and snapshot.precision.device.type == "cpu":
+        copy = 4 * weights * (2 if snapshot.average else 1) + STATE_BYTES * _moved(snapshot.optimizers)
+    return missing_moments(snapshot.optimizers) + snapshot.strategy.bucket_bytes * _moved(snapshot.optimizers) + copy
+
+
+def _moved(optimizers: Optimizers) -> int:
+    """How many weights have moments: this rank's, and not the frozen ones."""
+    return sum(local_part(parameter).numel() for group in optimizers.groups() for parameter in group["params"])
 
 
 def _present(device: torch.device) -> int:
     """Bytes that are there before the step."""
+    release()  # what a checkpoint took that was read, for one
     return int(torch.mps.current_allocated_memory()) if device.type == "mps" else resident()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from torch import nn
 
 from foundation.errors import UserError
 from foundation.logs import get_logger
@@ -17,9 +16,8 @@ from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.free_memory import memory_limit
 from training.devices.out_of_memory import unless_memory_runs_out
-from training.devices.precision import Precision
-from training.devices.strategy import Strategy
-from training.preflight.memory import RESERVE, more_bytes, step_memory
+from training.preflight.memory import RESERVE, step_memory
+from training.saving.snapshot import Snapshot
 
 log = get_logger("training")
 
@@ -31,22 +29,14 @@ Upcoming = Callable[[int], Microbatch]
 """Gives the next n samples of the run as one microbatch."""
 
 
-def choose_microbatch(
-    split: Split,
-    module: nn.Module,
-    strategy: Strategy,
-    precision: Precision,
-    batch_of: Upcoming,
-    training: TrainingConfig,
-) -> int:
+def choose_microbatch(split: Split, snapshot: Snapshot, batch_of: Upcoming, training: TrainingConfig) -> int:
     """The largest of `split.divisors()` whose step is predicted to fit on every rank (see `step_memory`).
 
     `UserError` when not even one sequence fits. Every rank calls it.
     """
-    sizes = split.divisors()
-    limit = memory_limit(precision.device, training.memory_budget)
-    more = more_bytes(training, precision.device)
-    memory, reason = unless_memory_runs_out(lambda: step_memory(module, strategy, precision, batch_of, sizes[-1], more))
+    sizes, strategy, device = split.divisors(), snapshot.strategy, snapshot.precision.device
+    limit = memory_limit(device, training.memory_budget)
+    memory, reason = unless_memory_runs_out(lambda: step_memory(snapshot, training, batch_of, sizes[-1]))
     if reason is not None and not strategy.whole_model:  # the others wait for parts of this one's weights
         raise UserError(f"--batch_size auto: memory ran out where its use is measured ({reason}); {FOR_ONE_SEQUENCE}")
     chosen = (memory.largest(sizes, limit * (1 - RESERVE)) if memory else None) or 0
@@ -55,7 +45,7 @@ def choose_microbatch(
         need = f"{size(memory.need(1))} of memory" if memory else "more memory than there is"
         raise UserError(
             f"--batch_size auto: a step with a single sequence takes about {need}, {size(limit)} may be used on "
-            f"{precision.device}; {FOR_ONE_SEQUENCE}"
+            f"{device}; {FOR_ONE_SEQUENCE}"
         )
     log.info(
         "batch_size auto: %d sequences a microstep, %d microsteps, about %s of %s on %s",
@@ -63,7 +53,7 @@ def choose_microbatch(
         split.plan(found).accumulation_steps,
         size(memory.need(found)) if memory else "?",
         size(limit),
-        precision.device,
+        device,
     )
     return found
 

@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,9 @@ from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.devices.sharded import Sharded
 from training.devices.strategy import Replicated, Strategy
-from training.preflight.memory import StepMemory, _Peaks, more_bytes, step_memory
+from training.optimization.optimizer import build_optimizers
+from training.optimization.weight_average import WeightAverage
+from training.preflight.memory import StepMemory, _Peaks, missing_bytes, missing_moments, step_memory
 from training.tasks.causal import CausalLoss, next_tokens
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -98,6 +101,17 @@ def peaks(module: CausalLoss, strategy: Strategy, length: int = 16) -> _Peaks:
     return _Peaks(module, strategy, CPU, lambda count: module(**rows_of(length)(count).to(CPU)).sum())
 
 
+def run_of(module: CausalLoss, training: TrainingConfig, strategy: Strategy | None = None) -> Any:
+    """What `step_memory` asks of a snapshot, before its first step."""
+    return SimpleNamespace(
+        module=module,
+        strategy=strategy or Strategy(World(), CPU),
+        precision=Precision(CPU, torch.float32),
+        optimizers=build_optimizers(module.model, training, CPU),
+        average=WeightAverage(module.model, 0.9) if training.use_ema else None,
+    )
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("length", [8, 64])
 def test_the_line_through_few_sequences_holds_for_many(allocator: Allocator, checkpointing: bool, length: int) -> None:
@@ -136,9 +150,9 @@ def test_sharded_weights_are_measured_with_whole_gradients_and_keep_none(
 def test_buckets_of_replicas_lie_beside_the_gradients(alone_in_a_group: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the last microstep the gradients lie outside the buckets: both are there, and both are counted."""
     monkeypatch.setattr("training.preflight.memory.resident", lambda: 0)
-    module, precision = causal(), Precision(CPU, torch.float32)
+    module, waiting = causal(), TrainingConfig(async_save=False)
     one, several = (
-        step_memory(module, strategy, precision, rows_of(16), 8, 0)
+        step_memory(run_of(module, waiting, strategy), waiting, rows_of(16), 8)
         for strategy in (Strategy(World(), CPU), Replicated(World(), CPU))
     )
     assert several.need(1) - one.need(1) == 4 * sum(parameter.numel() for parameter in module.parameters())
@@ -177,27 +191,57 @@ def test_what_ran_out_of_memory_is_no_choice(allocator: Allocator, share: int, m
 
 def test_step_memory_grows_with_the_sequences_and_leaves_no_gradient(monkeypatch: Any) -> None:
     monkeypatch.setattr("training.preflight.memory.resident", lambda: 0)
-    module = causal()
-    alone, precision = Strategy(World(), CPU), Precision(CPU, torch.float32)
+    module, training = causal(), TrainingConfig()
+    snapshot = run_of(module, training)
 
-    def memory(length: int, share: int = 8, more: int = 0) -> StepMemory:
-        return step_memory(module, alone, precision, rows_of(length), share, more)
+    def memory(length: int, share: int = 8) -> StepMemory:
+        return step_memory(snapshot, training, rows_of(length), share)
 
     short, long = memory(32), memory(64)
     assert long.per_sequence == pytest.approx(2 * short.per_sequence, rel=0.2)
     assert memory(32).per_sequence == short.per_sequence
     assert memory(32, share=1).need(1) == short.need(1)
-    weights = sum(p.numel() for p in module.parameters())
-    assert memory(32, more=4).fixed - short.fixed == 4 * weights
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_an_average_and_a_writer_take_memory_of_their_own() -> None:
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    waiting = TrainingConfig(async_save=False, use_ema=True)
-    assert more_bytes(waiting, cpu) == more_bytes(waiting, gpu) == 4
-    assert more_bytes(TrainingConfig(), gpu) == 0 and more_bytes(TrainingConfig(), cpu) == 12
-    assert more_bytes(TrainingConfig(use_ema=True), cpu) == 4 + 16
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_a_run_holds_already_is_not_counted_again(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resume has its moments, every run its average: need and what is held are the same in both."""
+    held, needs = [10**6], []
+    monkeypatch.setattr("training.preflight.memory.resident", lambda: held[0])
+    for ema in (False, True):
+        training = TrainingConfig(optimizer=optimizer, use_ema=ema, async_save=False)
+        snapshot, held[0] = run_of(causal(), training), 10**6
+        weights = sum(parameter.numel() for parameter in snapshot.module.parameters())
+        assert missing_bytes(snapshot, training) == missing_moments(snapshot.optimizers) == 8 * weights
+        fresh = step_memory(snapshot, training, rows_of(16), 8).need(4)
+        snapshot.module(**rows_of(16)(2).to(CPU)).sum().backward()
+        snapshot.optimizers.step(snapshot.precision.scaler)
+        snapshot.optimizers.zero_grad()
+        states = [state for member in snapshot.optimizers.members.values() for state in member.state.values()]
+        moments = sum(v.nbytes for state in states for v in state.values() if isinstance(v, torch.Tensor))
+        held[0] += moments
+        assert moments >= 4 * weights
+        assert step_memory(snapshot, training, rows_of(16), 8).need(4) == pytest.approx(fresh, abs=100)
+        needs.append(fresh)
+    assert needs[0] == needs[1]
+
+
+def test_a_writer_on_a_cpu_takes_memory_of_its_own() -> None:
+    def missing(**settings: Any) -> float:
+        """In bytes a weight."""
+        module, training = causal(), TrainingConfig(**settings)
+        return missing_bytes(run_of(module, training), training) / sum(p.numel() for p in module.parameters())
+
+    assert missing(async_save=False) == missing(async_save=False, use_ema=True) == 8
+    assert missing() == 8 + 4 + 8 and missing(use_ema=True) == 8 + 4 + 4 + 8
+
+
+def test_frozen_weights_have_no_moments() -> None:
+    module, training = causal(), TrainingConfig(async_save=False)
+    frozen = next(module.parameters()).requires_grad_(False)
+    weights = sum(parameter.numel() for parameter in module.parameters())
+    assert missing_bytes(run_of(module, training), training) == 8 * (weights - frozen.numel())
 
 
 @pytest.mark.slow
@@ -206,6 +250,7 @@ def test_the_prediction_agrees_with_the_resident_memory_of_a_real_step(dtype: st
     """A process of its own trains two steps; its peak lies between 0.55 and 1.05 of what was predicted."""
     code = f"""
 import resource, torch
+from types import SimpleNamespace
 from model.config import ModelConfig
 from model.decoder import Decoder
 from training.batching.batches import Microbatch
@@ -213,6 +258,7 @@ from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy
+from training.optimization.optimizer import build_optimizers
 from training.preflight.memory import step_memory
 from training.step import Stepper
 from training.tasks.causal import CausalLoss, next_tokens
@@ -222,8 +268,13 @@ module = CausalLoss(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 8
 precision = Precision(torch.device("cpu"), torch.{dtype})
 batch = lambda n: next_tokens(torch.ones(n, 256, dtype=torch.int64), torch.ones(n, 256, dtype=torch.int64), n * 256)
 if sys.argv[1] == "predict":
-    alone = Strategy(World(), torch.device("cpu"))
-    print(step_memory(module, alone, precision, batch, 16, 0).need(16))
+    training = TrainingConfig(async_save=False)
+    optimizers = build_optimizers(module, training, torch.device("cpu"))
+    strategy = Strategy(World(), torch.device("cpu"))
+    run = SimpleNamespace(
+        module=module, strategy=strategy, precision=precision, optimizers=optimizers, average=None
+    )
+    print(step_memory(run, training, batch, 16).need(16))
 else:
     optimizer = torch.optim.AdamW(module.parameters(), fused=True)
     for _ in range(2):

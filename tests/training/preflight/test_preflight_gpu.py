@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ import torch
 from model.config import ModelConfig
 from model.decoder import Decoder
 from training.batching.batches import Microbatch
+from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.free_memory import hold_to, memory_limit
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy
+from training.optimization.optimizer import build_optimizers
 from training.preflight.memory import StepMemory, step_memory
 from training.saving import checkpoint
 from training.tasks.causal import CausalLoss, next_tokens
@@ -35,17 +38,21 @@ def test_the_predicted_memory_is_that_of_a_step(dtype: torch.dtype) -> None:
     device = torch.device("cuda")
     module = CausalLoss(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 4000)).to(device)
     precision = Precision(device, dtype)
-    predicted: StepMemory = step_memory(module, Strategy(World(), device), precision, batch_of(256), 24, 0)
+    training = TrainingConfig()
+    optimizers = build_optimizers(module, training, device)
+    run: Any = SimpleNamespace(
+        module=module, strategy=Strategy(World(), device), precision=precision, optimizers=optimizers, average=None
+    )
+    predicted: StepMemory = step_memory(run, training, batch_of(256), 24)
     assert all(parameter.grad is None for parameter in module.parameters())
-    optimizer = torch.optim.AdamW(module.parameters(), fused=True)
     torch.cuda.reset_peak_memory_stats(device)
     for _ in range(2):
         for _ in range(2):  # microsteps
             with precision.autocast():
                 loss = module(**batch_of(256)(24).to(device)).sum()
             loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        optimizers.step(precision.scaler)
+        optimizers.zero_grad()
     actual = torch.cuda.max_memory_allocated(device)
     assert 0.9 < actual / predicted.need(24) < 1.05
     assert memory_limit(device, None) > 2 * actual
