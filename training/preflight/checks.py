@@ -98,7 +98,7 @@ class Preflight:
         if self._device.type == "cuda":
             return  # the trial finds out, a budget included
         memory, reason = unless_memory_runs_out(
-            lambda: step_memory(assembly.snapshot, assembly.training, self._batch_of, 2)
+            lambda: step_memory(assembly.snapshot, assembly.training, self._batch_of, now.batch_size)
         )
         if memory is None:
             raise UserError(self._too_much(f"does not fit, nor does one with a single sequence ({reason})", None))

@@ -32,7 +32,7 @@ Upcoming = Callable[[int], Microbatch]
 def choose_microbatch(split: Split, snapshot: Snapshot, batch_of: Upcoming, training: TrainingConfig) -> int:
     """The largest of `split.divisors()` whose step is predicted to fit on every rank (see `step_memory`).
 
-    `UserError` when not even one sequence fits. Every rank calls it.
+    `UserError` when not even one sequence fits: by prediction on a CPU, by its pass on CUDA. Every rank calls it.
     """
     sizes, strategy, device = split.divisors(), snapshot.strategy, snapshot.precision.device
     limit = memory_limit(device, training.memory_budget)
@@ -40,6 +40,8 @@ def choose_microbatch(split: Split, snapshot: Snapshot, batch_of: Upcoming, trai
     if reason is not None and not strategy.whole_model:  # the others wait for parts of this one's weights
         raise UserError(f"--batch_size auto: memory ran out where its use is measured ({reason}); {FOR_ONE_SEQUENCE}")
     chosen = (memory.largest(sizes, limit * (1 - RESERVE)) if memory else None) or 0
+    if memory and device.type == "cuda":
+        chosen = max(chosen, 1)  # it went through the model: whether the whole step fits, the trial shows
     found = smallest_of(strategy.world, chosen)
     if not found:
         need = f"{size(memory.need(1))} of memory" if memory else "more memory than there is"

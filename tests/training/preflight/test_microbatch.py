@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from foundation.errors import UserError
+from training.batching.split import Split
+from training.config import TrainingConfig
 from training.devices.distributed import World
 from training.devices.free_memory import memory_limit, resident
+from training.devices.strategy import Strategy
 from training.preflight import microbatch
 from training.preflight.memory import StepMemory
 from training.saving import checkpoint
 from training.step import Stepper
+from training.tasks.causal import CausalLoss
 
-ROOT = Path(__file__).resolve().parents[3]
 AUTO = ("--batch_size", "auto", "--global_batch_size", "12", "--max_steps", "4", "--save_interval", "2")
 
 
@@ -66,6 +71,36 @@ def test_the_budget_bounds_it_and_too_small_a_one_is_refused(command: Any, monke
     refused = command.call(*AUTO, "--memory_budget", "300", "--out_dir", "other")
     assert refused.returncode == 2
     assert "single sequence" in refused.stderr and "--memory_budget" in refused.stderr
+
+
+@pytest.mark.parametrize(("kind", "found"), [("cuda", 1), ("cpu", None)])
+def test_one_sequence_that_passed_is_left_to_the_trial_where_running_out_is_no_death(
+    monkeypatch: pytest.MonkeyPatch, kind: str, found: int | None
+) -> None:
+    """1,050 bytes predicted of 1,000; more than one sequence ran out of memory when it was measured."""
+    monkeypatch.setattr(microbatch, "memory_limit", lambda device, budget: 1000)
+    monkeypatch.setattr(microbatch, "step_memory", lambda *args: StepMemory(1050, 0, most=1))
+    training = TrainingConfig(batch_size="auto", global_batch_size=12)
+    snapshot: Any = SimpleNamespace(
+        strategy=Strategy(World(), torch.device(kind)), precision=SimpleNamespace(device=torch.device(kind))
+    )
+
+    upcoming: Any = None
+    refused = pytest.raises(UserError, match="single sequence takes about 1")
+    with nullcontext() if found else refused:
+        assert microbatch.choose_microbatch(Split(training, World(), None), snapshot, upcoming, training) == found
+
+
+def test_where_a_process_has_one_sequence_two_are_never_measured(command: Any, monkeypatch: Any) -> None:
+    forward, seen = CausalLoss.forward, set()
+
+    def counted(self: CausalLoss, inputs: torch.Tensor, **tensors: Any) -> Any:
+        seen.add(len(inputs))
+        return forward(self, inputs, **tensors)
+
+    monkeypatch.setattr(CausalLoss, "forward", counted)
+    done = command.call(*AUTO, "--global_batch_size", "1")
+    assert "batch_size auto: 1 sequences" in done.stdout and seen == {1}, done.stderr
 
 
 def test_on_this_machine_everything_fits(command: Any) -> None:
