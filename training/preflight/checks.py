@@ -84,7 +84,7 @@ class Preflight:
             steps=steps,
             seconds=trial.seconds,
             budget=max(0.0, assembly.length.end - state.elapsed) if total is None else 0.0,
-            validations=-(-(steps or 0) // assembly.training.eval_interval),
+            validations=-(-(steps or 0) // assembly.training.eval_interval) * (2 if assembly.snapshot.average else 1),
             validation_tokens=assembly.data.validation.tokens if assembly.data.validation else 0,
             memory=trial.memory,
             limit=limit,

@@ -16,7 +16,8 @@ class Prediction:
     """Figures of a run; `seconds`, `memory` and `limit` are measured by the trial step.
 
     `steps` are those still to do (None: the clock ends the run), `validations` how often and `validation_tokens` on how
-    much the model is validated in them. `memory` is what one process took in the trial, `limit` what it may take.
+    much a model is validated in them, the average of the weights being one of its own. `memory` is what one process
+    took in the trial, `limit` what it may take.
     """
 
     parameters: int

@@ -16,8 +16,11 @@ import torch
 from foundation.errors import UserError
 from shards.dataset import Dataset, Shard
 from training.devices.free_memory import hold_to
+from training.evaluation.evaluator import Evaluator
 from training.preflight import ids
+from training.preflight.disk import DiskNeed
 from training.preflight.memory import StepMemory
+from training.preflight.prediction import Prediction
 from training.saving import checkpoint
 
 Usage = namedtuple("Usage", "total used free")
@@ -147,14 +150,32 @@ def test_negative_ids_are_found_too(tmp_path: Path) -> None:
 
 
 def test_the_predicted_time_counts_steps_and_validations() -> None:
-    from training.preflight.disk import DiskNeed
-    from training.preflight.prediction import Prediction
-
     need = DiskNeed(1, 2, 3)
     told = Prediction(10, 100, 50, 2.0, 0.0, 5, 600, 1, 2, need)
     assert told.run_seconds == pytest.approx(50 * 2.0 + 5 * (600 / 100 * 2.0 / 3))
     clock = Prediction(10, 100, None, 2.0, 60.0, 0, 600, 1, 2, need)
     assert clock.run_seconds == 60 and "30 steps to do, 3,000 tokens" in clock.lines()[1]
+
+
+@pytest.mark.parametrize(("ema", "passes"), [("false", 3), ("true", 6)])
+def test_an_average_of_the_weights_is_validated_too(
+    command: Any, monkeypatch: pytest.MonkeyPatch, ema: str, passes: int
+) -> None:
+    """In 12 steps, after 5, 10 and 12; as many passes over the data are predicted as the run then makes."""
+    predicted, made, run = [], [], Evaluator.run
+
+    def counted(self: Evaluator, *arguments: Any) -> Any:
+        made.append(self)
+        return run(self, *arguments)
+
+    def spy(**figures: Any) -> Prediction:
+        predicted.append(figures["validations"])
+        return Prediction(**figures)
+
+    monkeypatch.setattr("training.preflight.checks.Prediction", spy)
+    monkeypatch.setattr(Evaluator, "run", counted)
+    assert command.call("--use_ema", ema).returncode == 0
+    assert predicted == [passes] and len(made) == passes
 
 
 def test_the_range_of_a_read_only_dataset_is_kept_with_the_run(tmp_path: Path, monkeypatch: Any) -> None:
