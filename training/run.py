@@ -46,6 +46,7 @@ from training.saving.best_again import bring_best_back
 from training.saving.model_output import saved_step
 from training.saving.resume import Identity, check_resume
 from training.saving.run_directory import RunDirectory
+from training.saving.smaller_microbatch import left
 from training.saving.snapshot import Snapshot
 from training.saving.start import Start, find_start
 from training.signals import around_the_loop
@@ -132,7 +133,7 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     require_validation(training, data.validation is not None)
     if training.preflight:
         check_data(data, world, directory.path)
-    split = Split(training, world, start.content)
+    split = Split(training, world, start.content, left(directory, training, config.flags, world))
     task = choose_task(data, config.data, training)
     shape = task.model_config(config.model, config.given, start.content)
     model = chosen_model(
@@ -162,7 +163,7 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
     hold_to(training.memory_budget, device)
     plan = chosen_plan(split, snapshot, upcoming, training, state)
     assembly = Assembly(config.data, training, config.logging, world, directory, task, samples, plan, snapshot, length)
-    checks = Preflight(assembly, state, upcoming)
+    checks = Preflight(assembly, state, upcoming, remember=config.flags.resume and not config.flags.dry_run)
     prediction = checks.run() if training.preflight or config.flags.dry_run else None
     assembly = checks.assembly  # perhaps in smaller microbatches
     foreign = Loggers() if config.flags.dry_run else _open_foreign(config, directory, world, state)
@@ -250,6 +251,6 @@ def _state(start: Start, snapshot: Snapshot, training: TrainingConfig) -> RunSta
 def _open_directory(directory: RunDirectory, config: RunConfig, start: Start, state: RunState) -> None:
     """Make the run directory hold exactly the run up to `state`, and start the log."""
     if start.fresh:
-        directory.clear()
+        directory.clear(config.flags.resume)
     directory.cut_back(state.step, pending=state.pending_row is not None)
     logs.setup(directory.log)

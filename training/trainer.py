@@ -198,7 +198,7 @@ class Trainer:
         validation = self._parts.validation
         if validation is not None:
             with self._times.part("validation"):
-                values = validate(validation, self._interrupted, alone=self._parts.world.size == 1)
+                values = validate(self._parts, validation, self._interrupted)
             if values is None:
                 return False
             row = {**row, **values}

@@ -78,3 +78,16 @@ def test_a_recorded_microbatch_is_used_again_until_another_one_is_named():
     assert split(1, halved, batch_size=12).microbatch == 6
     assert split(1, halved, batch_size=3).microbatch == 3
     assert split(1, halved, batch_size="auto").microbatch is None
+
+
+def test_what_ran_out_of_memory_before_bounds_the_microbatch():
+    def bounded(most: int, ranks: int = 1, content: dict[str, Any] | None = None, **training: Any) -> Split:
+        return Split(TrainingConfig(**training), World(size=ranks), content, most)
+
+    assert bounded(5, batch_size=12).plan(4).accumulation_steps == 3
+    assert bounded(5, batch_size=12).microbatch == 4
+    assert bounded(5, batch_size=3).microbatch == 3
+    assert bounded(5, batch_size="auto").microbatch == 4  # of 16
+    assert bounded(16, batch_size="auto").microbatch is None
+    assert bounded(3, 2, global_batch_size=24, batch_size=12).plan(3).accumulation_steps == 4
+    assert bounded(1, content=saved(12, microbatch=4, batch_size=None), batch_size="auto").microbatch == 1

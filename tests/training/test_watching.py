@@ -19,10 +19,14 @@ from foundation.errors import UserError
 from shards.dataset import Dataset
 from shards.packing import PackedSamples
 from training.batching.batches import BatchPlan
+from training.config import TrainFlags, TrainingConfig
 from training.devices.compilation import Compiled
 from training.devices.distributed import World
 from training.devices.out_of_memory import is_out_of_memory, smaller
+from training.loggers.fan_out import Loggers
 from training.optimization.optimizers import Optimizers
+from training.saving.run_directory import RunDirectory
+from training.saving.smaller_microbatch import left
 from training.state import RunState
 from training.tasks.causal import CausalLoss
 from training.watching.memory import with_less_memory
@@ -190,13 +194,31 @@ def test_the_smaller_plan_keeps_the_global_batch(plan: BatchPlan, expected: Batc
 
 
 @pytest.mark.parametrize(("ranks", "moving"), [(2, False), (1, True)])
-def test_where_memory_cannot_be_answered_the_flags_to_resume_with_are_named(ranks: int, moving: bool) -> None:
+def test_where_memory_cannot_be_answered_the_next_start_takes_less(ranks: int, moving: bool, tmp_path: Path) -> None:
     """Other processes wait for this one's gradients; or half of the weights have moved already."""
+    training, directory = TrainingConfig(batch_size=6, accumulation_steps=2), RunDirectory(tmp_path)
     parts: Any = SimpleNamespace(
-        plan=BatchPlan(6, 2, ranks), world=World(ranks - 1, ranks), stepper=SimpleNamespace(moving=moving)
+        plan=BatchPlan(6, 2, ranks),
+        world=World(ranks - 1, ranks),
+        stepper=SimpleNamespace(moving=moving),
+        directory=directory,
+        training=training,
+        loggers=Loggers(),
     )
-    with pytest.raises(UserError, match=rf"process {ranks - 1} .*--resume --batch_size 3 --accumulation_steps 4"):
+    told = rf"process {ranks - 1} .*--resume begins again.*3 sequences at a time in 4 microsteps"
+    with pytest.raises(UserError, match=told):
         with_less_memory(parts, RunState(step=8), "CUDA out of memory.\nMany lines")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step_000005.pth").touch()
+    with pytest.raises(UserError, match="--resume goes on from the last checkpoint"):
+        with_less_memory(parts, RunState(step=8), "CUDA out of memory.")
+    again = TrainFlags(resume=True)
+    assert left(directory, training, again, World()) == 3
+    assert left(directory, training, TrainFlags(), World()) is None
+    assert left(directory, TrainingConfig(batch_size=12), again, World()) is None
+    for broken in ("", "[]", '{"batch_size": 6}', '{"batch_size": 6, "microbatch": 0}'):
+        directory.microbatch.write_text(broken)
+        assert left(directory, training, again, World()) is None
 
 
 def test_out_of_memory_is_told_from_other_errors() -> None:

@@ -23,8 +23,11 @@ class Split:
     None while it is still to be chosen (`batch_size` auto in a fresh run).
     """
 
-    def __init__(self, training: TrainingConfig, world: World, saved: Mapping[str, Any] | None) -> None:
-        """`saved` is the checkpoint that is resumed. `UserError` when the numbers do not divide each other."""
+    def __init__(
+        self, training: TrainingConfig, world: World, saved: Mapping[str, Any] | None, most: int | None = None
+    ) -> None:
+        """`saved` is the checkpoint that is resumed; there is no memory for more than `most` sequences at a time, as a
+        start before found out. `UserError` when the numbers do not divide each other."""
         self._world = world
         size = training.batch_size or DEFAULT_BATCH
         self.global_batch = training.global_batch_size or size * training.accumulation_steps * world.size
@@ -41,6 +44,11 @@ class Split:
                 f"global_batch_size {self.global_batch} on {world.size} process(es) is {self._share} sequences each, "
                 f"which batch_size {self.microbatch} does not divide; take one of {self.divisors()}, or auto"
             )
+
+        if most is not None and most < (self.microbatch or self._share):
+            self.microbatch = max(size for size in self.divisors() if size <= most)
+            accumulation = self._share // self.microbatch
+            log.info("memory ran out before: batch_size %d x accumulation %d", self.microbatch, accumulation)
 
     @property
     def _share(self) -> int:

@@ -22,6 +22,7 @@ from training.preflight.memory import RESERVE, missing_moments, step_memory
 from training.preflight.microbatch import FOR_ONE_SEQUENCE, Upcoming
 from training.preflight.prediction import Prediction
 from training.preflight.trial import Trial, try_step
+from training.saving.smaller_microbatch import leave
 from training.state import RunState
 
 log = get_logger("training")
@@ -58,8 +59,10 @@ class Preflight:
     """The checks that need the assembled run; every rank makes them at the same points. `assembly` is the run that
     passed them: with a smaller microbatch where the one it came with did not fit."""
 
-    def __init__(self, assembly: Assembly, state: RunState, batch_of: Upcoming) -> None:
-        """`batch_of(n)` gives a microbatch of n sequences of the run."""
+    def __init__(self, assembly: Assembly, state: RunState, batch_of: Upcoming, remember: bool = False) -> None:
+        """`batch_of(n)` gives a microbatch of n sequences of the run. With `remember`, a trial that runs out of memory
+        where other processes wait for it leaves a smaller microbatch for the next start (a resume's)."""
+        self._remember = remember
         self.assembly, self._state, self._batch_of = assembly, state, batch_of
         self._device = assembly.device
 
@@ -132,7 +135,10 @@ class Preflight:
             lambda: try_step(stepper, snapshot, batches, plan.accumulation_steps, rate)
         )
         if trial is None and not alone:
-            raise UserError(self._too_much(f"does not fit ({reason})", smaller(plan)))
+            less = smaller(plan)
+            if less is not None and self._remember:
+                leave(assembly.directory, assembly.training, less.batch_size)
+            raise UserError(self._too_much(f"does not fit ({reason})", less))
         return trial, reason
 
     def _take_less(self, reason: str) -> None:

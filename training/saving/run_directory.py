@@ -23,10 +23,14 @@ VERDICTS = {"val": "val_metrics.json", "test": "test_metrics.json"}
 """What a finished classifier adds for each split, and the picture of its confusion matrix."""
 CONFUSION = "confusion_matrix.png"
 TENSORBOARD = "tensorboard"
+MICROBATCH = "microbatch.json"
 LOCK = ".lock"
 BEST = "best"
 FINAL = "final"
-OWN_FILES = (checkpoint.NEWEST, METRICS, SAMPLES, SPIKES, HISTORY, PLOT, REPORT, *VERDICTS.values(), CONFUSION, LOG)
+OWN_FILES = (
+    *(checkpoint.NEWEST, METRICS, SAMPLES, SPIKES, HISTORY, PLOT, REPORT, *VERDICTS.values(), CONFUSION),
+    *(MICROBATCH, LOG),
+)
 OWN_DIRECTORIES = (checkpoint.DIRECTORY, BEST, FINAL, TENSORBOARD)
 
 
@@ -46,6 +50,7 @@ class RunDirectory:
         self.report = path / REPORT
         self.verdicts = {split: path / name for split, name in VERDICTS.items()}
         self.confusion = path / CONFUSION
+        self.microbatch = path / MICROBATCH
         self.best = path / BEST
         self.final = path / FINAL
 
@@ -87,9 +92,12 @@ class RunDirectory:
         own = [(self.path / name).resolve() for name in (*OWN_FILES, *OWN_DIRECTORIES)]
         return any(path.resolve().is_relative_to(each) for each in own)
 
-    def clear(self) -> None:
-        """Remove the run that lies here, newest checkpoint first; a crash between leaves no usable half."""
+    def clear(self, resumed: bool = False) -> None:
+        """Remove the run that lies here, newest checkpoint first; a crash between leaves no usable half. A run that was
+        `resumed`, and had saved nothing yet, knows the memory of its devices still."""
         for name in OWN_FILES:
+            if resumed and name == MICROBATCH:
+                continue
             (self.path / name).unlink(missing_ok=True)
         for name in OWN_DIRECTORIES:
             if (self.path / name).exists():
