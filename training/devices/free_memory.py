@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -45,13 +46,62 @@ def _free_in_machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # no answer here: half of what is built in
 
 
-def _free_in_container() -> int:
-    """What the control group leaves (version 2, then 1); a huge number where there is none."""
-    for limit, usage in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        with contextlib.suppress(OSError, ValueError):
-            group = Path("/sys/fs/cgroup")
-            return int((group / limit).read_text()) - int((group / usage).read_text())
-    return 2**62
+@dataclass(frozen=True)
+class _ControlGroups:
+    """Where a version of control groups keeps its numbers, below /sys/fs/cgroup."""
+
+    top: str
+    limit: str
+    usage: str
+    prefix: str
+    """Of the lines in memory.stat that count a group with all below it."""
+
+
+_VERSION_2 = _ControlGroups("", "memory.max", "memory.current", "")
+_VERSION_1 = _ControlGroups("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+NO_LIMIT = 2**62
+
+
+def _free_in_container(root: Path = Path("/")) -> int:
+    """What the control groups leave, from this process's own up to the highest that is seen (a job's step lies in the
+    job's, a container's in the machine's): the least of them; a huge number where none has a limit."""
+    free = NO_LIMIT
+    for version, path in _own_groups(root):
+        top = root / "sys/fs/cgroup" / version.top
+        group = top / path.lstrip("/")  # a container may see the path of its host, and itself at the top
+        while True:
+            free = min(free, _free_in_group(group, version))
+            if group == top:
+                break
+            group = group.parent
+    return free
+
+
+def _own_groups(root: Path) -> list[tuple[_ControlGroups, str]]:
+    """The control groups of this process that count memory, with their paths."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = [line.split(":", 2) for line in lines if line.count(":") >= 2]
+    return [
+        (_VERSION_1 if controllers else _VERSION_2, path)
+        for _, controllers, path in found
+        if not controllers or "memory" in controllers.split(",")
+    ]
+
+
+def _free_in_group(group: Path, version: _ControlGroups) -> int:
+    """Bytes until the group's limit. Pages of files count as used there, but the system gives them up when memory is
+    short: all that nobody has read for a while, and half of the others, which a dataset that is being read lies in."""
+    try:
+        left = int((group / version.limit).read_text()) - int((group / version.usage).read_text())
+    except (OSError, ValueError):  # no such group here, or "max"
+        return NO_LIMIT
+    counts: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError):
+        for line in (group / "memory.stat").read_text().splitlines():
+            name, _, number = line.partition(" ")
+            counts[name] = int(number)
+    inactive, active = (counts.get(f"{version.prefix}{kind}_file", 0) for kind in ("inactive", "active"))
+    return max(0, left + inactive + active // 2)
