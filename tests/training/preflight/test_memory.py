@@ -279,8 +279,8 @@ else:
     optimizer = torch.optim.AdamW(module.parameters(), fused=True)
     for _ in range(2):
         with precision.autocast():
-            loss, count = module(*batch(16).to(precision.device))
-        (loss / count).backward()
+            loss = module(**batch(16).to(precision.device)).sum()
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
