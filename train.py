@@ -15,7 +15,7 @@ from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfi
 from training.settings.of_tasks import check_flags
 
 if TYPE_CHECKING:
-    from training.run import RunConfig
+    from training.run_config import RunConfig
 
 log = logs.get_logger("training")
 
@@ -60,7 +60,7 @@ def _load(argv: list[str], stage: str | None = None) -> Loaded:
 def _run_config(loaded: Loaded) -> RunConfig:
     """What a run is made of."""
     from generation.samples import write_samples
-    from training.run import RunConfig
+    from training.run_config import RunConfig
 
     return RunConfig(
         loaded.get(DataConfig),

@@ -170,7 +170,7 @@ def test_a_signal_before_the_first_step_ends_the_run_tidily_or_does_nothing(
         os.kill(os.getpid(), number)
         check_data(*arguments)
 
-    monkeypatch.setattr("training.run.check_data", signalled)
+    monkeypatch.setattr("training.preparation.check_data", signalled)
     done = command.call("--preflight", "true")
     assert done.returncode == code and "Traceback" not in done.stderr
     assert ("with --resume goes on" in done.stderr) == (code != 0)

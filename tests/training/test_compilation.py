@@ -20,7 +20,7 @@ from training.devices import compilation
 from training.devices.compilation import Compiled, compiled, switch_of
 from training.devices.precision import set_tf32
 from training.finetuning import repeats
-from training.run import RunConfig
+from training.run_config import RunConfig
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

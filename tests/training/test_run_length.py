@@ -90,6 +90,16 @@ def test_the_rows_of_a_time_budget_hold_what_the_rates_came_from(command: Any, c
     assert [row["lr"] for row in rows] == expected
 
 
+@pytest.mark.parametrize(("warmup", "warned"), [("1000k", True), ("0", False)])
+def test_a_warmup_that_takes_most_of_a_time_budget_is_told(
+    command: Any, clock: None, warmup: str, warned: bool
+) -> None:
+    limit = ("--max_steps", "null", "--time_budget", "3", "--warmup_steps", warmup)
+    done = command.call(*limit, "--preflight", "true", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert ("--warmup_ratio instead" in done.stderr) == warned
+
+
 def test_two_lengths_are_one_too_many(command: Any) -> None:
     done = command.call("--max_tokens", "1M", "--time_budget", "1h")
     assert done.returncode == 2

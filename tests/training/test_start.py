@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.training.test_resume import die_at, newest_step
-from training import run
 from training.saving import checkpoint
+from training.trainer import Trainer
 
 
 def test_a_run_whose_checkpoints_are_gone_keeps_its_models(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,20 +69,20 @@ def test_a_resumed_run_lets_go_of_the_checkpoint_it_read(command: Any, monkeypat
     assert command.call().returncode == 0
     read: list[weakref.ref[torch.Tensor]] = []
     held: list[int] = []
-    load, loop = checkpoint.load, run._loop
+    load, loop = checkpoint.load, Trainer.run
 
     def watched(path: Path) -> dict[str, Any]:
         content = load(path)
         read.extend(weakref.ref(tensor) for tensor in content["model"].values())
         return content
 
-    def looking(*arguments: Any) -> int:
+    def looking(self: Trainer) -> int:
         gc.collect()
         held.append(sum(tensor() is not None for tensor in read))
-        return loop(*arguments)
+        return loop(self)
 
     monkeypatch.setattr(checkpoint, "load", watched)
-    monkeypatch.setattr(run, "_loop", looking)
+    monkeypatch.setattr(Trainer, "run", looking)
     assert command.call("--resume", "--max_steps", "13").returncode == 0
     assert read and held == [0]
 

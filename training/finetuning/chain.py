@@ -9,7 +9,7 @@ from pathlib import Path
 from foundation.errors import UserError
 from foundation.logs import get_logger
 from training.finetuning.repeats import best_model, train
-from training.run import RunConfig
+from training.run_config import RunConfig
 
 log = get_logger("training")
 

@@ -19,7 +19,8 @@ import torch
 from foundation import atomic, logs
 from training.devices.compilation import forget_compiled
 from training.loggers.json_lines import read_lines
-from training.run import RunConfig, run_training
+from training.run import run_training
+from training.run_config import RunConfig
 from training.saving.model_output import saved_step
 from training.saving.run_directory import RunDirectory
 

@@ -190,7 +190,7 @@ def compile_flag(run: Trier) -> None:
 def tf32(run: Trier) -> None:
     """A CPU has no TF32: what is told to torch on a GPU."""
     told: list[bool] = []
-    run.monkeypatch.setattr("training.run.set_tf32", lambda allowed, device: told.append(allowed))
+    run.monkeypatch.setattr("training.preparation.set_tf32", lambda allowed, device: told.append(allowed))
     run.good()
     run.good("--tf32", "false")
     assert told == [True, False]
