@@ -19,7 +19,7 @@ class RunState:
     elapsed: float = 0.0
     """Seconds of training, validations and saves included, over all stretches of the run."""
     warmed_after: float | None = None
-    """What `elapsed` was when the last step of `warmup_steps` was done; None before."""
+    """Under a time budget: what `elapsed` was when the last step of `warmup_steps` was done; None before."""
     best: dict[str, Any] | None = None
     """`val_loss` (or what else the task follows), `step` and `validation` (identity of its data) of the best
     validation."""

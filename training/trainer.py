@@ -146,7 +146,7 @@ class Trainer:
             average.update()
         failpoint("training.step")
         self._watch.tick()
-        if state.step == self._parts.length.warmup_steps:
+        if self._parts.length.unit == "seconds" and state.step == self._parts.length.warmup_steps:
             state.warmed_after = state.elapsed
         self._rows.count(seconds)
         first_step = self._rows.busy == seconds
