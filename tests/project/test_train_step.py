@@ -43,6 +43,7 @@ def test_documents_of_the_batches_are_what_attention_sees() -> None:
     assert work(size_of(TINY), 5, torch.device("cpu"), documents=False).attended == 12.5
 
 
+@pytest.mark.slow
 def test_models_take_turns_in_processes_of_their_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

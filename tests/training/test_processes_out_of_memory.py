@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from training.config import TrainingConfig
 from training.saving import checkpoint
@@ -74,6 +75,7 @@ def test_a_trial_that_does_not_fit_one_process_is_smaller_in_all(command: Any, l
     assert_same_steps(command)
 
 
+@pytest.mark.slow
 def test_a_sequence_that_does_not_fit_one_process_is_told_once(command: Any, launcher: Launcher) -> None:
     done = run_two(command, launcher, most=0, since=0)
     assert done.returncode != 0 and "Traceback" not in done.stderr.split("failed (exitcode")[0]
@@ -95,6 +97,7 @@ def test_processes_that_are_started_again_take_less(command: Any, launcher: Laun
     assert_same_steps(command)
 
 
+@pytest.mark.slow
 def test_a_validation_that_does_not_fit_one_process_is_smaller_after_a_restart(
     command: Any, launcher: Launcher
 ) -> None:
@@ -119,6 +122,7 @@ def test_a_smaller_microbatch_that_a_start_left_is_taken_by_a_resume_alone(comma
         assert directory.microbatch.exists() is (flag == "--resume")
 
 
+@pytest.mark.slow
 def test_a_sharded_trial_that_does_not_fit_leaves_a_smaller_microbatch(command: Any, launcher: Launcher) -> None:
     """No process can try alone what others hold the weights of: the next start takes less."""
     done = run_two(command, launcher, "--fsdp", "--resume", most=2, since=0, restarts=1)

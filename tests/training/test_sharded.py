@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch.utils._pytree import tree_flatten
 
@@ -55,6 +56,7 @@ def test_two_sharded_processes_equal_one(command: Any, launcher: Callable[..., l
             np.testing.assert_allclose(row[key], value, rtol=0, atol=1e-3, err_msg=f"step {row['step']}: {key}")
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_continues_sharded(command: Any, launcher: Callable[..., list[str]]) -> None:
     """With Muon, whose matrices are split, and activations that are computed again."""
     whole = command.call(*SETTINGS, *MUON, "--out_dir", "whole", "--accumulation_steps", "2")
