@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from foundation.device import is_out_of_memory
+from foundation.errors import first_line
 from training.batching.batches import BatchPlan
 from training.devices.host_memory import give_back_freed_memory
 
@@ -24,7 +25,7 @@ def unless_memory_runs_out(work: Callable[[], T]) -> tuple[T | None, str | None]
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        reason = (str(error).splitlines() or ["no memory left"])[0]
+        reason = first_line(error)
     release()  # not in the handler, where the error still holds on to all that failed
     return None, reason
 
