@@ -26,17 +26,21 @@ _SAME_PRESS_SECONDS = 2.0
 @contextmanager
 def around_the_loop() -> Iterator[None]:
     """What the signals do before the first step and after the last one."""
-    asked = getattr(signal, "SIGUSR1", None)
-    if asked is None or threading.current_thread() is not threading.main_thread():
-        asked, previous = None, None
-    else:
-        previous = signal.signal(asked, signal.SIG_IGN)
+    with _ignored("SIGUSR1"), tidy_stop("nothing is lost; the same command with --resume goes on"):
+        yield
+
+
+@contextmanager
+def _ignored(name: str) -> Iterator[None]:
+    """Ignore the signal where there is one of that name and Python allows handlers: in the main thread."""
+    if not hasattr(signal, name) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.Signals[name], signal.SIG_IGN)
     try:
-        with tidy_stop("nothing is lost; the same command with --resume goes on"):
-            yield
+        yield
     finally:
-        if asked is not None:
-            signal.signal(asked, previous)
+        signal.signal(signal.Signals[name], previous)
 
 
 class StopRequest:

@@ -13,7 +13,7 @@ from foundation.failpoints import failpoint
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
 from training.batching.batches import BatchStream, Microbatch
-from training.devices.out_of_memory import is_out_of_memory
+from training.devices.out_of_memory import unless_memory_runs_out
 from training.evaluation.early_stopping import stopped_early, take_note
 from training.going_on import stopped
 from training.loggers import Row
@@ -112,15 +112,10 @@ class Trainer:
         torch.manual_seed(derive_seed(parts.training.seed, "step", step, parts.world.rank))
         self._progress = parts.length.progress(self._state)
         self._rate = learning_rate(parts.length.warmed(self._state), self._progress, parts.training)
-        try:
-            return parts.stepper.run(batches, self._rate, self._interrupted)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            reason = str(error)
-        # Not in the handler, where the error still holds on to everything that the failed step had in memory.
-        self._parts = with_less_memory(parts, self._state, reason)
-        return None
+        result, reason = unless_memory_runs_out(lambda: parts.stepper.run(batches, self._rate, self._interrupted))
+        if reason is not None:
+            self._parts = with_less_memory(parts, self._state, reason)
+        return result
 
     @property
     def _over(self) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from foundation.errors import UserError
+from foundation.errors import UserError, first_line
 from foundation.failpoints import ENVIRONMENT_VARIABLE
 from pipeline.executors.base import Answer, Done, Ledger, Outcome, answer
 from pipeline.mapping.map_task import Mapper
@@ -38,10 +38,11 @@ class _Worker:
 
     def __init__(self, setup: MapSetup, tokenizer: dict[str, bytes]) -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the actors are the parallelism
-        self._directory = tempfile.TemporaryDirectory(prefix="mateconv-")  # this may be another machine
-        for name, data in tokenizer.items():
-            (Path(self._directory.name) / name).write_bytes(data)
-        self._mapper = Mapper(replace(setup, tokenizer=Path(self._directory.name)))
+        # This may be another machine. The files are gone before the first task: Ray ends actors without a goodbye.
+        with tempfile.TemporaryDirectory(prefix="mateconv-") as directory:
+            for name, data in tokenizer.items():
+                (Path(directory) / name).write_bytes(data)
+            self._mapper = Mapper(replace(setup, tokenizer=Path(directory)))
         gc.freeze()
 
     def run(self, task: Task) -> Answer:
@@ -99,7 +100,7 @@ class RayExecutor:
                 except ray.exceptions.RayError as error:  # the actor died, could not start, or ran out of memory
                     self._actors.remove(actor)
                     ray.kill(actor)
-                    ledger.lose(task, f"its Ray worker was lost ({type(error).__name__}: {_first_line(error)})")
+                    ledger.lose(task, f"its Ray worker was lost ({type(error).__name__}: {first_line(error)})")
                     if ledger.waiting:
                         idle.append(start())
                     continue
@@ -158,10 +159,6 @@ def _knock(address: str) -> None:
 
 def _no_cluster(address: str, error: Exception) -> UserError:
     return UserError(
-        f"ray_address {address}: no cluster answers there ({_first_line(error)});"
+        f"ray_address {address}: no cluster answers there ({first_line(error)});"
         " start one with `ray start --head`, or set ray_address to null"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")[:200]

@@ -16,6 +16,7 @@ from foundation.errors import UserError
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.cleaning.conversations import clean_conversations
 from pipeline.config import PipelineConfig
+from pipeline.executors.ray import _Worker
 from pipeline.mapping.map_task import Mapper
 from pipeline.mapping.setup import MapSetup
 from pipeline.mapping.structured import Encoded
@@ -24,6 +25,7 @@ from pipeline.plan import make_plan
 from pipeline.settings.cleaning import CleaningSettings
 from pipeline.sources.base import Conversation
 from pipeline.sources.find import find_inputs
+from pipeline.tokenizer_stage import choose_engine
 from pipeline.workspace.part_store import PartStore
 from pipeline.workspace.parts import Part
 from shards.documents import SPAN
@@ -45,6 +47,22 @@ def map_records(tmp_path: Path, tokenizer: Path, records: list[dict[str, Any]], 
         directory.mkdir()
     Mapper(MapSetup(config, tokenizer, store, None)).run(task, lambda size: None)
     return store.part(task.key), source
+
+
+def test_a_worker_of_rays_needs_its_copy_of_the_tokenizer_only_to_start(
+    tmp_path: Path, small: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert small.tokenizer is not None
+    temporary, work = tmp_path / "temporary", [tmp_path / "parts", tmp_path / "staging"]
+    for directory in (temporary, *work):
+        directory.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    given = Path(small.tokenizer)
+    setup = MapSetup(small, tmp_path / "elsewhere", PartStore(*work), choose_engine(small, Tokenizer.load(given)))
+    worker = _Worker(setup, {path.name: path.read_bytes() for path in given.iterdir()})
+    assert not list(temporary.iterdir())  # Ray ends a worker without a word: what lies there would stay for ever
+    for task in make_plan(find_inputs(small), small):
+        assert worker.run(task)[0] == "done"
 
 
 def test_documents_of_too_few_or_too_many_tokens(tmp_path: Path, small: PipelineConfig) -> None:

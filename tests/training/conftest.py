@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -169,6 +170,7 @@ class Command:
         takes."""
         out, err = io.StringIO(), io.StringIO()
         argv = self.argv(*more)[1:]
+        gc.freeze()  # the run's own collections need not look through all that pytest and torch hold
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.directory)
             patch.setattr("sys.argv", argv)

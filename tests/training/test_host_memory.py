@@ -13,13 +13,13 @@ import torch
 from training.devices.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[2]
-# A step takes and frees about 150 MB; glibc finds places for blocks of all sizes within a few steps.
+# A step takes and frees about 75 MB; glibc finds places for blocks of all sizes within a few steps.
 PROGRAM = """
 import resource, sys, torch
 from training.devices.host_memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory(torch.device("cpu"))
-model = torch.nn.Sequential(torch.nn.Linear(7, 10007), torch.nn.GELU(), torch.nn.Tanh())
+model = torch.nn.Sequential(torch.nn.Linear(7, 5003), torch.nn.GELU(), torch.nn.Tanh())
 inputs = torch.randn(1009, 7)
 for step in range(12):
     if step == 8:

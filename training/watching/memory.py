@@ -20,14 +20,13 @@ log = get_logger("training")
 
 def with_less_memory(parts: Parts, state: RunState, reason: str) -> Parts:
     """`parts` whose microbatches are half as large or less, for the step after `state` once more; the choice is
-    recorded in `state`, and so in its checkpoints.
+    recorded in `state`, and so in its checkpoints. `reason` is a line.
 
     `UserError` where that cannot be: a single sequence does not fit, the optimizer has already moved some weights,
     or other processes wait for this one's gradients. The last two leave the smaller microbatch for the next start.
     """
     plan = smaller(parts.plan)
     step, size = state.step + 1, parts.plan.batch_size
-    reason = reason.splitlines()[0]
     if plan is None:
         raise UserError(
             f"memory ran out at step {step} with a single sequence at a time ({reason}). Use "
