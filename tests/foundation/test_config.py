@@ -7,66 +7,15 @@ from typing import ClassVar
 
 import pytest
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from foundation.config import Loaded, load_config
+from foundation.config import load_config
 from foundation.errors import UserError
-from foundation.quantities import Count, Duration, Size
 from foundation.section import Section
 
+from .small_command import Flags, Model, Training, load, problems, yaml_file
 
-class Model(Section):
-    hidden_size: int = Field(256, ge=1, description="width")
-    num_hidden_layers: int = Field(6, ge=1, description="depth")
-    head_dim: int | None = Field(None, description="width of a head: null derives it")
-
-
-class Training(Section):
-    batch_size: int = Field(8, ge=1, description="rows")
-    learning_rate: float = Field(3e-4, gt=0, description="peak rate, 100% of it")
-    max_steps: Count | None = Field(1000, description="steps")
-    memory: Size = Field(1, description="bytes")
-    patience: Duration = Field(0.0, description="seconds")
-    compile: bool = Field(False, description="compile")
-    inputs: list[str] = Field(["a"], description="files")
-    note: str | None = Field(None, description="free text")
-    place: Path = Field(Path("out"), description="where")
-    pair: tuple[float, float] = Field((0.5, 2.0), description="two numbers")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Training:
-        if self.batch_size == 13:
-            raise ValueError("batch_size 13 brings bad luck; take 14")
-        return self
-
-
-class Flags(Section):
-    aliases: ClassVar[dict[str, list[str]]] = {"local_rank": ["--local-rank", "--rank-here"]}
-    resume: bool = Field(False, description="go on")
-    local_rank: int | None = Field(None, description="rank")
-
-
-SECTIONS: dict[str, type[Section]] = {"model": Model, "training": Training}
-
-
-def load(*argv: str) -> Loaded:
-    return load_config("prog", "A command.", SECTIONS, Flags, argv)
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def yaml_file(text: str, name: str = "c.yaml") -> str:
-    Path(name).write_text(text, encoding="utf-8")
-    return name
-
-
-def problems(*argv: str) -> str:
-    with pytest.raises(UserError) as caught:
-        load(*argv)
-    return str(caught.value)
+pytestmark = pytest.mark.usefixtures("in_a_directory_of_its_own")
 
 
 def test_defaults_without_any_file():
@@ -265,45 +214,6 @@ def test_unknown_options_name_the_nearest_one(argv: list[str], hint: str):
 
 def test_options_are_never_abbreviated():
     assert "unknown option '--hidden'" in problems("--hidden", "2")
-
-
-def test_missing_config_file():
-    assert problems("--config", "no/such.yaml").startswith("no/such.yaml: no such configuration file")
-
-
-def test_malformed_config_file_names_the_line():
-    assert problems("--config", yaml_file("model:\n  hidden_size: 4\n bad\n")).startswith("c.yaml:")
-
-
-@pytest.mark.parametrize(
-    ("data", "what"),
-    [
-        (b"model:\n  note: caf\xe9\n", "not UTF-8"),
-        (b"model: {\x00}\n", "not valid YAML"),
-        (b"- a\n- b\n", "must hold sections"),
-        (b"just words\n", "must hold sections"),
-        (b"model: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
-        (b"model: &a\n  b: *a\n", "c.yaml"),
-    ],
-)
-def test_config_files_that_are_no_configuration(data: bytes, what: str):
-    Path("c.yaml").write_bytes(data)
-    message = problems("--config", "c.yaml")
-    assert what in message and "c.yaml" in message
-
-
-def test_a_key_given_twice_is_a_problem():
-    message = problems("--config", yaml_file("model:\n  hidden_size: 4\n  head_dim: 2\n  hidden_size: 8\n"))
-    assert "c.yaml:4" in message and "'hidden_size'" in message
-
-
-def test_a_directory_is_no_config_file():
-    Path("d").mkdir()
-    assert problems("--config", "d").startswith("d: is a directory")
-
-
-def test_an_empty_config_file_means_defaults():
-    assert load("--config", yaml_file("# nothing\n")).get(Training) == Training()
 
 
 def test_print_config_prints_the_merged_result_which_reloads_to_the_same_values(capsys: pytest.CaptureFixture[str]):

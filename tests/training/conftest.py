@@ -10,7 +10,7 @@ import runpy
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from shards.manifest import Manifest, RoleEntry, SplitEntry
 from shards.writer import SplitWriter
 from tokenization.tokenizer import Tokenizer
 from tokenization.train import train_byte_bpe
+from training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY_MODEL = [
@@ -207,6 +208,21 @@ class Command:
 def command(tmp_path: Path, dataset: Path) -> Command:
     """The command on the tiny dataset, with out_dir `out` below `tmp_path`."""
     return Command(tmp_path, [*TINY_MODEL, *TINY_RUN, "--train_data_path", str(dataset)])
+
+
+@pytest.fixture
+def around_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[Trainer, int], None]], None]]:
+    """Call `do(trainer, number of the step that begins)` before each step."""
+    step = Trainer._step
+
+    def plant(do: Callable[[Trainer, int], None]) -> None:
+        def planted(trainer: Trainer, batches: Any) -> Any:
+            do(trainer, trainer._state.step + 1)
+            return step(trainer, batches)
+
+        monkeypatch.setattr(Trainer, "_step", planted)
+
+    yield plant
 
 
 @pytest.fixture

@@ -156,3 +156,18 @@ def test_validation_counts_every_token_but_the_first_once(dataset: Path) -> None
     assert values is not None and values["val_loss"] == pytest.approx(expected, rel=1e-6)
     assert model.training
     assert evaluator(opened, True).run(CausalLoss(model), lambda: True) is None
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (BatchPlan(8, 3), BatchPlan(4, 6)),
+        (BatchPlan(3, 1), BatchPlan(1, 3)),
+        (BatchPlan(7, 2), BatchPlan(2, 7)),
+        (BatchPlan(9, 1, 2, 1), BatchPlan(3, 3, 2, 1)),
+        (BatchPlan(1, 5), None),
+    ],
+)
+def test_the_smaller_plan_keeps_the_global_batch(plan: BatchPlan, expected: BatchPlan | None) -> None:
+    assert plan.smaller() == expected
+    assert expected is None or expected.global_batch == plan.global_batch

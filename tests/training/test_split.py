@@ -28,7 +28,7 @@ def test_a_fresh_run_multiplies_and_a_named_global_batch_decides_the_accumulatio
     assert plain.global_batch == 105 and plain.plan(5).accumulation_steps == 7
     named = split(3, batch_size=5, global_batch_size=45)
     assert named.global_batch == 45 and named.plan(5).accumulation_steps == 3
-    assert split(3, global_batch_size=45, batch_size="auto").divisors() == [1, 3, 5, 15]
+    assert split(3, global_batch_size=45, batch_size="auto").sizes() == [1, 3, 5, 15]
     assert split(2, batch_size="auto", accumulation_steps=3).global_batch == DEFAULT_BATCH * 3 * 2
 
 

@@ -22,7 +22,7 @@ from training.batching.batches import BatchPlan
 from training.config import TrainFlags, TrainingConfig
 from training.devices.compilation import Compiled
 from training.devices.distributed import World
-from training.devices.out_of_memory import is_out_of_memory, smaller
+from training.devices.out_of_memory import is_out_of_memory
 from training.loggers.fan_out import Loggers
 from training.optimization.optimizers import Optimizers
 from training.saving.run_directory import RunDirectory
@@ -176,21 +176,6 @@ def test_documents_of_a_sample_are_where_its_tokens_stand(dataset: Path) -> None
         pieces = [piece for piece in found if piece["sample"] == number]
         tokens = np.concatenate([stream[p["token"] : p["token"] + p["tokens"]] for p in pieces])
         np.testing.assert_array_equal(tokens[:17], samples.batch(np.array([number])).inputs[0])
-
-
-@pytest.mark.parametrize(
-    ("plan", "expected"),
-    [
-        (BatchPlan(8, 3), BatchPlan(4, 6)),
-        (BatchPlan(3, 1), BatchPlan(1, 3)),
-        (BatchPlan(7, 2), BatchPlan(2, 7)),
-        (BatchPlan(9, 1, 2, 1), BatchPlan(3, 3, 2, 1)),
-        (BatchPlan(1, 5), None),
-    ],
-)
-def test_the_smaller_plan_keeps_the_global_batch(plan: BatchPlan, expected: BatchPlan | None) -> None:
-    assert smaller(plan) == expected
-    assert expected is None or expected.global_batch == plan.global_batch
 
 
 @pytest.mark.parametrize(("ranks", "moving"), [(2, False), (1, True)])

@@ -62,7 +62,26 @@ class BatchPlan:
     @property
     def global_batch(self) -> int:
         """Samples in one optimizer step, over all ranks."""
-        return self.batch_size * self.accumulation_steps * self.ranks
+        return self.share * self.ranks
+
+    @property
+    def share(self) -> int:
+        """Samples of one rank in one optimizer step."""
+        return self.batch_size * self.accumulation_steps
+
+    def sizes(self, most: int | None = None) -> list[int]:
+        """The microbatches of at most `most` samples that the share can be cut into, ascending."""
+        return [size for size in range(1, (self.share if most is None else most) + 1) if self.share % size == 0]
+
+    def with_size(self, size: int) -> BatchPlan:
+        """The same samples a step in microbatches of `size`, one of `sizes()`."""
+        assert self.share % size == 0
+        return replace(self, batch_size=size, accumulation_steps=self.share // size)
+
+    def smaller(self) -> BatchPlan | None:
+        """The same samples a step in microbatches of at most half the size; None when they hold one sample already."""
+        sizes = self.sizes(most=self.batch_size // 2)
+        return self.with_size(sizes[-1]) if sizes else None
 
     def sample_numbers(self, first_sample: int, microstep: int) -> np.ndarray:
         """This rank's samples (B,) int64 of one microstep in the step that starts at `first_sample`."""

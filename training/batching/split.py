@@ -39,30 +39,30 @@ class Split:
                 f"global_batch_size {self.global_batch} cannot be shared by {world.size} processes; "
                 f"take a multiple of {world.size}"
             )
-        if self.microbatch is not None and self._share % self.microbatch:
+        share = self._whole.share
+        if self.microbatch is not None and share % self.microbatch:
             raise UserError(
-                f"global_batch_size {self.global_batch} on {world.size} process(es) is {self._share} sequences each, "
-                f"which batch_size {self.microbatch} does not divide; take one of {self.divisors()}, or auto"
+                f"global_batch_size {self.global_batch} on {world.size} process(es) is {share} sequences each, "
+                f"which batch_size {self.microbatch} does not divide; take one of {self.sizes()}, or auto"
+            )
+        if most is not None and most < (self.microbatch or share):
+            self.microbatch = self.sizes(most)[-1]
+            log.info(
+                "memory ran out before: batch_size %d x accumulation %d", self.microbatch, share // self.microbatch
             )
 
-        if most is not None and most < (self.microbatch or self._share):
-            self.microbatch = max(size for size in self.divisors() if size <= most)
-            accumulation = self._share // self.microbatch
-            log.info("memory ran out before: batch_size %d x accumulation %d", self.microbatch, accumulation)
-
     @property
-    def _share(self) -> int:
-        """Samples of one process in one step."""
-        return self.global_batch // self._world.size
+    def _whole(self) -> BatchPlan:
+        """A step of one microbatch."""
+        return BatchPlan(self.global_batch // self._world.size, 1, self._world.size, self._world.rank)
 
-    def divisors(self) -> list[int]:
-        """The possible microbatches, ascending."""
-        return [size for size in range(1, self._share + 1) if self._share % size == 0]
+    def sizes(self, most: int | None = None) -> list[int]:
+        """The possible microbatches of at most `most` samples, ascending."""
+        return self._whole.sizes(most)
 
     def plan(self, microbatch: int) -> BatchPlan:
-        """The plan with this microbatch, one of `divisors()`."""
-        assert self._share % microbatch == 0
-        return BatchPlan(microbatch, self._share // microbatch, self._world.size, self._world.rank)
+        """The plan with this microbatch, one of `sizes()`."""
+        return self._whole.with_size(microbatch)
 
     def _continue(self, training: TrainingConfig, saved: Mapping[str, Any]) -> None:
         """Keep the saved run's global batch where only the number of processes or the microbatch changed.

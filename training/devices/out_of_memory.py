@@ -1,4 +1,4 @@
-"""Memory that ran out: the plan that needs less of it for the same samples."""
+"""Memory that ran out: noticed, told in a line, and given back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import torch
 
 from foundation.device import is_out_of_memory
 from foundation.errors import first_line
-from training.batching.batches import BatchPlan
 from training.devices.host_memory import give_back_freed_memory
 
-__all__ = ["is_out_of_memory", "release", "smaller", "smaller_sizes", "unless_memory_runs_out", "with_size"]
+__all__ = ["is_out_of_memory", "release", "unless_memory_runs_out"]
 T = TypeVar("T")
 
 
@@ -28,23 +27,6 @@ def unless_memory_runs_out(work: Callable[[], T]) -> tuple[T | None, str | None]
         reason = first_line(error)
     release()  # not in the handler, where the error still holds on to all that failed
     return None, reason
-
-
-def smaller(plan: BatchPlan) -> BatchPlan | None:
-    """The same samples a step in microbatches of at most half the size; None when they hold one sample already."""
-    size = max((size for size in smaller_sizes(plan) if size <= plan.batch_size // 2), default=None)
-    return with_size(plan, size) if size else None
-
-
-def smaller_sizes(plan: BatchPlan) -> list[int]:
-    """The smaller microbatches that the same samples can be cut into, ascending."""
-    share = plan.batch_size * plan.accumulation_steps
-    return [size for size in range(1, plan.batch_size) if share % size == 0]
-
-
-def with_size(plan: BatchPlan, size: int) -> BatchPlan:
-    """The same samples a step in microbatches of `size`."""
-    return BatchPlan(size, plan.batch_size * plan.accumulation_steps // size, plan.ranks, plan.rank)
 
 
 def release() -> None:

@@ -15,7 +15,7 @@ from training.batching.datasets import TrainingData
 from training.batching.split import flags_for
 from training.devices.distributed import World
 from training.devices.free_memory import memory_limit
-from training.devices.out_of_memory import release, smaller, smaller_sizes, unless_memory_runs_out, with_size
+from training.devices.out_of_memory import release, unless_memory_runs_out
 from training.preflight.disk import check_disk, disk_need
 from training.preflight.ids import check_ids
 from training.preflight.memory import RESERVE, missing_moments, step_memory
@@ -106,9 +106,9 @@ class Preflight:
         if memory is None:
             raise UserError(self._too_much(f"does not fit, nor does one with a single sequence ({reason})", None))
         if memory.need(now.batch_size) > limit:
-            fitting = memory.largest(smaller_sizes(now), limit * (1 - RESERVE))
+            fitting = memory.largest(now.sizes(most=now.batch_size - 1), limit * (1 - RESERVE))
             what = f"takes about {size(memory.need(now.batch_size))} of memory (--preflight false tries all the same)"
-            raise UserError(self._too_much(what, with_size(now, fitting) if fitting else None))
+            raise UserError(self._too_much(what, now.with_size(fitting) if fitting else None))
 
     def _try(self) -> Trial:
         """Try a step, with ever smaller microbatches until it fits."""
@@ -135,7 +135,7 @@ class Preflight:
             lambda: try_step(stepper, snapshot, batches, plan.accumulation_steps, rate)
         )
         if trial is None and not alone:
-            less = smaller(plan)
+            less = plan.smaller()
             if less is not None and self._remember:
                 leave(assembly.directory, assembly.training, less.batch_size)
             raise UserError(self._too_much(f"does not fit ({reason})", less))
@@ -143,7 +143,7 @@ class Preflight:
 
     def _take_less(self, reason: str) -> None:
         """Go on with smaller microbatches, on every rank alike; `UserError` where there are none."""
-        assembly, plan = self.assembly, smaller(self.assembly.plan)
+        assembly, plan = self.assembly, self.assembly.plan.smaller()
         if plan is None:
             raise UserError(self._too_much(f"does not fit ({reason})", None))
         log.warning(

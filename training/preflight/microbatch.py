@@ -30,11 +30,11 @@ Upcoming = Callable[[int], Microbatch]
 
 
 def choose_microbatch(split: Split, snapshot: Snapshot, batch_of: Upcoming, training: TrainingConfig) -> int:
-    """The largest of `split.divisors()` whose step is predicted to fit on every rank (see `step_memory`).
+    """The largest of `split.sizes()` whose step is predicted to fit on every rank (see `step_memory`).
 
     `UserError` when not even one sequence fits: by prediction on a CPU, by its pass on CUDA. Every rank calls it.
     """
-    sizes, strategy, device = split.divisors(), snapshot.strategy, snapshot.precision.device
+    sizes, strategy, device = split.sizes(), snapshot.strategy, snapshot.precision.device
     limit = memory_limit(device, training.memory_budget)
     memory, reason = unless_memory_runs_out(lambda: step_memory(snapshot, training, batch_of, sizes[-1]))
     if reason is not None and not strategy.whole_model:  # the others wait for parts of this one's weights

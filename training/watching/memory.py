@@ -8,7 +8,7 @@ from dataclasses import replace
 from foundation.errors import UserError
 from foundation.logs import get_logger
 from training.batching.batches import BatchPlan
-from training.devices.out_of_memory import release, smaller, unless_memory_runs_out
+from training.devices.out_of_memory import release, unless_memory_runs_out
 from training.evaluation.validation import Validation
 from training.parts import Parts
 from training.saving import checkpoint
@@ -25,7 +25,7 @@ def with_less_memory(parts: Parts, state: RunState, reason: str) -> Parts:
     `UserError` where that cannot be: a single sequence does not fit, the optimizer has already moved some weights,
     or other processes wait for this one's gradients. The last two leave the smaller microbatch for the next start.
     """
-    plan = smaller(parts.plan)
+    plan = parts.plan.smaller()
     step, size = state.step + 1, parts.plan.batch_size
     if plan is None:
         raise UserError(
@@ -62,7 +62,7 @@ def validate(parts: Parts, validation: Validation, interrupted: Callable[[], boo
         values, reason = unless_memory_runs_out(lambda: validation.run(interrupted))
         if reason is None:
             return values
-        rows, plan = validation.rows, smaller(parts.plan)
+        rows, plan = validation.rows, parts.plan.smaller()
         if parts.world.size > 1 and plan is not None:
             where = f"in a validation with {rows} sequences at a time on process {parts.world.rank}"
             raise UserError(f"memory ran out {where} ({reason}). {_next_start(parts, plan)}")
