@@ -44,8 +44,8 @@ def print_table(groups: Groups) -> None:
 
 
 def draw(groups: Groups, path: Path) -> None:
-    """Validation loss over tokens: for each model and optimizer its best learning rate, the mean over the seeds that
-    all have every point, with the range between the lowest and the highest."""
+    """Validation loss over tokens: for each model and optimizer its best learning rate, the mean over the seeds where
+    all of them have a point, with the range between the lowest and the highest."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -58,11 +58,12 @@ def draw(groups: Groups, path: Path) -> None:
     lowest = min(min(final_losses(results)) for results in groups.values())
     for (model, optimizer), rate in sorted(best.items()):
         results = groups[model, optimizer, rate]
-        tokens = [point["tokens"] / 1e6 for point in results[0]["curve"]]
-        losses = np.array([[point["validation"] for point in result["curve"]] for result in results])
+        curves = [{point["tokens"]: point["validation"] for point in result["curve"]} for result in results]
+        tokens = np.array(sorted(set.intersection(*map(set, curves))))
+        losses = np.array([[curve[place] for place in tokens] for curve in curves])
         label = f"{model}, {optimizer} at {rate:g}: {losses[:, -1].mean():.3f}"
-        (line,) = axes.plot(tokens, losses.mean(axis=0), label=label)
-        axes.fill_between(tokens, losses.min(axis=0), losses.max(axis=0), color=line.get_color(), alpha=0.25)
+        (line,) = axes.plot(tokens / 1e6, losses.mean(axis=0), label=label)
+        axes.fill_between(tokens / 1e6, losses.min(axis=0), losses.max(axis=0), color=line.get_color(), alpha=0.25)
     axes.set(xlabel="million tokens", ylabel="validation loss (nats per token)", ylim=(lowest - 0.1, lowest + 2))
     axes.grid(alpha=0.3)
     axes.legend()
