@@ -53,12 +53,14 @@ def test_a_worker_of_rays_needs_its_copy_of_the_tokenizer_only_to_start(
     tmp_path: Path, small: PipelineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert small.tokenizer is not None
-    temporary, work = tmp_path / "temporary", [tmp_path / "parts", tmp_path / "staging"]
-    for directory in (temporary, *work):
+    temporary, parts, staging = (tmp_path / name for name in ("temporary", "parts", "staging"))
+    for directory in (temporary, parts, staging):
         directory.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     given = Path(small.tokenizer)
-    setup = MapSetup(small, tmp_path / "elsewhere", PartStore(*work), choose_engine(small, Tokenizer.load(given)))
+    setup = MapSetup(
+        small, tmp_path / "elsewhere", PartStore(parts, staging), choose_engine(small, Tokenizer.load(given))
+    )
     worker = _Worker(setup, {path.name: path.read_bytes() for path in given.iterdir()})
     assert not list(temporary.iterdir())  # Ray ends a worker without a word: what lies there would stay for ever
     for task in make_plan(find_inputs(small), small):
