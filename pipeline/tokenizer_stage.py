@@ -18,6 +18,7 @@ from pipeline.plan import limits
 from pipeline.sources.base import Task
 from pipeline.sources.registry import source_for
 from tokenization.engines import audit
+from tokenization.roles import changed
 from tokenization.tokenizer import Tokenizer
 
 log = get_logger("pipeline.tokenizer")
@@ -28,7 +29,13 @@ PIECE_CHARS = 16_384
 def prepare_tokenizer(config: PipelineConfig, tasks: list[Task], place: Path, ready: Tokenizer | None) -> Tokenizer:
     """The tokenizer in `place`; when it is not there yet, `ready` (given, or frozen earlier) or a newly trained one."""
     if place.exists():
-        return Tokenizer.load(place)
+        frozen = Tokenizer.load(place)
+        if ready is not None and (roles := changed(frozen.roles.present(), ready.roles.present())):
+            raise UserError(
+                f"{config.tokenizer}: its special tokens have other roles than when this work began: {roles}."
+                " --overwrite starts anew"
+            )
+        return frozen
     tokenizer = ready or _train(config, tasks)
     temporary = atomic.temporary_directory(place.parent, place.name)
     try:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation.errors import UserError
 from pipeline import tokenizer_stage
 from pipeline.config import PipelineConfig
 from pipeline.mapping.encode import AuditMismatch, Encoder
@@ -75,3 +76,34 @@ def test_a_given_tokenizer_is_taken_as_it_is(tmp_path: Path, layout: str):
     assert Manifest.load(config.output).tokenizer_fingerprint == expected.fingerprint
     assert Tokenizer.load(config.output / "tokenizer").files() == expected.files()
     assert "tokenizer_kind" not in Manifest.load(config.output).settings
+
+
+def test_roles_that_change_are_refused_not_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """tokenizer_config.json says what ends a text; the tokenizer is known by tokenizer.json."""
+    given = tmp_path / "given"
+    definition = train_byte_bpe(["some text"], 300).json()
+    definition["added_tokens"] = [{**token, "content": "<EOT>"} for token in definition["added_tokens"][:1]]
+    definition["model"]["vocab"] = {
+        "<EOT>" if number == definition["added_tokens"][0]["id"] else word: number
+        for word, number in definition["model"]["vocab"].items()
+    }
+    given.mkdir()
+    (given / "tokenizer.json").write_text(json.dumps(definition))
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": f"A text of {n} words."}) + "\n" for n in range(9)))
+    config = PipelineConfig(
+        input=[str(tmp_path / "in.jsonl")], output=tmp_path / "d" / "x", tokenizer=str(given), workers=1
+    )
+    monkeypatch.setenv("MATECONV_FAILPOINT", "publish.before_manifest:1:raise=ENOSPC")
+    with pytest.raises((OSError, UserError)):
+        process(config)
+    monkeypatch.delenv("MATECONV_FAILPOINT")
+    config_file = given / "tokenizer_config.json"
+    config_file.write_text('{"eos_token": "<EOT>"}')
+    with pytest.raises(UserError, match=r"end_of_text none, now 0.*--overwrite starts anew"):
+        process(config, resume=True)
+    config_file.unlink()
+    assert not process(config, resume=True).manifest.terminator
+    config_file.write_text('{"eos_token": "<EOT>"}')
+    with pytest.raises(UserError, match=r"end_of_text none, now 0.*--overwrite makes it anew"):
+        process(config, resume=True)
+    assert process(config, overwrite=True).manifest.terminator == [0]
