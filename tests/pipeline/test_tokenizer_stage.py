@@ -102,8 +102,10 @@ def test_roles_that_change_are_refused_not_dropped(tmp_path: Path, monkeypatch: 
     with pytest.raises(UserError, match=r"end_of_text none, now 0.*--overwrite starts anew"):
         process(config, resume=True)
     config_file.unlink()
-    assert not process(config, resume=True).manifest.terminator
+    process(config, resume=True)
+    assert Manifest.load(config.output).terminator == []
     config_file.write_text('{"eos_token": "<EOT>"}')
     with pytest.raises(UserError, match=r"end_of_text none, now 0.*--overwrite makes it anew"):
         process(config, resume=True)
-    assert process(config, overwrite=True).manifest.terminator == [0]
+    process(config, overwrite=True)
+    assert Manifest.load(config.output).terminator == [0]
