@@ -190,6 +190,8 @@ FILTERS: list[dict[str, Any]] = [
     {"top_k": 3},
     {"top_k": 40, "top_p": 0.7},
     {"top_k": 700, "top_p": 0.95, "min_p": 0.02},
+    {"top_k": 720, "top_p": 0.6},
+    {"top_k": 2000, "top_p": 0.95},
     {"top_k": 2900},
     {"top_p": 0.5},
     {"top_p": 0.9999},
@@ -198,10 +200,11 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("size", [3001, 32_000])  # the candidates are found by sorting, and by blocks
 @pytest.mark.parametrize("spread", [0.05, 1.0, 4.0])
 @pytest.mark.parametrize("ties", [False, True])
-def test_candidates_are_drawn_as_from_the_whole_vocabulary(spread: float, ties: bool) -> None:
-    """Every kind of filter, in one batch of all, draws what the plain way over all 3,001 tokens draws: from sharp
+def test_candidates_are_drawn_as_from_the_whole_vocabulary(spread: float, ties: bool, size: int) -> None:
+    """Every kind of filter, in one batch of all, draws what the plain way over all `size` tokens draws: from sharp
     distributions, flat ones (more tokens than candidates) and logits of half precision, which tie everywhere."""
     torch.manual_seed(3)
     filters = [Filter(temperature=0.7, **values) for values in FILTERS]
@@ -209,7 +212,7 @@ def test_candidates_are_drawn_as_from_the_whole_vocabulary(spread: float, ties: 
         filters = [one for one in filters if one.top_p == 1]
     fell_back = 0
     for _ in range(5):
-        logits = torch.randn(len(filters), 3001) * spread
+        logits = torch.randn(len(filters), size) * spread
         logits = logits.bfloat16().float() if ties else logits
         uniforms = torch.rand(len(filters), dtype=torch.float64)
         tokens = candidates.draw(logits, filters, uniforms)
