@@ -121,6 +121,18 @@ def test_forbidden_tokens_are_never_drawn(allowed: list[bool], seed: int) -> Non
     assert all(allowed[token] for token in sampling.choose_at(logits, uniforms).tolist())
 
 
+@pytest.mark.parametrize("options", [{"top_k": 0, "top_p": 1}, {"top_k": 0, "top_p": 0.9}, {"top_k": 5, "min_p": 0.1}])
+@pytest.mark.parametrize("size", [7, 4001])
+def test_logits_that_leave_float32_give_the_likeliest_token(size: int, options: dict[str, Any]) -> None:
+    """Over the least temperature they become infinite, and chances NaN; the row beside them is drawn as it was."""
+    logits = torch.zeros(2, size)
+    logits[0, 3], logits[0, -1] = 3e38, -torch.inf
+    filters = [Filter(temperature=1e-4, **options), Filter(temperature=1, **options)]
+    uniforms = torch.tensor([0.99, 0.5], dtype=torch.float64)
+    drawn = candidates.draw(logits, filters, uniforms)
+    assert drawn.tolist() == [3, int(candidates.draw(logits[1:], filters[1:], uniforms[1:]))]
+
+
 def _hard_rows() -> st.SearchStrategy[torch.Tensor]:
     """Three rows of logits: few distinct values (many ties), some or all of them forbidden."""
     value = st.one_of(st.integers(-3, 3).map(float), st.floats(-30, 30, width=32), st.just(-torch.inf))
