@@ -102,9 +102,9 @@ def test_the_outermost_options_write_texts(chat_server: Running) -> None:
         status, _, answer = chat_server.ask("POST", TEXT, {"prompt": "the cat", **sent})
         assert status == 200 and answer["choices"][0]["text"] == greedy
     for temperature, penalty in ((1e-4, 0.01), (1e-4, 100), (1000, 0.01), (1000, 100)):
-        for more in ({}, {"top_k": 0, "top_p": 1}):
-            sent = {"prompt": "the cat", "temperature": temperature, "repetition_penalty": penalty, **more}
-            assert chat_server.ask("POST", TEXT, sent)[0] == 200, sent
+        ends: dict[str, Any] = {"prompt": "the cat", "temperature": temperature, "repetition_penalty": penalty}
+        for asked in (ends, {**ends, "top_k": 0, "top_p": 1}):
+            assert chat_server.ask("POST", TEXT, asked)[0] == 200, asked
 
 
 def test_other_paths_and_methods(chat_server: Running) -> None:
