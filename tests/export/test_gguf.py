@@ -170,11 +170,22 @@ def test_a_model_in_bfloat16_stays_so(make_directory: Directory, tmp_path: Path)
     assert value(gguf.GGUFReader(tmp_path / "m.gguf"), "general.file_type") == 32
 
 
+LLAMA3 = {"rope_type": "llama3", "factor": 5.0, "low_freq_factor": 1.0, "high_freq_factor": 3.0,
+          "original_max_position_embeddings": 23}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "name"), [({"qk_norm": True}, "qwen3"), ({"qkv_bias": True}, "qwen2")])
+def test_frequencies_that_llama_cpp_would_not_read_are_named(
+    written: Any, tmp_path: Path, changes: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(UserError, match=f"llama3's kind in a {name}: llama.cpp reads such frequencies in llama alone"):
+        written(rope_scaling=LLAMA3, **changes)
+    assert not list(tmp_path.glob("*.gguf"))
+
+
 def test_stretched_frequencies(written: Any, tmp_path: Path) -> None:
-    llama3 = {"rope_type": "llama3", "factor": 5.0, "low_freq_factor": 1.0, "high_freq_factor": 3.0,
-              "original_max_position_embeddings": 23}  # fmt: skip
-    _, reader = written(rope_scaling=llama3, rope_theta=100.0)
-    config = LlamaConfig(hidden_size=48, num_attention_heads=3, rope_parameters={**llama3, "rope_theta": 100.0})
+    _, reader = written(rope_scaling=LLAMA3, rope_theta=100.0)
+    config = LlamaConfig(hidden_size=48, num_attention_heads=3, rope_parameters={**LLAMA3, "rope_theta": 100.0})
     lowered, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
     plain = 100.0 ** -(torch.arange(0, 16, 2) / 16)
     factors = tensors(reader)["rope_freqs.weight"].data
