@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from foundation.atomic import naming, recover_directory, replace_directory, temporary_beside
+from foundation.atomic import naming, readable_directory, replace_directory, temporary_beside
 from foundation.errors import UserError
 from model.base import LanguageModel
 from model.build import build_model, export_tensors
@@ -114,8 +114,7 @@ def load_model_directory(
 
     `UserError`, naming the file and what to do, when something is missing, damaged or of a foreign kind.
     """
-    if not path.exists():
-        recover_directory(path)  # a crash may have come between the two renames of a replacement
+    path = readable_directory(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such model directory; train a model first or check the path")
     values = _read_json(path / CONFIG)

@@ -222,9 +222,20 @@ def test_integer_weights_are_refused(saved: Path) -> None:
         load_model_directory(saved)
 
 
-def test_a_crash_between_the_renames_is_undone_on_loading(saved: Path) -> None:
-    saved.rename(saved.parent / ".tmp-old-m")  # the state that foundation.atomic.replace_directory may leave
-    assert load_model_directory(saved).mateconv == {"step": 5}
+def test_between_the_renames_of_a_replacement_the_old_model_is_read_and_stays_where_it_is(
+    make_decoder: Make, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, read = os.rename, []
+
+    def reading(source: Path, target: Path) -> None:
+        if target == saved:
+            assert not saved.exists()
+            read.append(load_model_directory(saved).mateconv)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", reading)
+    save_model_directory(saved, make_decoder(), tokenizer_files={}, generation=None, mateconv={"step": 7})
+    assert read == [{"step": 5}] and load_model_directory(saved).mateconv == {"step": 7}
 
 
 @pytest.mark.parametrize(
