@@ -18,7 +18,8 @@ from foundation.quantities import Count
 from foundation.section import Section
 from pipeline.config import PipelineConfig
 from pipeline.given import local_dataset
-from pipeline.inspection.tracing import config_of, find_sources
+from pipeline.inspection.finding import find_sources
+from pipeline.inspection.tracing import config_of
 from pipeline.settings.inputs import InputSpec
 from pipeline.verification import files, shards
 from pipeline.verification.problems import Problems

@@ -18,7 +18,8 @@ from foundation import atomic, fingerprint
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.dedup.decontaminate import TABLE
-from pipeline.inspection.tracing import TOKENIZER_SETTING, TRAINED, config_of, find_sources
+from pipeline.inspection.finding import find_sources
+from pipeline.inspection.tracing import TOKENIZER_SETTING, TRAINED, config_of
 from pipeline.process import process
 from pipeline.settings.inputs import InputSpec
 from pipeline.sources.base import InputFile
