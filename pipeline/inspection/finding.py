@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
+from pipeline.inspection.recorded import options_of
 from pipeline.settings.inputs import InputSpec
-from pipeline.sources.base import InputFile, InputOptions
+from pipeline.sources.base import InputFile
 from pipeline.sources.files import identify
 from pipeline.sources.find import find_inputs
 from shards.manifest import InputEntry, Manifest
@@ -62,7 +63,7 @@ class Candidates:
             # Nothing was read of an input of 0 bytes, since max_samples came before.
             file = group.of_size(entry.bytes) if entry.bytes else group.files[0]
             if file is not None:
-                return replace(file, name=entry.name, options=_options(entry, file))
+                return replace(file, name=entry.name, options=options_of(entry, file))
             other = other or group.files[0]
         if other is None:
             raise UserError(f"{entry.name}: not found; name the file or its directory with --input")
@@ -115,10 +116,3 @@ class _Group:
             self._first.setdefault(self.size(file), file)
             self._sized += 1
         return self._first.get(wanted)
-
-
-def _options(entry: InputEntry, file: InputFile) -> InputOptions:
-    """How the input was read then; as it would be read now when the manifest says nothing."""
-    if not entry.options:
-        return file.options
-    return InputOptions(**{**entry.options, "labels": tuple(entry.options.get("labels", ()))})

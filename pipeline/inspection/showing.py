@@ -12,7 +12,8 @@ import numpy as np
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.inspection.finding import Candidates
-from pipeline.inspection.tracing import SourceReader, config_of
+from pipeline.inspection.recorded import config_of
+from pipeline.inspection.tracing import SourceReader
 from pipeline.settings.inputs import InputSpec
 from pipeline.workspace.areas import human_size
 from shards.dataset import Dataset
@@ -68,6 +69,11 @@ class Shown:
 def show(shown: Shown, manifest: Manifest, tracer: Tracer, tokens: bool) -> Iterator[str]:
     """Everything about one document; with `tokens` also each of its tokens."""
     record, ids = shown.dataset.record(shown.number), shown.ids()
+    if record["source"] >= len(manifest.inputs):
+        raise UserError(
+            f"{shown.dataset.path}: document {shown.number} of {shown.dataset.split} names source {record['source']} of"
+            f" {len(manifest.inputs)}; check the dataset with python -m pipeline.verify {shown.dataset.path}"
+        )
     entry = manifest.inputs[int(record["source"])]
     yield f"document {shown.number} of {shown.dataset.split}"
     yield f"  source   {entry.name}, offset {int(record['offset'])}"

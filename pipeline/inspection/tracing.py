@@ -1,47 +1,16 @@
-"""From a document back to its source: the settings it was made with, and single records of its input."""
+"""From a document back to its source: single records of an input, and the lines they begin in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-from pydantic import ValidationError
 
 from foundation import fingerprint
-from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.plan import limits, make_plan
 from pipeline.sources.base import Batch, InputFile, Task
 from pipeline.sources.blocks import ByteReader
 from pipeline.sources.registry import source_for
-
-TOKENIZER_SETTING = "tokenizer"
-TRAINED = "trained"
-
-
-def config_of(settings: Mapping[str, Any], configured: PipelineConfig | None = None, **changes: Any) -> PipelineConfig:
-    """The configuration that gives a dataset's `settings`; `changes` are what these do not hold.
-
-    A dataset may come from strangers, and its settings may name a Python function (`custom_filter`): that is loaded
-    only when the user's own configuration, `configured`, names it too; without `configured` it is left out, for those
-    who only read records. Raises `UserError` for settings that cannot be used.
-    """
-    values = {key: value for key, value in settings.items() if key != TOKENIZER_SETTING}
-    function = values.get("custom_filter")
-    if configured is None:
-        values |= {"custom_filter": None, "custom_filter_source": None, "decontaminate": []}
-    elif function is not None and function != configured.custom_filter:
-        raise UserError(
-            f"the dataset was filtered by the Python function {function}; to let it run here, name it in the"
-            " configuration file, as custom_filter"
-        )
-    try:
-        return PipelineConfig(**{**values, **changes})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise UserError(f"the dataset's settings cannot be used by this version ({name}: {first['msg']})") from None
 
 
 @dataclass(frozen=True)

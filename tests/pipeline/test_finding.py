@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
@@ -53,6 +53,7 @@ def plain(entry: InputEntry, files: list[InputFile]) -> InputFile | str:
 FILES = st.lists(st.builds(candidate, NAMES, NAMES, SIZES), max_size=6, unique_by=lambda file: file.path)
 
 
+@settings(deadline=None)
 @given(FILES, st.lists(st.tuples(NAMES, SIZES), max_size=4))
 def test_the_same_files_are_found_as_by_a_plain_search(files: list[InputFile], wanted: list[tuple[str, int]]) -> None:
     candidates = Candidates(files)

@@ -18,7 +18,8 @@ from pipeline import inspect
 from pipeline.config import PipelineConfig
 from pipeline.inspection import finding
 from pipeline.inspection.finding import find_sources
-from pipeline.inspection.tracing import SourceReader, config_of
+from pipeline.inspection.recorded import config_of
+from pipeline.inspection.tracing import SourceReader
 from pipeline.process import process
 from pipeline.sources.base import Identity
 from pipeline.sources.files import identify
