@@ -13,7 +13,7 @@ from pathlib import Path
 from foundation.page.wording import plural, size
 from foundation.section import bare_name
 
-_SECRET = re.compile(r"(?i)((?:key|token|secret|password)[^=\s]*=)[^\s&]+")
+_SECRET = re.compile(r"(?i)((?:key|key_?id|token|secret|password)=)[^\s&]+")  # not --tokenizer=, --max_tokens=
 
 
 def now() -> str:

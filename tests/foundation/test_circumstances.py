@@ -40,6 +40,9 @@ def test_the_command_hides_credentials() -> None:
         ("?from=https://key:SECRET@host/x", "?from=https://…@host/x"),
         ("hf://datasets/own/name@main:config/train", "hf://datasets/own/name@main:config/train"),
         ("https://localhost:9000/bucket/x.jsonl", "https://localhost:9000/bucket/x.jsonl"),
+        ("--tokenizer=mine", "--tokenizer=mine"),
+        ("--max_tokens=5M", "--max_tokens=5M"),
+        ("--hub_token=SECRET", "--hub_token=…"),
     ],
 )  # fmt: skip
 def test_no_url_shows_its_query_or_its_password(word: str, shown: str) -> None:
