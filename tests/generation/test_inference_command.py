@@ -92,6 +92,16 @@ def test_a_preset_and_a_stop_string(run: Callable[..., Shown]) -> None:
     assert whole.startswith(cut) and whole[len(cut)] in "ae" and rows[2]["finish_reason"] == "stop"
 
 
+def test_top_k_0_draws_from_all_tokens(run: Callable[..., Shown], run_directory: Path) -> None:
+    config = GenerationConfig(max_new_tokens=30, seed=4, top_k=0, top_p=1.0, temperature=3.0)
+    expected = TextGenerator.from_path(run_directory, "cpu", "float32").generate("the cat", config)
+    options = ["--max_new_tokens", "30", "--seed", "4", "--top_p", "1", "--temperature", "3"]
+    shown = run("--prompt", "the cat", *options, "--top_k", "0")
+    assert (shown.code, shown.out) == (0, f"the cat{expected}\n")
+    assert run("--prompt", "the cat", *options, "--top_k", "2").out != shown.out
+    assert run("--interactive", "--top_k", "0", stdin=b"q\n").code == 0
+
+
 def test_batch_file(run: Callable[..., Shown], tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"prompt": "the cat"}\nbad\n')
     options = ["--batch_file", "p.jsonl", "--max_new_tokens", "5", "--seed", "1"]

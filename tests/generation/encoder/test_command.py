@@ -188,6 +188,7 @@ def test_the_newest_model_is_taken(
         ("bare", ["--interactive"], "it can't fill masks"),
         ("mlm", ["--fill_mask", "nothing missing"], r"no \[MASK\] in 'nothing missing'"),
         ("mlm", ["--fill_mask", "[MASK]", "--top_k", "0"], "at least 1"),
+        ("mlm", ["--interactive", "--top_k", "0"], "at least 1"),
         ("mlm", ["--fill_mask", "[MASK]", "--temperature", "1"], "--temperature is about writing text"),
         ("mlm", ["--similarity", "x"], "takes two texts, got 1"),
         ("mlm", ["--similarity", "x", "y", "--fill_mask", "z"], "--fill_mask and --similarity exclude each other"),
