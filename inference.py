@@ -43,7 +43,7 @@ An encoder:
 
 def main(argv: list[str]) -> int:
     """Run the command; the exit code. A file with unusable lines gives 1."""
-    logs.setup()
+    logs.setup(prints_results=True)
     loaded = load_config("inference.py", DESCRIPTION, {"generation": GenerationSettings}, Flags, argv)
     flags, settings = loaded.get(Flags), loaded.get(GenerationSettings)
     mode = mode_of(flags, loaded.by_flag)

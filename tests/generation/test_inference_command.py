@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
+from generation.engine.native import building
 from generation.terminal.commands import COMMANDS
 from inference import GenerationConfig, TextGenerator, main
 
@@ -81,6 +82,21 @@ def test_json(run: Callable[..., Shown], run_directory: Path) -> None:
         assert all(len(t["top"]) == 2 for t in row["logprobs"])
     one = json.loads(run("--prompt", "the cat", "--json", "--greedy", "--max_new_tokens", "2").out)
     assert list(one) == ["prompt", "completion", "finish_reason", "prompt_tokens", "completion_tokens"]
+
+
+def test_standard_output_has_the_result_alone(run: Callable[..., Shown], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of the machine stands beside it; and without compiled kernels nothing asks for them."""
+    asked = ["--prompt", "the cat", "--json", "--max_new_tokens", "3", "--seed", "1"]
+    monkeypatch.setenv("CXX", "nothing-of-this-name")
+    building.library.cache_clear()
+    try:
+        shown = run(*asked)
+    finally:
+        building.library.cache_clear()
+    assert json.loads(shown.out)["prompt"] == "the cat" and "no C++ compiler here" in shown.err
+    monkeypatch.setattr(building, "library", None)  # would fail if called
+    plain = run(*asked, "--compile", "false")
+    assert json.loads(plain.out)["prompt"] == "the cat" and "read at" in plain.err
 
 
 def test_a_preset_and_a_stop_string(run: Callable[..., Shown]) -> None:
