@@ -30,6 +30,8 @@ class Conventions:
     first: int | None
     """What an empty prompt becomes."""
     chat_trained: bool
+    foreign: bool
+    """Whether others trained the model."""
 
     @classmethod
     def read(cls, tokenizer: Tokenizer, generation: Mapping[str, Any], mateconv: Mapping[str, Any]) -> Conventions:
@@ -48,6 +50,7 @@ class Conventions:
             beginning=tuple(mateconv.get("terminator", usual)),
             first=generation.get("bos_token_id") if end_of_text is None else end_of_text,
             chat_trained=bool(mateconv.get("chat_trained", tokenizer.chat_template is not None)),
+            foreign=not mateconv,
         )
 
 
@@ -109,11 +112,14 @@ class PromptEncoder:
     def chat(self, template: str, history: Sequence[Message], config: GenerationConfig, cut: bool = True) -> list[int]:
         """Token ids of a conversation; where it does not fit, the oldest messages but the system's go."""
         messages = list(history)
-        ids = encode_chat(self._tokenizer, template, messages)
+        ids = self._encoded(template, messages)
         while cut and len(ids) > self._longest(config) and len(messages) > 1:
             del messages[1 if messages[0]["role"] == "system" and len(messages) > 2 else 0]
-            ids = encode_chat(self._tokenizer, template, messages)
+            ids = self._encoded(template, messages)
         return self._fit(ids, config, cut)
+
+    def _encoded(self, template: str, history: Sequence[Message]) -> list[int]:
+        return encode_chat(self._tokenizer, template, history, as_one_text=self._conventions.foreign)
 
     def _longest(self, config: GenerationConfig) -> int:
         """A prompt that has to be cut leaves room for the answer, up to half of the context."""
