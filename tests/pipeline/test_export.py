@@ -173,6 +173,14 @@ def test_nothing_is_overwritten_and_failures_leave_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
+def test_a_link_stays_one(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new"):
+        (tmp_path / f"to-{name}").symlink_to(name)
+        assert (export(made, "jsonl", tmp_path / f"to-{name}") / "train.jsonl").is_file()
+        assert (tmp_path / f"to-{name}").is_symlink() and (tmp_path / name / "train.jsonl").is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
