@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 TEMPORARY_PREFIX = ".tmp-"
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + r"(?!old-).+-([0-9]+)-[0-9a-f]{8}", re.DOTALL)
+"""Names that `temporary_beside` gives, with the number of the process: no other file is taken for one of ours."""
 _SYNCED_AT_ONCE = 8
 
 
@@ -135,7 +138,7 @@ def remove_temporaries(directory: Path) -> None:
     if not directory.is_dir():
         return
     for entry in directory.iterdir():
-        if not entry.name.startswith(TEMPORARY_PREFIX) or entry.name.startswith(f"{TEMPORARY_PREFIX}old-"):
+        if not _TEMPORARY.fullmatch(entry.name):
             continue
         if entry.is_dir():
             shutil.rmtree(entry)

@@ -9,9 +9,8 @@ from typing import Any
 
 from foundation import fingerprint
 from foundation.errors import UserError
-from pipeline.publishing.layout import STATS
-from pipeline.verification.checksums import FILE_NAME as SUMS
-from pipeline.verification.checksums import REPORT, DamagedList, covered, read_checksums
+from pipeline.publishing.layout import REPORT, STATS, SUMS
+from pipeline.verification.checksums import DamagedList, covered, read_checksums
 from pipeline.verification.problems import Problems
 from shards.manifest import FILE_NAME as MANIFEST
 from shards.manifest import TOKENIZER_DIRECTORY, Manifest

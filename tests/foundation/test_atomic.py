@@ -198,7 +198,9 @@ def test_removing_temporaries_spares_everything_else(tmp_path: Path):
     (tmp_path / ".tmp-old-z").mkdir()  # the only copy of z, should a crash have fallen between two renames
     (tmp_path / "data").mkdir()
     (tmp_path / "data/.tmp-not-mine").write_text("")
-    (tmp_path / ".hidden").write_text("")
+    for foreign in (".hidden", ".tmp-notes", ".tmp-notes-1-draft"):
+        (tmp_path / foreign).write_text("")
     atomic.remove_temporaries(tmp_path)
-    assert names(tmp_path) == [".hidden", ".tmp-old-z", "data"] and names(tmp_path / "data") == [".tmp-not-mine"]
+    assert names(tmp_path) == [".hidden", ".tmp-notes", ".tmp-notes-1-draft", ".tmp-old-z", "data"]
+    assert names(tmp_path / "data") == [".tmp-not-mine"]
     atomic.remove_temporaries(tmp_path / "absent")
