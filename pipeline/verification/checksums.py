@@ -14,6 +14,7 @@ from pathlib import Path
 from foundation import atomic, fingerprint
 from foundation.atomic import TEMPORARY_PREFIX
 from pipeline.publishing.layout import REPORT, SUMS
+from shards import plan_place
 from shards.manifest import SPLITS
 
 _HEADER = "# SHA-256 of the lines below: "
@@ -32,8 +33,9 @@ def write_checksums(dataset: Path) -> None:
 
 
 def covered(directory: Path) -> list[str]:
-    """The files a list in `directory` is about, as paths relative to it: all but shards, the report and itself."""
-    elsewhere = {*SPLITS, REPORT, SUMS}
+    """The files a list in `directory` is about, as paths relative to it: all but shards, the report, what training
+    keeps with a dataset, and itself."""
+    elsewhere = {*SPLITS, REPORT, SUMS, plan_place.NAME}
     return sorted(
         path.relative_to(directory).as_posix()
         for top in (directory.iterdir() if directory.is_dir() else ())
@@ -64,4 +66,6 @@ def read_checksums(directory: Path) -> dict[str, str] | None:
     if first != _HEADER + fingerprint.of_bytes(lines.encode()):
         raise DamagedList("its own checksum does not fit")
     matches = [_LINE.fullmatch(line) for line in lines.splitlines()]
-    return {match[2]: match[1] for match in matches if match}
+    listed = {match[2]: match[1] for match in matches if match}
+    # Lists of earlier versions name training's plans, which come and go.
+    return {name: value for name, value in listed.items() if not name.startswith(f"{plan_place.NAME}/")}

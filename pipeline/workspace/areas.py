@@ -52,9 +52,17 @@ class WorkArea:
         return self._journal.published if self._journal else None
 
     def parts(self) -> list[Part]:
-        """The committed parts that are there."""
-        committed = self._journal.parts if self._journal else set()
-        return [part for key in sorted(committed) if (part := Part(self.directory / "parts" / key)).directory.is_dir()]
+        """The parts that the journal vouches for. Reads their counters."""
+        if self._journal is None:
+            return []
+        parts = [Part(self.directory / "parts" / key) for key in sorted(self._journal.parts)]
+        return [part for part in parts if self._is_committed(part)]
+
+    def _is_committed(self, part: Part) -> bool:
+        try:
+            return self._journal is not None and self._journal.commits(part.directory.name, part.checksum())
+        except OSError:  # it is gone
+            return False
 
     @property
     def state(self) -> str:
