@@ -172,7 +172,7 @@ def test_a_run_goes_on_while_others_clear(
         input=["memory://in/a.jsonl"], output=Path("dataset/z"), tokenizer=tokenizer, block_bytes=9000,
         work_directory=work, task_slice="1/1",
     )  # fmt: skip
-    answers = []
+    answers: list[int] = []
 
     def clear(*_: object) -> None:
         if len(answers) < 3:

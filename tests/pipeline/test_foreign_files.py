@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_foreign_files_at_a_url_stay(one: PipelineConfig, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}])
-def test_an_input_in_the_output_is_refused(one: PipelineConfig, corpus: Path, flags: dict[str, bool]) -> None:
+def test_an_input_in_the_output_is_refused(one: PipelineConfig, corpus: Path, flags: dict[str, Any]) -> None:
     raw = one.output / "train" / "raw.jsonl"
     raw.parent.mkdir(parents=True)
     raw.write_bytes((corpus / "a.jsonl").read_bytes())
