@@ -22,7 +22,7 @@ from pipeline.mapping.setup import MapSetup
 from pipeline.plan import limits, make_plan
 from pipeline.preview.sampling import PICK_BYTES, Pick, SampledReading, pick, readings
 from pipeline.sources.base import Task
-from pipeline.sources.find import find_inputs
+from pipeline.sources.find import check_apart, find_inputs
 from pipeline.statistics.token_counts import SAMPLE, TOKEN_COUNTS
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
 from pipeline.workspace.part_store import PartStore
@@ -84,7 +84,9 @@ def dry_run(config: PipelineConfig) -> Estimate:
 
     Raises `UserError` for what would stop the real run at its start.
     """
-    tasks = make_plan(find_inputs(config), config)
+    inputs = find_inputs(config)
+    check_apart(inputs, place_of(config).shown)
+    tasks = make_plan(inputs, config)
     total = sum(task.bytes for task in tasks)
     if not total:
         raise UserError("the input is empty: there is nothing to try")

@@ -46,6 +46,32 @@ def _place(path: str) -> str:
     return os.path.join(os.path.realpath(folder or "."), name)
 
 
+def check_apart(inputs: list[InputFile], output: str) -> None:
+    """Raise `UserError` for an input that lies in the dataset directory `output`: whose files these are, and what of
+    them a dataset replaces, would be anybody's guess."""
+    kind, home = _addresses(output)[-1]
+    for file in inputs:
+        for other, path in _addresses(file.path):
+            if other == kind and path.is_relative_to(home):
+                raise UserError(
+                    f"{file.path}: lies in the output, {output}, where only a dataset's own files belong;"
+                    " choose an --output that holds no input"
+                )
+
+
+def _addresses(place: str) -> list[tuple[str, Path]]:
+    """Where a place is: the kind of store and the path there. A local link is where it lies and what it leads to."""
+    place = place.rpartition("::")[2]  # an archive's own place, of a chain like zip://member::s3://bucket/archive
+    if files.is_url(place):
+        fs, inside = files.filesystem(place)
+        kind = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+        if kind != "file":
+            return [(kind, Path("/", inside))]
+        place = inside
+    place = files.local(place)
+    return [("file", Path(_place(place))), ("file", Path(os.path.realpath(place)))]
+
+
 def input_options(spec: InputSpec, config: PipelineConfig) -> tuple[InputOptions, str]:
     """The options of an input, its own before those of the run; and the wanted format, or "auto"."""
 

@@ -100,11 +100,23 @@ def test_only_the_tasks_of_a_damaged_shard_are_mapped(
     assert len(opened.shards) > 5
 
 
-def test_a_damaged_part_is_made_again(dataset: Path, corpus: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("tokens.bin", lambda data: bytes([data[0] ^ 1]) + data[1:]),
+        ("documents.npy", lambda data: data[:-10]),
+        ("documents.npy", lambda data: b""),
+        ("documents.npy", lambda data: bytes(len(data))),
+        ("documents.npy", lambda data: data.replace(b"(", b"[", 1)),
+        ("summary.json", lambda data: data[:-10]),
+        ("summary.json", lambda data: data.replace(b"documents.npy", b"documents.npx")),
+    ],
+)
+def test_a_damaged_part_is_made_again(dataset: Path, corpus: Path, name: str, damage) -> None:
     whole = digests(dataset)
     flip(next(dataset.rglob("*.bin")), 1)
     for part in (work(dataset) / "parts").iterdir():
-        flip(part / "tokens.bin", 1)
+        (part / name).write_bytes(damage((part / name).read_bytes()))
     assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0
     assert digests(dataset) == whole
 
