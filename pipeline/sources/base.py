@@ -51,7 +51,8 @@ class InputOptions:
 
 
 class Identity(NamedTuple):
-    """What an input was when it was planned: bytes, time of change (or a store's version tag), a few probed blocks."""
+    """What an input was when it was planned: bytes, time of change (or a store's version tag), and for local ones the
+    hash of a few probed blocks."""
 
     size: int
     stamp: str
@@ -103,13 +104,17 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Name of the task's part: from the input's identity and the range, not from its place among the inputs."""
-        value = {
+        """Name of the task's part: from the input's identity and the range, not from its place among the inputs. A
+        local input is known by its content, so that it may move, one of the hub by its version tag, a content hash.
+        What other stores say (size, at best a time) may be true of several files, so their addresses count."""
+        value: dict[str, Any] = {
             "identity": list(self.identity),
             "range": [self.start, self.end],
             "options": self.options.reading(),
             "max_records": self.max_records,
         }
+        if "://" in self.path and not self.path.startswith("hf://"):
+            value["address"] = self.path
         return fingerprint.of_json(value)[:32]
 
     @property

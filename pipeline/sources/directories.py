@@ -13,7 +13,6 @@ from foundation.errors import UserError
 from foundation.logs import get_logger
 from pipeline.sources import files
 from pipeline.sources.base import Identity, InputFile, InputOptions
-from pipeline.sources.class_files import is_document
 from pipeline.sources.columns import class_names
 
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
@@ -142,7 +141,7 @@ def _by_directory(listing: Listing) -> dict[PurePosixPath, int]:
     found: dict[str, int] = {}
     for entry in listing.entries:
         folder, _, name = entry.name.rpartition("/")
-        if is_document(name):
+        if files.is_document(name):
             found[folder] = found.get(folder, 0) + 1
     return {PurePosixPath(folder): count for folder, count in found.items()}
 

@@ -17,11 +17,13 @@ from pipeline.sources.base import Identity, InputChanged
 
 _PROBES = 16
 _PROBE_BYTES = 4096
+_PROBED_FILES = 64
 REMOTE_BLOCK = 8 << 20
 """Bytes a remote store is asked for at a time when a file is read from front to back."""
 
 _STAMPS: tuple[str, ...] = ("ETag", "etag", "xet_hash", "blob_id", "md5Hash", "checksum", "content_hash", "Content-MD5")
-_STAMPS += ("LastModified", "last_modified", "Last-Modified", "mtime", "updated", "created")
+_STAMPS += ("sha", "hex", "CRC", "LastModified", "last_modified", "Last-Modified", "last_write_time", "mtime")
+_STAMPS += ("modificationTime", "modify", "updated", "created")
 _PINNED = re.compile(r"^hf://(datasets/)?[^/@]+/[^/@]+@[0-9a-f]{40}/")
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "hf": "huggingface_hub", "sftp": "paramiko"}
@@ -92,13 +94,13 @@ def identify(path: str) -> Identity:
     path = local(path)
     try:
         if os.path.isdir(path):
-            return directory_identity(directory_listing(path))
+            return _directory_identity(path)
         status = os.stat(path)
         return Identity(status.st_size, str(status.st_mtime_ns), _probe(path, status.st_size))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check --input") from None
-    except PermissionError:
-        raise UserError(f"{path}: no permission to read this file") from None
+    except PermissionError as error:
+        raise UserError(f"{error.filename or path}: no permission to read this file") from None
 
 
 def remote_identity(info: dict[str, Any]) -> Identity:
@@ -114,9 +116,25 @@ def directory_listing(path: str) -> list[tuple[str, int, int]]:
     return sorted((name, status.st_size, status.st_mtime_ns) for name, status in found)
 
 
-def directory_identity(listing: list[tuple[str, int, int]]) -> Identity:
-    """The identity of a directory of small files: the names, sizes and times of those directly in it."""
-    return Identity(sum(size for _, size, _ in listing), fingerprint.of_json(listing)[:32], "")
+def listing_stamp(listing: list[tuple[str, int, int]]) -> str:
+    """What the names, sizes and times of a directory's files come to: the stamp of its identity."""
+    return fingerprint.of_json(listing)[:32]
+
+
+def is_document(name: str) -> bool:
+    """Whether a file of a directory of text files is a document."""
+    return name.lower().endswith(".txt") and not name.startswith(".")
+
+
+def _directory_identity(path: str) -> Identity:
+    """The identity of a directory of small files. What some of them hold is part of it: an unpacked archive may give
+    the files of all directories the same names and times, and sizes are soon the same."""
+    listing = directory_listing(path)
+    documents = [(name, size) for name, size, _ in listing if is_document(name)]
+    count = min(len(documents), _PROBED_FILES)
+    probed = [documents[len(documents) * place // count] for place in range(count)]
+    probes = [_probe(os.path.join(path, name), size) for name, size in probed]
+    return Identity(sum(size for _, size, _ in listing), listing_stamp(listing), fingerprint.of_json(probes)[:32])
 
 
 def _probe(path: str, size: int) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import sys
+import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -149,6 +152,29 @@ def test_files_that_only_this_process_sees(tmp_path: Path, tokenizer: Path) -> N
         assert made(tmp_path, "memory", tokenizer, "memory://inputs/*.jsonl", "memory://inputs/sub/c.txt")[1]
     finally:
         memory.rm("/inputs", recursive=True)
+
+
+def test_files_of_one_size_and_time_are_told_apart(tmp_path: Path, tokenizer: Path) -> None:
+    """No document takes another's place: neither one beside it in an archive, nor that of an older archive."""
+
+    def zipped(first: str) -> list[str]:
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            for name, text in (("a.txt", first), ("b.txt", "the sea")):
+                archive.writestr(zipfile.ZipInfo(name), text)
+        return [f"zip://{name}.txt::{tmp_path}/x.zip" for name in "ab"]
+
+    config = PipelineConfig(input=list(zipped("a river")), output=tmp_path / "x", tokenizer=str(tokenizer), workers=1)
+    manifest = process(config).manifest
+    assert manifest is not None and len({entry.fingerprint for entry in manifest.inputs}) == 2
+    keys = [[task.key for task in read(zipped(first)).tasks] for first in ("a river", "a ocean")]
+    assert keys[0][0] != keys[1][0] and keys[0][1] == keys[1][1]
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, text in (("a.txt", b"a river"), ("b.txt", b"the sea")):
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(text), 10**9
+            archive.addfile(member, io.BytesIO(text))
+    first, second = read([f"tar://{name}.txt::{tmp_path}/x.tar" for name in "ab"]).tasks
+    assert first.identity == second.identity and first.key != second.key
 
 
 def test_what_cannot_be_opened_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
