@@ -9,10 +9,8 @@ from dataclasses import replace
 from foundation import fingerprint
 from pipeline.config import PipelineConfig
 from pipeline.sources.base import Identity, InputFile, Limits, Piece, Task
-from pipeline.sources.files import identify, is_url
+from pipeline.sources.files import REMOTE_THREADS, identify, is_url
 from pipeline.sources.registry import source_for
-
-_REMOTE_THREADS = 8
 
 
 def limits(config: PipelineConfig) -> Limits:
@@ -47,7 +45,7 @@ def _all_pieces(inputs: list[InputFile], bounds: Limits, left: int | None) -> It
     if left is not None or sum(is_url(file.path) for file in inputs) < 2:
         yield from map(pieces, inputs)
         return
-    with ThreadPoolExecutor(_REMOTE_THREADS) as pool:
+    with ThreadPoolExecutor(REMOTE_THREADS) as pool:
         yield from pool.map(pieces, inputs)
 
 

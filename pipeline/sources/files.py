@@ -20,6 +20,8 @@ _PROBE_BYTES = 4096
 _PROBED_FILES = 64
 REMOTE_BLOCK = 8 << 20
 """Bytes a remote store is asked for at a time when a file is read from front to back."""
+REMOTE_THREADS = 8
+"""Remote files that are looked at at a time."""
 
 _STAMPS: tuple[str, ...] = ("ETag", "etag", "xet_hash", "blob_id", "md5Hash", "checksum", "content_hash", "Content-MD5")
 _STAMPS += ("sha", "hex", "CRC", "LastModified", "last_modified", "Last-Modified", "last_write_time", "mtime")
@@ -109,6 +111,11 @@ def remote_identity(info: dict[str, Any]) -> Identity:
     return Identity(int(info.get("size") or 0), stamp.strip('"'), "")
 
 
+def listed_identity(info: dict[str, Any]) -> Identity | None:
+    """The same where the description tells the size; that of a file in a web server's listing of links does not."""
+    return None if info.get("size") is None else remote_identity(info)
+
+
 def directory_listing(path: str) -> list[tuple[str, int, int]]:
     """Name, size and time of change (nanoseconds) of the files directly in a directory, sorted."""
     with os.scandir(path) as entries:
@@ -176,7 +183,7 @@ def _remote(url: str, identity: Identity, sequential: bool) -> Iterator[Any]:
     fs, inside = filesystem(url)
     _check_remote(fs, url, inside, identity)
     options: dict[str, Any] = {"block_size": REMOTE_BLOCK, "cache_type": "readahead" if sequential else "none"}
-    if protocol(url) == "hf":
+    if protocol(url) in ("hf", "http", "https"):
         options["size"] = identity.size  # spares a request for what the plan knows
     try:
         with fs.open(inside, "rb", **options) as file:
