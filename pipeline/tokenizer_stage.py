@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -14,11 +16,15 @@ from foundation.logs import get_logger
 from pipeline.config import PipelineConfig
 from pipeline.filters.base import DocumentError
 from pipeline.mapping.encode import FAST_ENGINE, WRONG_ON_PROBE, fast_engine
-from pipeline.plan import limits
+from pipeline.plan import limits, persistently
 from pipeline.sources.base import Task
 from pipeline.sources.registry import source_for
 from tokenization.engines import audit
 from tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from pipeline.cleaning.cleaner import Cleaner
+    from pipeline.filters.chain import FilterChain
 
 log = get_logger("pipeline.tokenizer")
 
@@ -80,24 +86,31 @@ def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int],
     for task in tasks:
         # An archive holds more text than bytes, so its share of the budget is what it may give, not what it holds.
         budget = max(1, config.tokenizer_sample_bytes * task.bytes // max(1, total))
-        left = task.max_records
-        for batch in source_for(task.path, task.options).open(task, limits(config)):
-            if left is not None:
-                batch = batch.first(left)
-                left -= batch.records
-            texts = cleaner.clean(batch.texts)
-            try:
-                verdicts = filters.judge(texts, batch.conversations)
-            except DocumentError as error:
-                raise UserError(f"{task.path}: the record at {batch.offsets[error.place]}: {error}") from error
-            for place, text in enumerate(texts):
-                if budget > 0 and place not in verdicts.dropped:
-                    text = verdicts.rewritten.get(place, text)
-                    budget -= len(text)
-                    yield from _short_pieces(text.decode())
-            if budget <= 0 or left == 0:
-                break  # no one needs the rest, not even its fingerprint
+        yield from persistently(partial(_first_texts, config, task, budget, cleaner, filters))
         progress(task.bytes)
+
+
+def _first_texts(config: PipelineConfig, task: Task, budget: int, cleaner: Cleaner, filters: FilterChain) -> list[str]:
+    """The first documents of a task, about `budget` bytes of them, in short pieces."""
+    found: list[str] = []
+    left = task.max_records
+    for batch in source_for(task.path, task.options).open(task, limits(config)):
+        if left is not None:
+            batch = batch.first(left)
+            left -= batch.records
+        texts = cleaner.clean(batch.texts)
+        try:
+            verdicts = filters.judge(texts, batch.conversations)
+        except DocumentError as error:
+            raise UserError(f"{task.path}: the record at {batch.offsets[error.place]}: {error}") from error
+        for place, text in enumerate(texts):
+            if budget > 0 and place not in verdicts.dropped:
+                text = verdicts.rewritten.get(place, text)
+                budget -= len(text)
+                found += _short_pieces(text.decode())
+        if budget <= 0 or left == 0:
+            break  # no one needs the rest, not even its fingerprint
+    return found
 
 
 def _short_pieces(text: str) -> Iterator[str]:

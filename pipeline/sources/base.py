@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from foundation import fingerprint
+from foundation.errors import UserError
 from pipeline.settings.inputs import Unit
 from shards.documents import NO_LABEL
 
@@ -14,8 +15,11 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 KEPT_OF_OVERSIZE = 4096
 
 
-class InputChanged(Exception):
-    """An input is not the one that was planned."""
+class InputChanged(UserError):
+    """An input is not the one that was planned. Its argument is the input's path."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: changed while it was read; run again when nothing writes to it"
 
 
 @dataclass(frozen=True)

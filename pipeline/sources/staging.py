@@ -15,7 +15,6 @@ from pipeline.sources.base import InputFile
 
 PROCESS_LOCAL = ("memory",)
 """Protocols whose files no other process can see."""
-_WEB = ("http", "https")
 
 
 def stage(inputs: list[InputFile], directory: Path) -> list[InputFile]:
@@ -33,12 +32,12 @@ def _is_unreadable(file: InputFile) -> bool:
     protocol = files.protocol(file.path)
     if protocol in PROCESS_LOCAL:
         return True
-    if file.identity is not None and protocol not in _WEB:
+    if file.identity is not None and protocol not in files.WEB:
         return False
     fs, inside = files.filesystem(file.path)
     with files.explained(file.path):
         size = fs.info(inside).get("size") if file.identity is None else file.identity.size
-        return size is None or (protocol in _WEB and not _gives_ranges(fs, inside, size))
+        return size is None or (protocol in files.WEB and not _gives_ranges(fs, inside, size))
 
 
 def _gives_ranges(fs: Any, inside: str, size: int) -> bool:
@@ -60,7 +59,7 @@ def _copied(file: InputFile, directory: Path) -> InputFile:
     place = directory / f"{known}-{PurePosixPath(file.name).name}"
     if not (place.exists() and identity.stamp):
         fs, inside = files.filesystem(file.path)
-        options = {"block_size": 0} if files.protocol(file.path) in _WEB else {}  # one request, no ranges
+        options = {"block_size": 0} if files.protocol(file.path) in files.WEB else {}  # one request, no ranges
         with (
             files.explained(file.path),
             fs.open(inside, "rb", **options) as source,

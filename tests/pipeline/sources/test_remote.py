@@ -27,10 +27,12 @@ from pipeline.config import PipelineConfig
 from pipeline.plan import make_plan
 from pipeline.preview.dry_run import dry_run
 from pipeline.process import process
-from pipeline.sources.base import InputChanged, Limits
+from pipeline.sources.base import InputChanged, Limits, Task
+from pipeline.sources.files import RemoteFault
 from pipeline.sources.find import find_inputs
 from pipeline.sources.registry import source_for
 from pipeline.sources.staging import stage
+from pipeline.tokenizer_stage import prepare_tokenizer
 from tests.pipeline.sources.reading import read
 
 TEXTS = [f"document {n} " + "word " * (n % 30) for n in range(400)]
@@ -43,7 +45,7 @@ class Web:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.ranges = self.lengths = True
-        self.sent = 0
+        self.sent = self.failures = 0
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -57,8 +59,9 @@ class Web:
 
             def do_GET(self) -> None:
                 data = web.files.get(self.path)
-                if data is None:
-                    self.send_response(404)
+                if data is None or web.failures:
+                    web.failures -= 1 if data is not None else 0
+                    self.send_response(404 if data is None else 503)
                     self.send_header("Content-Length", "0")
                     return self.end_headers()
                 asked, size = self.headers.get("Range"), len(data)
@@ -122,6 +125,32 @@ def test_a_remote_file_that_changed_is_noticed(web: Web) -> None:
             del web.files["/a.jsonl"]
         with pytest.raises(InputChanged):
             list(source_for(task.path, task.options).open(task, Limits(10**6, 10**6)))
+
+
+def test_a_store_that_fails_while_a_plan_is_made_is_asked_again(web: Web, tmp_path: Path) -> None:
+    """As workers do it. What fails for good is told in one line, and never taken for a change of the file."""
+    pq.write_table(pa.table({"text": TEXTS}), tmp_path / "a.parquet")
+    web.files = {"/a.parquet": (tmp_path / "a.parquet").read_bytes(), "/a.jsonl": LINES}
+
+    def planned(name: str, failures: int, **settings: Any) -> tuple[PipelineConfig, list[Task]]:
+        config = PipelineConfig(input=[f"{web.url}/{name}"], **settings)
+        found = find_inputs(config)
+        web.failures = failures
+        return config, make_plan(found, config)
+
+    assert len(planned("a.parquet", 3)[1]) == 1 and not web.failures
+    (task,) = planned("a.jsonl", 3, max_samples=7)[1]
+    assert task.max_records == 7 and not web.failures
+    web.files["/b.parquet"] = web.files["/a.parquet"]
+    with pytest.raises(UserError, match=r"/b\.parquet: cannot be read \(ClientResponseError: 503"):
+        planned("b.parquet", 99)
+    web.failures = 0
+    config, tasks = planned("a.jsonl", 0, vocab_size=300)
+    web.failures = 3
+    assert prepare_tokenizer(config, tasks, tmp_path / "tokenizer", None).vocab_size > 256 and not web.failures
+    web.failures = 99
+    with pytest.raises(RemoteFault):
+        list(source_for(task.path, task.options).open(task, Limits(10**6, 10**6)))
 
 
 def made(tmp_path: Path, name: str, tokenizer: Path, *inputs: str, **settings: Any) -> tuple[bytes, bool]:
