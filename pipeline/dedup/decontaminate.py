@@ -8,6 +8,7 @@ character is a word. A text of fewer words counts as a whole: it is found in doc
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipeline.filters.base import Filter, TextBatch, Verdicts
 from pipeline.sources.base import InputFile
 from pipeline.sources.find import find_inputs
 from pipeline.sources.registry import source_for
+from pipeline.sources.staging import stage
 
 REASON = "contaminated"
 TABLE = "evaluation_ngrams.npy"
@@ -119,18 +121,21 @@ def _is_fingerprint(text: str) -> bool:
 def _read(config: PipelineConfig) -> Ngrams:
     """The sorted hashes of all n-grams of the evaluation files."""
     tables = [np.zeros(0, np.uint64)]
-    for file in find_inputs(config.model_copy(update={"input": config.decontaminate, "max_samples": None})):
-        documents = 0
-        for texts in _texts(file, config):
-            documents += len(texts)
-            for places in by_alphabet(texts):
-                hashes, _ = shingle_hashes([texts[place] for place in places], config.decontaminate_ngram, np.uint64)
-                tables.append(np.unique(hashes).astype(np.uint64))
-        if not documents:
-            raise UserError(
-                f"{file.path}: no text to decontaminate from was found; name the field that holds it, in"
-                " decontaminate: [{path: …, text_field: …}] of the configuration file or with --text_field"
-            )
+    found = find_inputs(config.model_copy(update={"input": config.decontaminate, "max_samples": None}))
+    with tempfile.TemporaryDirectory(prefix="mateconv-evaluation-") as scratch:
+        for file, readable in zip(found, stage(found, Path(scratch)), strict=True):
+            documents = 0
+            for texts in _texts(readable, config):
+                documents += len(texts)
+                for places in by_alphabet(texts):
+                    chosen = [texts[place] for place in places]
+                    hashes, _ = shingle_hashes(chosen, config.decontaminate_ngram, np.uint64)
+                    tables.append(np.unique(hashes).astype(np.uint64))
+            if not documents:
+                raise UserError(
+                    f"{file.path}: no text to decontaminate from was found; name the field that holds it, in"
+                    " decontaminate: [{path: …, text_field: …}] of the configuration file or with --text_field"
+                )
     ngrams: Ngrams = np.unique(np.concatenate(tables))
     log.info("decontamination: %d n-grams of %d words", len(ngrams), config.decontaminate_ngram)
     return ngrams

@@ -24,6 +24,7 @@ import pytest
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
+from pipeline.dedup.decontaminate import read_evaluation
 from pipeline.plan import make_plan
 from pipeline.preview.dry_run import dry_run
 from pipeline.process import process
@@ -195,6 +196,8 @@ def test_a_web_server_without_ranges(web: Web, tmp_path: Path, tokenizer: Path, 
     assert made(tmp_path, "web", tokenizer, f"{web.url}/d/*.jsonl", **settings) == (first[0], False)
     estimate = dry_run(PipelineConfig(input=[f"{web.url}/d/a.jsonl"], tokenizer=str(tokenizer), **settings))
     assert estimate.seen_records == 2 * len(TEXTS) + 1
+    near, far = (PipelineConfig(decontaminate=[place]) for place in (str(tmp_path / "a.jsonl"), f"{web.url}/d/a.jsonl"))
+    assert read_evaluation(near).fingerprint == read_evaluation(far).fingerprint
 
 
 def test_files_that_only_this_process_sees(tmp_path: Path, tokenizer: Path) -> None:
