@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from foundation.logs import get_logger
 from pipeline.config import PipelineConfig
 from pipeline.filters.base import DocumentError
 from pipeline.mapping.encode import FAST_ENGINE, WRONG_ON_PROBE, fast_engine
-from pipeline.plan import limits
+from pipeline.plan import limits, persistently
 from pipeline.preview.sampling import places_in
 from pipeline.sources.base import Batch, Task
 from pipeline.sources.registry import source_for
@@ -94,21 +95,7 @@ def _sample(config: PipelineConfig, tasks: list[Task], progress: Callable[[int],
 
     cleaner, filters = Cleaner(config), FilterChain(config)
     for task, budget, share in _shares(tasks, config.tokenizer_sample_bytes):
-        left = task.max_records
-        for batch in source_for(task.path, task.options).open(task, limits(config)):
-            if left is not None:
-                batch = batch.first(left)
-                left -= batch.records
-            first = 0
-            while budget > 0 and first < len(batch.texts):
-                last = _enough(batch.texts, first, budget)
-                for text in _kept(cleaner, filters, task, batch, slice(first, last)):
-                    if budget > 0:
-                        budget -= len(text)
-                        yield from _short_pieces(text.decode())
-                first = last
-            if budget <= 0 or left == 0:
-                break  # no one needs the rest, not even its fingerprint
+        yield from persistently(partial(_first_texts, config, task, budget, cleaner, filters))
         progress(share)
 
 
@@ -128,6 +115,27 @@ def _shares(tasks: list[Task], wanted: int) -> Iterator[tuple[Task, int, int]]:
     for task, hits in zip(tasks, places_in(tasks, count).tolist(), strict=True):
         if hits:
             yield task, max(1, wanted * hits // count), total * hits // count
+
+
+def _first_texts(config: PipelineConfig, task: Task, budget: int, cleaner: Cleaner, filters: FilterChain) -> list[str]:
+    """The first documents of a task, about `budget` bytes of them, in short pieces."""
+    found: list[str] = []
+    left = task.max_records
+    for batch in source_for(task.path, task.options).open(task, limits(config)):
+        if left is not None:
+            batch = batch.first(left)
+            left -= batch.records
+        first = 0
+        while budget > 0 and first < len(batch.texts):
+            last = _enough(batch.texts, first, budget)
+            for text in _kept(cleaner, filters, task, batch, slice(first, last)):
+                if budget > 0:
+                    budget -= len(text)
+                    found += _short_pieces(text.decode())
+            first = last
+        if budget <= 0 or left == 0:
+            break  # no one needs the rest, not even its fingerprint
+    return found
 
 
 def _kept(cleaner: Cleaner, filters: FilterChain, task: Task, batch: Batch, part: slice) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ character is a word. A text of fewer words counts as a whole: it is found in doc
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from pipeline.filters.base import Filter, TextBatch, Verdicts
 from pipeline.sources.base import InputFile
 from pipeline.sources.find import find_inputs
 from pipeline.sources.registry import source_for
+from pipeline.sources.staging import stage
 
 REASON = "contaminated"
 TABLE = "evaluation_ngrams.npy"
@@ -120,22 +122,25 @@ class ContaminationFilter(Filter):
 def _read(config: PipelineConfig) -> Ngrams:
     """The sorted hashes of all n-grams of the evaluation files."""
     tables = [np.zeros(0, np.uint64)]
-    for file in find_inputs(config.model_copy(update={"input": config.decontaminate, "max_samples": None})):
-        documents = 0
-        for texts in _texts(file, config):
-            documents += len(texts)
-            for places in by_alphabet(texts):
-                hashes, _ = shingle_hashes([texts[place] for place in places], config.decontaminate_ngram, np.uint64)
-                tables.append(np.unique(hashes).astype(np.uint64))
-        if not documents:
-            raise UserError(f"{file.path}: no text to decontaminate from was found; name {_FIELD}")
+    found = find_inputs(config.model_copy(update={"input": config.decontaminate, "max_samples": None}))
+    with tempfile.TemporaryDirectory(prefix="mateconv-evaluation-") as scratch:
+        for file, readable in zip(found, stage(found, Path(scratch)), strict=True):
+            documents = 0
+            for texts in _texts(readable, config, file.path):
+                documents += len(texts)
+                for places in by_alphabet(texts):
+                    chosen = [texts[place] for place in places]
+                    hashes, _ = shingle_hashes(chosen, config.decontaminate_ngram, np.uint64)
+                    tables.append(np.unique(hashes).astype(np.uint64))
+            if not documents:
+                raise UserError(f"{file.path}: no text to decontaminate from was found; name {_FIELD}")
     ngrams: Ngrams = np.unique(np.concatenate(tables))
     log.info("decontamination: %d n-grams of %d words", len(ngrams), config.decontaminate_ngram)
     return ngrams
 
 
-def _texts(file: InputFile, config: PipelineConfig) -> Iterator[list[bytes]]:
-    """The cleaned texts of one evaluation file. Raises `UserError` at its end when something in it could not be read:
+def _texts(file: InputFile, config: PipelineConfig, named: str) -> Iterator[list[bytes]]:
+    """The cleaned texts of one evaluation file, which the user `named`. Raises `UserError` at its end when something in it could not be read:
     the dataset is to be known as free of the whole set."""
     from pipeline.plan import limits
     from pipeline.sources.base import Task
@@ -156,12 +161,12 @@ def _texts(file: InputFile, config: PipelineConfig) -> Iterator[list[bytes]]:
             yield cleaner.clean(batch.texts)
         if reading.damage:
             raise UserError(
-                f"{file.path}: damaged ({reading.damage}), so what is behind the damage would not be looked for;"
+                f"{named}: damaged ({reading.damage}), so what is behind the damage would not be looked for;"
                 " put a whole copy of this evaluation file there"
             )
     if faults:
         ((reason, count),) = faults.most_common(1)
         raise UserError(
-            f"{file.path}: {faults.total()} of {records} records cannot be read, so their texts would not be looked for"
+            f"{named}: {faults.total()} of {records} records cannot be read, so their texts would not be looked for"
             f" (the commonest reason, {count} times: {reason}, {details[reason]}); mend them, or name {_FIELD}"
         )

@@ -23,6 +23,7 @@ from pipeline.plan import limits, make_plan
 from pipeline.preview.sampling import PICK_BYTES, Pick, SampledReading, pick, readings
 from pipeline.sources.base import Task
 from pipeline.sources.find import check_apart, find_inputs
+from pipeline.sources.staging import stage
 from pipeline.statistics.token_counts import SAMPLE, TOKEN_COUNTS
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
 from pipeline.workspace.part_store import PartStore
@@ -86,12 +87,12 @@ def dry_run(config: PipelineConfig) -> Estimate:
     """
     inputs = find_inputs(config)
     check_apart(inputs, place_of(config).shown)
-    tasks = make_plan(inputs, config)
-    total = sum(task.bytes for task in tasks)
-    if not total:
-        raise UserError("the input is empty: there is nothing to try")
-    wanted = int(min(max(total * SHARE, LEAST_BYTES), MOST_BYTES))
     with tempfile.TemporaryDirectory(prefix="mateconv-dry-run-") as scratch:
+        tasks = make_plan(stage(inputs, Path(scratch) / "inputs"), config)
+        total = sum(task.bytes for task in tasks)
+        if not total:
+            raise UserError("the input is empty: there is nothing to try")
+        wanted = int(min(max(total * SHARE, LEAST_BYTES), MOST_BYTES))
         started = time.perf_counter()
         place, told = _tokenizer(config, tasks, Path(scratch))
         training = time.perf_counter() - started if told.startswith("trained") else 0.0

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 from pydantic import Field
 
 from foundation import fingerprint
+from foundation.errors import UserError
 from pipeline.settings.inputs import Delimiter, NotEmpty, Split, Unit, Weight
 from shards.documents import NO_LABEL
 
@@ -17,8 +18,11 @@ KEPT_OF_OVERSIZE = 4096
 LARGEST_LABEL = 2**31 - 1
 
 
-class InputChanged(Exception):
-    """An input is not the one that was planned."""
+class InputChanged(UserError):
+    """An input is not the one that was planned. Its argument is the input's path."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: changed while it was read; run again when nothing writes to it"
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class InputOptions:
 
 
 class Identity(NamedTuple):
-    """What an input was when it was planned: bytes, time of change (or a store's version tag), a few probed blocks."""
+    """What an input was when it was planned: bytes, time of change (or a store's version tag), and for local ones the
+    hash of a few probed blocks."""
 
     size: int
     stamp: str
@@ -107,13 +112,17 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Name of the task's part: from the input's identity and the range, not from its place among the inputs."""
-        value = {
+        """Name of the task's part: from the input's identity and the range, not from its place among the inputs. A
+        local input is known by its content, so that it may move, one of the hub by its version tag, a content hash.
+        What other stores say (size, at best a time) may be true of several files, so their addresses count."""
+        value: dict[str, Any] = {
             "identity": list(self.identity),
             "range": [self.start, self.end],
             "options": self.options.reading(),
             "max_records": self.max_records,
         }
+        if "://" in self.path and not self.path.startswith("hf://"):
+            value["address"] = self.path
         return fingerprint.of_json(value)[:32]
 
     @property

@@ -14,7 +14,6 @@ from foundation.logs import get_logger
 from pipeline.settings.inputs import Split
 from pipeline.sources import files
 from pipeline.sources.base import Identity, InputFile, InputOptions
-from pipeline.sources.class_files import is_document
 from pipeline.sources.columns import class_names
 
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
@@ -69,7 +68,7 @@ class Listing(NamedTuple):
         for path, info in infos.items():
             name = path.removeprefix(inside).lstrip("/")
             if info["type"] == "file" and not any(part.startswith(".") for part in name.split("/")):
-                found.append(Entry(fs.unstrip_protocol(path), name, files.remote_identity(info)))
+                found.append(Entry(fs.unstrip_protocol(path), name, files.listed_identity(info)))
         return cls(url, sorted(found, key=_by_name))
 
 
@@ -143,7 +142,7 @@ def _by_directory(listing: Listing) -> dict[PurePosixPath, int]:
     found: dict[str, int] = {}
     for entry in listing.entries:
         folder, _, name = entry.name.rpartition("/")
-        if is_document(name):
+        if files.is_document(name):
             found[folder] = found.get(folder, 0) + 1
     return {PurePosixPath(folder): count for folder, count in found.items()}
 

@@ -183,7 +183,7 @@ def _expand_url(url: str, options: InputOptions, wanted: str) -> list[InputFile]
             infos = fs.glob(inside, detail=True)
             names = sorted(name for name, info in infos.items() if info["type"] == "file")
             listed = [(fs.unstrip_protocol(name), name.rsplit("/", 1)[-1]) for name in names]
-            identities = {fs.unstrip_protocol(name): files.remote_identity(infos[name]) for name in names}
+            identities = {fs.unstrip_protocol(name): files.listed_identity(infos[name]) for name in names}
             found = [replace(file, identity=identities[file.path]) for file in _known(listed, options, wanted)]
             if not found:
                 raise UserError(f"{url}: matches no file of a known kind ({KNOWN})")
@@ -195,7 +195,7 @@ def _expand_url(url: str, options: InputOptions, wanted: str) -> list[InputFile]
     settled = settle(name, options, wanted)
     if settled is None:
         raise UserError(f"{url}: unknown kind of file; its name should end in one of {KNOWN}, or name its input_format")
-    return [InputFile(url, name, settled, files.remote_identity(info))]
+    return [InputFile(url, name, settled, files.listed_identity(info))]
 
 
 def _known(listed: list[tuple[str, str]], options: InputOptions, wanted: str) -> Iterator[InputFile]:

@@ -24,7 +24,7 @@ from pipeline.mapping.setup import MapSetup
 from pipeline.plan import make_plan
 from pipeline.publishing.pieces import cut
 from pipeline.publishing.runs import Run, read_runs
-from pipeline.sources.base import InputChanged, InputFile, Task
+from pipeline.sources.base import InputFile, Task
 from pipeline.sources.registry import source_for
 from pipeline.tokenizer_stage import choose_engine
 from pipeline.workspace.part_store import PartStore
@@ -66,7 +66,7 @@ class ShardRepair:
             for run in self._pieces(records, found, extras):
                 writer.append(run.tokens, run.lengths, run.records, run.text_bytes, run.extras)
             (made,) = writer.finish().shards
-        except (UserError, AuditMismatch, InputChanged, FileNotFoundError):
+        except (UserError, AuditMismatch, FileNotFoundError):
             return None
         if made.files != shard.files:
             return None
