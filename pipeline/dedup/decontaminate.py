@@ -140,8 +140,11 @@ def _read(config: PipelineConfig) -> Ngrams:
 
 
 def _texts(file: InputFile, config: PipelineConfig, named: str) -> Iterator[list[bytes]]:
-    """The cleaned texts of one evaluation file, which the user `named`. Raises `UserError` at its end when something in it could not be read:
-    the dataset is to be known as free of the whole set."""
+    """The cleaned texts of one evaluation file, which the user `named`.
+
+    Raises `UserError` at its end when something in it could not be read: the dataset is to be known as free of the
+    whole set.
+    """
     from pipeline.plan import limits
     from pipeline.sources.base import Task
     from pipeline.sources.files import identify
