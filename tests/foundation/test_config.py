@@ -109,8 +109,18 @@ def test_null_unsets_only_what_may_be_null():
 
 def test_lists_take_several_values_and_end_at_the_next_flag():
     assert load("--inputs", "x", "y z", "--batch_size", "2").get(Training).inputs == ["x", "y z"]
-    assert load("--inputs", "x", "--batch_size", "2", "--inputs", "y", "z").get(Training).inputs == ["y", "z"]
     assert load("--config", yaml_file("training: {inputs: [p, q]}")).get(Training).inputs == ["p", "q"]
+
+
+def test_a_list_goes_on_where_its_flag_is_repeated():
+    """As `--input a --input b` means elsewhere. It takes the place of the file's list all the same, and other flags
+    hold what was said last, pairs among them."""
+    path = yaml_file("training: {inputs: [p, q]}")
+    again = ("--inputs", "x", "--batch_size", "2", "--inputs=y", "--inputs", "z", "w")
+    assert load("--config", path, *again).get(Training).inputs == ["x", "y", "z", "w"]
+    assert load("--inputs", "v").get(Training).inputs == ["v"]  # nothing is left from the call before
+    twice = load("--pair", "1", "2", "--batch_size", "3", "--pair", "3", "4", "--batch_size", "4").get(Training)
+    assert (twice.pair, twice.batch_size) == ((3.0, 4.0), 4)
 
 
 @pytest.mark.parametrize(
