@@ -123,43 +123,6 @@ def test_a_list_goes_on_where_its_flag_is_repeated():
     assert (twice.pair, twice.batch_size) == ((3.0, 4.0), 4)
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("500k", 500_000), ("5M", 5_000_000), ("1.5k", 1500), ("2b", 2 * 10**9), ("1e3", 1000), ("7", 7), (" 3 k", 3000)],
-)
-def test_counts(text: str, number: int):
-    assert load(f"--max_steps={text}").get(Training).max_steps == number
-
-
-def test_whole_numbers_are_exact_beyond_floats():
-    assert load("--max_steps", str(2**53 + 1)).get(Training).max_steps == 2**53 + 1
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("24GB", 24 * 10**9), ("64MB", 64 * 10**6), ("1KiB", 1024), ("3 GiB", 3 * 2**30), ("17", 17), ("8kB", 8000)],
-)
-def test_sizes(text: str, number: int):
-    assert load("--memory", text).get(Training).memory == number
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30m", 1800.0), ("2h", 7200.0), ("1.5min", 90.0), ("90", 90.0), ("1d", 86400.0)]
-)
-def test_durations(text: str, seconds: float):
-    assert load("--patience", text).get(Training).patience == seconds
-
-
-@pytest.mark.parametrize(
-    ("flag", "text"),
-    [("max_steps", "12 parsecs"), ("max_steps", "-5"), ("max_steps", "0.5"), ("max_steps", "1e999"), ("max_steps", ""),
-     ("memory", "5XB"), ("patience", "soon"), ("patience", "5k")],
-)  # fmt: skip
-def test_impossible_quantities_name_the_flag(flag: str, text: str):
-    message = problems(f"--{flag}={text}")
-    assert message.count("\n") == 1 and f"--{flag}: {flag}: " in message
-
-
 def test_every_problem_at_once_each_with_its_place_and_the_nearest_key():
     path = yaml_file(
         "# comment\n"
