@@ -55,7 +55,7 @@ def setup(logfile: Path | None = None) -> logging.Logger:
     root.addHandler(console)
     if logfile is not None:
         logfile.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(logfile, encoding="utf-8")
+        file = logging.FileHandler(logfile, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         root.addHandler(file)
     return root

@@ -14,7 +14,7 @@ from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.plan import limits, make_plan
 from pipeline.settings.inputs import InputSpec
-from pipeline.sources.base import Batch, InputFile, InputOptions, Task
+from pipeline.sources.base import Batch, InputFile, InputOptions, Task, as_utf8
 from pipeline.sources.blocks import ByteReader
 from pipeline.sources.files import identify
 from pipeline.sources.find import find_inputs
@@ -112,7 +112,7 @@ def _distance(name: str, file: InputFile) -> int:
     short = rest if first.isdigit() and rest else name  # inputs of equal names are told apart by a number in front
     if file.name == short:
         return 1
-    path = "/" + PurePosixPath(file.path.replace("\\", "/")).as_posix()
+    path = as_utf8("/" + PurePosixPath(file.path.replace("\\", "/")).as_posix())
     if path.endswith("/" + short):
         return 2
     return 3 if path.rpartition("/")[2] == short.rpartition("/")[2] else len(_DISTANCES)
