@@ -86,7 +86,8 @@ class _AsWritten(str):
 
 
 def as_written(line: bytes) -> dict[str, Any]:
-    return json.loads(line, parse_int=_AsWritten, parse_float=_AsWritten)
+    record: dict[str, Any] = json.loads(line, parse_int=_AsWritten, parse_float=_AsWritten)
+    return record
 
 
 NUMBERS = [
