@@ -104,7 +104,7 @@ def replace_directory(temporary: Path, final: Path) -> None:
     """
     assert temporary.parent == final.parent
     fsync_tree(temporary)
-    aside = final.parent / f"{TEMPORARY_PREFIX}old-{final.name}"
+    aside = _aside(final)
     recover_directory(final)
     if final.exists():
         os.rename(final, aside)
@@ -118,9 +118,21 @@ def replace_directory(temporary: Path, final: Path) -> None:
         shutil.rmtree(aside)
 
 
+def _aside(final: Path) -> Path:
+    return final.parent / f"{TEMPORARY_PREFIX}old-{final.name}"
+
+
+def readable_directory(final: Path) -> Path:
+    """Where a reader finds `final`: the old content between the two renames of a `replace_directory`. Nobody but the
+    writer may put that back: it may be alive, and about to do its second rename."""
+    aside = _aside(final)
+    return aside if not final.exists() and aside.is_dir() else final
+
+
 def recover_directory(final: Path) -> None:
-    """Finish or undo a `replace_directory` that a crash interrupted."""
-    aside = final.parent / f"{TEMPORARY_PREFIX}old-{final.name}"
+    """Finish or undo a `replace_directory` that a crash interrupted. For the one who writes `final`; readers ask
+    `readable_directory`."""
+    aside = _aside(final)
     if not aside.exists():
         return
     if final.exists():

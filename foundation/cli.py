@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from foundation.console import escape_what_they_lack, silence
 from foundation.errors import UserError
+from foundation.page.wording import printable
 
 EXIT_FAILURE = 1
 EXIT_USER_ERROR = 2
@@ -52,7 +53,7 @@ def told(error: BaseException, who: str = "", quietly: bool = False) -> int | No
         return None
     if not quietly:
         try:
-            print(line, file=sys.stderr)
+            print(printable(line), file=sys.stderr)  # it may quote names out of a stranger's file
         except OSError:  # nobody reads that either: the exit code still tells
             silence(sys.stderr)
     return code

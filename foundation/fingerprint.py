@@ -28,6 +28,11 @@ def of_json(value: Any) -> str:
     return of_bytes(text.encode(errors="surrogatepass"))
 
 
+def is_one(value: object) -> bool:
+    """Whether a value is a fingerprint as these functions give them."""
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
 def short(fingerprint: str, length: int = 8) -> str:
     """The first characters of a fingerprint, for names people read."""
     return fingerprint[:length]

@@ -1,4 +1,4 @@
-"""Logging for the commands: plain lines on standard error that do not tear the progress bar, and a log file."""
+"""Logging for the commands: plain lines on the terminal that do not tear the progress bar, and a log file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ class _TqdmHandler(logging.Handler):
     """Writes above a running progress bar instead of through it. Whoever reads the lines may go away (`| head`): the
     work goes on, and the log file has them all the same."""
 
+    def __init__(self, prints_results: bool) -> None:
+        super().__init__()
+        self._prints_results = prints_results
+
     def emit(self, record: logging.LogRecord) -> None:
-        stream = sys.stdout if record.levelno < logging.WARNING else sys.stderr
+        stream = sys.stderr if self._prints_results or record.levelno >= logging.WARNING else sys.stdout
         if stream is None:  # it was closed before Python began
             return
         line = self.format(record)
@@ -42,15 +46,18 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(f"{ROOT}.{name}")
 
 
-def setup(logfile: Path | None = None) -> logging.Logger:
-    """Send the project's messages to the terminal, and with times to `logfile` (appended) when it is given."""
+def setup(logfile: Path | None = None, prints_results: bool = False) -> logging.Logger:
+    """Send the project's messages to the terminal, and with times to `logfile` (appended) when it is given.
+
+    Warnings go to standard error; all messages do where the command `prints_results`, which programs may read.
+    """
     root = logging.getLogger(ROOT)
     root.setLevel(logging.INFO)
     root.propagate = False
     for handler in list(root.handlers):
         root.removeHandler(handler)
         handler.close()
-    console = _TqdmHandler()
+    console = _TqdmHandler(prints_results)
     console.setFormatter(logging.Formatter("%(message)s"))
     root.addHandler(console)
     if logfile is not None:

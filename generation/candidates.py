@@ -35,8 +35,8 @@ class Filter:
     @property
     def candidates(self) -> int:
         """How many of the likeliest tokens are probably enough; 0: all tokens may be drawn."""
-        if 0 < self.top_k <= MANY:
-            return FEW if self.top_k <= FEW else MANY
+        if self.top_k:  # more than MANY: the plain way sorts only those
+            return FEW if self.top_k <= FEW else MANY if self.top_k <= MANY else 0
         return MANY if self.top_p < 1 or self.min_p > 0 else 0
 
 

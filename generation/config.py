@@ -11,6 +11,12 @@ from pydantic import Field, StringConstraints, model_validator
 from foundation.section import Section
 from generation import presets
 
+COLDEST, HOTTEST = 1e-4, 1000.0
+"""Below the first temperature the likeliest token is taken; dividing by less, float32 ends. Clients that cannot say 0
+send 1e-8."""
+LEAST_REPETITION, MOST_REPETITION = 0.01, 100.0
+MOST_PENALTY = 1000.0
+
 
 class GenerationConfig(Section):
     """Options of one generation, with the meaning they have in `transformers`; penalties of presence and frequency
@@ -33,8 +39,8 @@ class GenerationConfig(Section):
     temperature: float = Field(
         default=0.8,
         ge=0,
-        allow_inf_nan=False,
-        description="below 1 sharpens the distribution, above 1 flattens it; 0 is greedy",
+        le=HOTTEST,
+        description="below 1 sharpens the distribution, above 1 flattens it, to 1000; 0, or below 0.0001, is greedy",
     )
     top_k: int = Field(
         default=50,
@@ -55,19 +61,21 @@ class GenerationConfig(Section):
     )
     repetition_penalty: float = Field(
         default=1.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="above 1 makes tokens already there less likely; 1 is off",
+        ge=LEAST_REPETITION,
+        le=MOST_REPETITION,
+        description="above 1 makes tokens already there less likely; 1 is off; 0.01 to 100",
     )
     no_repeat_ngram_size: int = Field(default=0, ge=0, description="never repeat a run of this many tokens; 0 is off")
     presence_penalty: float = Field(
         default=0.0,
-        allow_inf_nan=False,
+        ge=-MOST_PENALTY,
+        le=MOST_PENALTY,
         description="taken off the logit of each token that was written, once (OpenAI's); 0 is off",
     )
     frequency_penalty: float = Field(
         default=0.0,
-        allow_inf_nan=False,
+        ge=-MOST_PENALTY,
+        le=MOST_PENALTY,
         description="taken off the logit of each token as often as it was written (OpenAI's); 0 is off",
     )
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
@@ -109,7 +117,7 @@ class GenerationConfig(Section):
     @property
     def greedy(self) -> bool:
         """Whether chance plays no part."""
-        return not self.do_sample or self.temperature == 0
+        return not self.do_sample or self.temperature < COLDEST
 
 
 class GenerationSettings(GenerationConfig):

@@ -88,11 +88,13 @@ def choose_at(logits: Tensor, uniforms: Tensor) -> Tensor:
     """Draw from each row's distribution by inverting its cumulative sum at `uniforms` (B,) float64 in [0, 1).
 
     (B, V) -> (B,) int64. One number of chance a token keeps rows independent of each other. Forbidden tokens
-    are never drawn: the cumulative sum does not rise there.
+    are never drawn: the cumulative sum does not rise there. A row that has a logit of infinity gives its place.
     """
     wide = chance_dtype(logits.device)
     cumulative = logits.softmax(dim=-1).to(wide).cumsum(dim=-1)  # (B, V)
     total = cumulative[:, -1:]
     # Rounding must not lift the product to the total, where nothing lies above it any more.
     point = torch.minimum(uniforms.to(wide)[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, point, right=True)[:, 0]
+    chosen = torch.searchsorted(cumulative, point, right=True)[:, 0]
+    # Logits near the end of float32 become infinite over a temperature, and chances NaN: nothing lies above those.
+    return torch.where(chosen < logits.shape[-1], chosen, choose_greedily(logits))

@@ -36,6 +36,7 @@ from pipeline.workspace.area import WHOLE, Work
 from pipeline.workspace.place import place_of
 from pipeline.workspace.work_of import work_of
 from shards.manifest import Manifest
+from tokenization.roles import changed
 from tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def process(
         nullcontext() if share is None else work.lock(),
     ):
         existing = _check_existing(place.shown, target, settings, work, resume or share is not None, overwrite)
+        if existing and given:
+            _check_roles(place.shown, existing, given)
         if overwrite:
             work.discard()
         inputs = stage(inputs, work.directory / "inputs")
@@ -146,6 +149,16 @@ def _check_existing(
             " --overwrite makes it anew with the new ones; another --output keeps both"
         )
     return manifest
+
+
+def _check_roles(shown: str, manifest: Manifest, tokenizer: Tokenizer) -> None:
+    """The roles of special tokens may come from another file than the one that a tokenizer is known by."""
+    made = {name: entry.id for name, entry in manifest.roles.items()}
+    if roles := changed(made, tokenizer.roles.present()):
+        raise UserError(
+            f"{shown}: the tokenizer's special tokens have other roles than when the dataset there was made: {roles}."
+            " --overwrite makes it anew; another --output keeps both"
+        )
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:

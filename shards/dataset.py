@@ -38,13 +38,21 @@ class Dataset:
     """One split of a dataset. Opening checks every file's size; it reads no tokens."""
 
     def __init__(
-        self, path: Path, split: str, shards: list[Shard], identity: str, manifest: Manifest | None = None
+        self,
+        path: Path,
+        split: str,
+        shards: list[Shard],
+        identity: str,
+        manifest: Manifest | None = None,
+        parts: Sequence[str] = (),
     ) -> None:
         self.path = path
         self.split = split
         self.shards = shards
         self.identity = identity
         self.manifest = manifest
+        self.parts = list(parts)
+        """Identities of the datasets that this one was joined of; empty for one that was not."""
         self.token_offsets = np.cumsum([0, *(len(shard.tokens) for shard in shards)], dtype=np.int64)
         self.document_offsets = np.cumsum([0, *(len(shard.pointers) for shard in shards)], dtype=np.int64)
 
@@ -76,10 +84,12 @@ class Dataset:
         if len(datasets) == 1:
             return datasets[0]
         first = datasets[0]
-        identity = fingerprint.of_json([dataset.identity for dataset in datasets])
+        parts = [dataset.identity for dataset in datasets]
+        assert len({dataset.terminator_length for dataset in datasets if dataset.manifest}) < 2
         shards = [shard for dataset in datasets for shard in dataset.shards]
         whole = all(dataset.manifest is not None for dataset in datasets)
-        return cls(first.path, first.split, shards, identity, first.manifest if whole else None)
+        manifest = first.manifest if whole else None
+        return cls(first.path, first.split, shards, fingerprint.of_json(parts), manifest, parts)
 
     @property
     def tokens(self) -> int:
@@ -228,8 +238,14 @@ def _map_tokens(path: Path, dtype: np.dtype[np.generic]) -> npt.NDArray[np.gener
 
 
 def _foreign_identity(binary: Path, shard: Shard) -> str:
-    """Fingerprint of a foreign file from its size and 64 evenly spaced blocks, so that opening stays instant."""
-    tokens = shard.tokens
-    picks = np.linspace(0, max(0, len(tokens) - 1024), 64).astype(np.int64)
-    blocks = b"".join(tokens[p : p + 1024].tobytes() for p in picks)
-    return fingerprint.of_json({"bytes": binary.stat().st_size, "blocks": fingerprint.of_bytes(blocks)})
+    """Fingerprint of a foreign file and of the documents that its index makes of it, from sizes and 64 evenly spaced
+    blocks, so that opening stays instant."""
+    content = {"bytes": binary.stat().st_size, "blocks": _blocks(shard.tokens)}
+    if binary.with_suffix(".idx").exists():
+        content |= {"documents": len(shard.lengths), "lengths": _blocks(np.asarray(shard.lengths, "<i8"))}
+    return fingerprint.of_json(content)
+
+
+def _blocks(values: npt.NDArray[np.generic]) -> str:
+    picks = np.linspace(0, max(0, len(values) - 1024), 64).astype(np.int64)
+    return fingerprint.of_bytes(b"".join(values[p : p + 1024].tobytes() for p in picks))

@@ -56,6 +56,8 @@ class Summary:
     checksums: dict[str, str]
     cutting: dict[str, Any] = field(default_factory=dict)
     frame: int = 0
+    parts: list[str] = field(default_factory=list)
+    """Identities of the datasets that this one was joined of."""
 
     @property
     def padding(self) -> float:
@@ -68,6 +70,8 @@ class Summary:
         content = asdict(self)
         if not self.cutting:  # a plan for next tokens is named as before there were others
             del content["cutting"], content["frame"]
+        if not self.parts:
+            del content["parts"]
         return fingerprint.of_json(content)
 
 
@@ -129,7 +133,7 @@ def open_plan(
         for left in place.glob(f"{atomic.TEMPORARY_PREFIX}{key}-*"):  # of a process that died: we hold its lock
             shutil.rmtree(left)
         _make(dataset, sequence_length, cutting, place, key, report)
-    return Plan(place / key)
+        return Plan(place / key)
 
 
 def _described(cutting: Cutting) -> dict[str, Any]:
@@ -156,17 +160,17 @@ def _make(dataset: Dataset, length: int, cutting: Cutting, place: Path, key: str
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    if place.parent == dataset.path:
+    if place.parent == dataset.path and not dataset.parts:
         _remove_outdated(dataset, place)
 
 
 def _remove_outdated(dataset: Dataset, place: Path) -> None:
-    """Remove the plans in the dataset's own directory that were made for what it was before."""
+    """Remove the plans in the dataset's own directory that were made for what it was before. Locks stay: somebody may
+    wait for one."""
     for path in place.iterdir():
-        plan = _existing(path)
-        if plan is not None and plan.summary.dataset != dataset.identity:
+        plan = None if path.name.startswith(atomic.TEMPORARY_PREFIX) else _existing(path)
+        if plan is not None and dataset.identity not in (plan.summary.dataset, *plan.summary.parts):
             shutil.rmtree(path)
-            (place / f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def _write(dataset: Dataset, length: int, cutting: Cutting, directory: Path, report: Report) -> Summary:
@@ -201,6 +205,7 @@ def _write(dataset: Dataset, length: int, cutting: Cutting, directory: Path, rep
         {"pieces.bin": piece_file.digest, "rows.bin": row_file.digest},
         _described(cutting),
         cutting.frame,
+        dataset.parts,
     )
 
 

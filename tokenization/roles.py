@@ -45,6 +45,12 @@ _KNOWN_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
+def changed(old: Mapping[str, int], new: Mapping[str, int]) -> str:
+    """Which roles differ, in words; empty where none does. `old` and `new` hold the ids of the roles there are."""
+    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {old.get(name, 'none')}, now {new.get(name, 'none')}" for name in names)
+
+
 @dataclass(frozen=True)
 class Roles:
     """Token ids by role; None where the tokenizer has no such token."""

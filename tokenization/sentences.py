@@ -12,13 +12,15 @@ _CLOSING = "”’»)\\]}）】」』》〉"
 _OPENING = "\"'“‘«([{（【「『《〈¿¡*_-—–"
 _CANDIDATE = re.compile(
     f"(?P<chinese>[。！？；｡][。！？；｡…]*[{_CLOSING}]*)"
-    rf"|(?P<latin>[.!?…]+)[\"'{_CLOSING}]*(?=\s)"
-    f"|(?P<ellipsis>…+)[{_CLOSING}]*(?=[\u3400-\u9fff{_OPENING[2:]}])"
+    rf"|(?P<latin>[.!?…]++)[\"'{_CLOSING}]*+(?=\s)"
+    f"|(?P<ellipsis>…++)[{_CLOSING}]*(?=[\u3400-\u9fff{_OPENING[2:]}])"
     r"|(?P<paragraph>\n)(?=[ \t]*\n)"
     "|(?<=[\u3400-\u9fff])(?P<line>\n)|(?P<before>\n)(?=[ \t\u3000]*[\u3400-\u9fff])"
+    "|(?P<none>[.!?…]*[.!?]|…++)"
 )
 """Where a sentence may end: at Chinese stops wherever they stand, at Latin ones before a blank, at an ellipsis inside
-Chinese, at a blank line, and at the end of a line where Chinese stands on either side of it."""
+Chinese, at a blank line, and at the end of a line where Chinese stands on either side of it. A run of stops that ends
+nothing is matched as a whole: it would be tried from each of its places."""
 _BLANKS = re.compile(r"\s*")
 _INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")
 
@@ -42,15 +44,18 @@ _STARTERS = _words("The A An He She It We They I You In On At This That These Th
 
 def split_sentences(text: str) -> list[str]:
     """The sentences of `text`; none is empty, and they concatenate to it. An empty text has none."""
-    borders = [0]
-    for match in _CANDIDATE.finditer(text):
-        end = match.end()
+    borders, place = [0], 0
+    while match := _CANDIDATE.search(text, place):
+        end = place = match.end()
+        if match["none"] is not None:
+            continue
         blanks = _BLANKS.match(text, end)
         assert blanks is not None
         if blanks.end() == len(text):
             break
         if match["latin"] is not None and not _ends(text, match, blanks.end(), "\n\n" in blanks[0]):
             continue
+        place = blanks.end()  # further candidates among the blanks would be the same border
         border = end + blanks[0].rfind("\n") + 1
         if border > borders[-1] and text[borders[-1] : border].strip():
             borders.append(border)

@@ -18,6 +18,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.filters import do_indent, make_attrgetter
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 STEPS = 1_000_000
@@ -42,6 +43,8 @@ METHODS = frozenset({
     "splitlines", "startswith", "strip", "swapcase", "title", "upper",
 })  # fmt: skip
 """What chat templates ask of filters and of texts. The rest of jinja and of `str` is mostly ways to pad."""
+HANDED = ("_loop_vars", "_block_vars")
+"""What jinja adds to every call inside of a loop or a block."""
 WIDE = re.compile(r"\d{6}|\*|:[^}]*\{")
 """A width in a format that is large, or not in the format itself."""
 
@@ -75,9 +78,10 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         # Nothing is computed while a template is compiled: only its rendering is watched.
-        super().__init__(optimized=False, **options)
+        super().__init__(optimized=False, finalize=self._shown, **options)
         self._left = CHARACTERS
         del self.globals["lipsum"]
+        self.globals["namespace"] = _Namespace
         self.concat = self.joined  # type: ignore[method-assign]  # what blocks and macros put their pieces together with
         self.filters |= {"join": self._join, "replace": self._replace, "indent": self._indent}
         self.filters = {name: self._counted(self.filters[name]) for name in FILTERS}
@@ -101,9 +105,15 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         """The pieces as one text."""
         found = []
         for piece in pieces:
-            found.append(str(piece))
+            found.append(str(self._shown(piece)))
             self.spend(len(found[-1]))
         return "".join(found)
+
+    def _shown(self, value: Any) -> Any:
+        """A value that becomes text, counted before it does."""
+        if not isinstance(value, str):
+            self.spend(_size(value))
+        return value
 
     def as_it_is(self, value: Any) -> Any:
         """A list or dictionary of a template (see `call`)."""
@@ -117,7 +127,8 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function or a method for a template; arguments and result are counted."""
-        self.spend(_size(args) + _size(kwargs))
+        own = {name: value for name, value in kwargs.items() if name not in HANDED}
+        self.spend(_size(args) + _size(own))
         method = getattr(obj, "__wrapped__", obj)  # jinja wraps str.format
         owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
         if isinstance(owner, int | float) or (isinstance(owner, str) and name not in METHODS):
@@ -125,10 +136,12 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         if isinstance(owner, str):
             if name in ("format", "format_map") and WIDE.search(owner):
                 raise SecurityError("it formats to a large width")
+            if name in ("format", "format_map"):
+                self.spend(_formatted(owner, "{", args, kwargs))
             if name == "join":
                 return self._put_between(owner, *args)
             if name == "replace":
-                return self._replace(owner, *args, **kwargs)
+                return self._replace(owner, *args, **own)
         return self._count(super().call(context, obj, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -137,17 +150,20 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             for sequence, times in ((left, right), (right, left)):
                 if isinstance(sequence, str | list | tuple) and isinstance(times, int):
                     self.spend(_size(sequence) * max(times, 0))
-        elif operator == "%" and isinstance(left, str) and WIDE.search(left):
-            raise SecurityError("it formats to a large width")
+        elif operator == "%" and isinstance(left, str):
+            if WIDE.search(left):
+                raise SecurityError("it formats to a large width")
+            self.spend(_formatted(left, "%", right))
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
             _check_bits(left.bit_length() * max(right, 0))
         return self._count(super().call_binop(context, operator, left, right))
 
     def _counted(self, filter_: Callable[..., Any]) -> Callable[..., Any]:
-        """`filter_` with what it gives counted."""
+        """`filter_` with what it is given and what it gives counted."""
 
         @functools.wraps(filter_)
         def call(*args: Any, **kwargs: Any) -> Any:
+            self.spend(_size(args))
             return self._count(filter_(*args, **kwargs))
 
         return call
@@ -165,7 +181,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def _put_between(self, between: str, entries: Iterable[Any]) -> str:
         """`str.join`, of entries that become text."""
-        texts = [str(entry) for entry in entries]
+        texts = [str(self._shown(entry)) for entry in entries]
         self.spend(sum(map(len, texts)) + len(between) * len(texts))
         return between.join(texts)
 
@@ -187,6 +203,13 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
         return super()._generate(_Calls().visit(source), *args, **kwargs)
+
+
+class _Namespace(Namespace):
+    """jinja's, which would show all that it holds."""
+
+    def __repr__(self) -> str:
+        return "<namespace>"
 
 
 @contextmanager
@@ -216,8 +239,8 @@ def _check_bits(bits: int) -> None:
 
 
 def _size(value: Any) -> int:
-    """Characters of a text, eight for each entry of a list or a dictionary; a list that holds another twice holds its
-    entries twice, as it would when it is shown."""
+    """Characters of a text, digits of a whole number, eight for each entry of a list or a dictionary; a list that holds
+    another twice holds its entries twice, as it would when it is shown."""
     size, left = 0, [value]
     while left and size <= CHARACTERS:
         some = left.pop()
@@ -225,5 +248,13 @@ def _size(value: Any) -> int:
             size += len(some)
         elif isinstance(some, list | tuple | dict):
             size += 8 * len(some)
-            left += some.values() if isinstance(some, dict) else some
+            left += (*some, *some.values()) if isinstance(some, dict) else some
+        elif isinstance(some, int):
+            size += some.bit_length() // 3
     return size
+
+
+def _formatted(form: str, mark: str, *values: Any) -> int:
+    """The most characters that formatting `values` gives, where each `mark` may stand for all of them."""
+    widths = sum(int(number) for number in re.findall("[0-9]+", form))  # of five digits at most each
+    return form.count(mark) * _size(values) + widths

@@ -14,6 +14,7 @@ import tokenizers
 
 from foundation import atomic, fingerprint
 from foundation.errors import UserError
+from tokenization.definition import unspelt, with_kind
 from tokenization.files import (
     CARRIED_FILES,
     CHAT_TEMPLATE,
@@ -33,10 +34,12 @@ class Tokenizer:
         self._files = {name: files[name] for name in CARRIED_FILES if name in files}
         self.where = where
         self._definition = self._files[TOKENIZER_JSON]
-        self._plain = self._build(special=False)
+        self._tokens = self._build(self._definition)
+        self._definition = with_kind(self._definition, self._kind)
         self.config = self._read_config()
-        self.roles: Roles = find_roles(self.config, self._plain.token_to_id)
+        self.roles: Roles = find_roles(self.config, self._tokens.token_to_id)
         self._mark_roles_special()
+        self._plain = self._for_text()
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
@@ -64,9 +67,13 @@ class Tokenizer:
             )
         return cls(with_tokenizer_json(dict(files), where), where)
 
-    def _build(self, special: bool) -> tokenizers.Tokenizer:
+    @property
+    def _kind(self) -> str:
+        return type(self._tokens.model).__name__
+
+    def _build(self, definition: bytes, special: bool = False) -> tokenizers.Tokenizer:
         try:
-            built = tokenizers.Tokenizer.from_buffer(self._definition)
+            built = tokenizers.Tokenizer.from_buffer(definition)
         except Exception as error:  # the library raises bare Exception
             raise UserError(f"{self.where}/{TOKENIZER_JSON}: not a readable tokenizer ({error})") from None
         built.no_padding()
@@ -83,23 +90,37 @@ class Tokenizer:
 
     def _mark_roles_special(self) -> None:
         """A token with a role is special even where its file forgot to say so: text must never turn into it."""
-        added = self._plain.get_added_tokens_decoder()
+        added = self._tokens.get_added_tokens_decoder()
         forgotten = {i for i in self.roles.present().values() if i in added and not added[i].special}
         if forgotten:
             definition = self.json()
             for token in definition["added_tokens"]:
                 token["special"] |= token["id"] in forgotten
             self._definition = json.dumps(definition, ensure_ascii=False).encode()
-            self._plain = self._build(special=False)
+            self._tokens = self._build(self._definition)
+
+    def _for_text(self) -> tokenizers.Tokenizer:
+        """What encodes text: it never gives a special token, whatever the text spells."""
+        special = {self._tokens.id_to_token(token): token for token in self.special_ids}
+        found = [name for name, token in special.items() if name is not None and token in self._ids(name)]
+        if not found or self._kind not in ("Unigram", "WordLevel", "WordPiece"):
+            return self._tokens
+        return self._build(unspelt(self._definition, found))
+
+    def _ids(self, text: str) -> list[int]:
+        try:
+            return self._tokens.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            raise self._told(error) from None
 
     @cached_property
     def _with_special(self) -> tokenizers.Tokenizer:
-        return self._build(special=True)
+        return self._build(self._definition, special=True)
 
     @cached_property
     def vocab_size(self) -> int:
         """Largest token id plus one: the rows an embedding needs."""
-        return max(self._plain.get_vocab(with_added_tokens=True).values()) + 1
+        return max(self._tokens.get_vocab(with_added_tokens=True).values()) + 1
 
     @cached_property
     def fingerprint(self) -> str:
@@ -109,12 +130,12 @@ class Tokenizer:
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of the tokens marked special."""
-        return frozenset(i for i, token in self._plain.get_added_tokens_decoder().items() if token.special)
+        return frozenset(i for i, token in self._tokens.get_added_tokens_decoder().items() if token.special)
 
     @cached_property
     def opening(self) -> list[int]:
         """Ids that `transformers` puts before a text (Llama's beginning of text); those of our own put none there."""
-        text, framed = (self._plain.encode("a", add_special_tokens=framing).ids for framing in (False, True))
+        text, framed = (self._tokens.encode("a", add_special_tokens=framing).ids for framing in (False, True))
         places = range(len(framed) - len(text) + 1)
         return framed[: next((place for place in places if framed[place : place + len(text)] == text), 0)]
 
@@ -125,10 +146,15 @@ class Tokenizer:
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja chat template, from its own file or from the configuration."""
+        """The Jinja chat template, from its own file or from the configuration; of several the one named default."""
         if CHAT_TEMPLATE in self._files:
             return self._files[CHAT_TEMPLATE].decode()
         template = self.config.get("chat_template")
+        if isinstance(template, list):
+            named = [
+                each.get("template") for each in template if isinstance(each, dict) and each.get("name") == "default"
+            ]
+            template = named[-1] if named else None
         return template if isinstance(template, str) else None
 
     @property
@@ -168,15 +194,15 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Text of `ids`; undecodable bytes become U+FFFD."""
-        return self._plain.decode([int(i) for i in ids], skip_special_tokens=skip_special)
+        return self._tokens.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 
     def token_to_id(self, token: str) -> int | None:
         """Id of a token by its name in the vocabulary."""
-        return self._plain.token_to_id(token)
+        return self._tokens.token_to_id(token)
 
     def id_to_token(self, token: int) -> str | None:
         """Name of a token in the vocabulary."""
-        return self._plain.id_to_token(token)
+        return self._tokens.id_to_token(token)
 
     def files(self) -> dict[str, bytes]:
         """File names and contents to copy wherever this tokenizer has to go."""

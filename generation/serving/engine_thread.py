@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from foundation.errors import UserError
 from foundation.logs import get_logger
 from generation.completion import Piece, Writer
 from generation.engine import Engine, Request, Token
@@ -58,7 +59,8 @@ class EngineThread:
     """Runs an engine of `slots` texts at a time; at most `waiting` more may wait.
 
     `start` and all other methods belong to the event loop; what they ask for happens in the thread, between steps. An
-    engine whose step fails is replaced: what it was writing ends with an error, later requests are served.
+    engine whose step fails is replaced: what it was writing ends with an error, later requests are served. Where none
+    can be made, the thread ends and `failure` says why.
     """
 
     def __init__(self, make_engine: Callable[[], Engine], slots: int, waiting: int) -> None:
@@ -71,6 +73,7 @@ class EngineThread:
         self._orders: list[Order] = []
         self._ordered = threading.Condition()
         self.refusing = self._ended = False
+        self.failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -131,40 +134,49 @@ class EngineThread:
 
     def _run(self) -> None:
         try:
-            engine = self._make_engine()
-            orders: deque[Order] = deque()
-            while not self._ended:
-                with self._ordered:
-                    while engine.idle and not orders and not self._orders and not self._ended:
-                        self._ordered.wait()
-                    orders += self._orders
-                    self._orders = []
-                failed_step = False
-                try:
-                    while orders:
-                        orders.popleft()(engine)
-                    self._deliver(engine, engine.step())
-                except Exception:
-                    LOG.exception("the engine failed; a new one takes its place")
-                    failed_step = True
-                if failed_step:  # out here: the error would keep the failed step's memory
-                    self._fail(self._rows.values(), failed())
-                    engine = self._make_engine()
+            self._work()
+        except Exception as error:
+            self.failure = error
         finally:  # nobody may wait for a thread that is gone
             self._tell(self.abandon)
+
+    def _work(self) -> None:
+        engine = self._make_engine()
+        orders: deque[Order] = deque()
+        while not self._ended:
+            with self._ordered:
+                while engine.idle and not orders and not self._orders and not self._ended:
+                    self._ordered.wait()
+                orders += self._orders
+                self._orders = []
+            failed_step = False
+            try:
+                while orders:
+                    orders.popleft()(engine)
+                self._deliver(engine, engine.step())
+            except Exception:
+                LOG.exception("the engine failed; a new one takes its place")
+                failed_step = True
+            if failed_step:  # out here: the error would keep the failed step's memory
+                self._fail(self._rows.values(), failed())
+                engine = self._make_engine()
 
     def _begin(self, engine: Engine, rows: Sequence[_Row]) -> None:
         try:
             for row in rows:
                 row.number = engine.submit(row.request)
                 self._rows[row.number] = row
+        except UserError as error:  # nothing is wrong with the engine
+            self._cancel(engine, rows)
+            self._fail(rows, ApiError(400, str(error)))
         except Exception:
             self._fail(rows, failed())
             raise
 
     def _cancel(self, engine: Engine, rows: Sequence[_Row]) -> None:
         for row in rows:
-            if self._rows.pop(row.number, None) is not None:
+            if self._rows.get(row.number) is row:  # an engine that took another's place counts from 0 again
+                del self._rows[row.number]
                 engine.cancel(row.number)
 
     def _deliver(self, engine: Engine, tokens: Sequence[Token]) -> None:

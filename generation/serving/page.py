@@ -1,4 +1,4 @@
-"""The chat page: four files of our own, nothing from elsewhere, nothing inline, under a policy that enforces it."""
+"""The chat page: files of our own, nothing from elsewhere, nothing inline, under a policy that enforces it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POLICY = (
 
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 PAGE = "chat.html"
-ASSETS = ("chat.css", "words.js", "stream.js", "chat.js")
+ASSETS = ("chat.css", "words.js", "stream.js", "history.js", "chat.js")
 
 
 def page_routes() -> list[Route]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from foundation.errors import did_you_mean
+from generation.config import HOTTEST, LEAST_REPETITION, MOST_REPETITION
 from generation.prompts import is_text
 from generation.serving.errors import ApiError
 
@@ -74,7 +75,7 @@ class Options(_Body):
     max_tokens: int | None = Field(default=None, ge=1)
     stop: list[Text] | None = Field(default=None, max_length=MOST_STOPS)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    temperature: float | None = Field(default=None, ge=0)
+    temperature: float | None = Field(default=None, ge=0, le=HOTTEST)
     top_p: float | None = Field(default=None, gt=0, le=1)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
@@ -84,7 +85,7 @@ class Options(_Body):
     do_sample: bool | None = None
     top_k: int | None = Field(default=None, ge=0, lt=2**31)
     min_p: float | None = Field(default=None, ge=0, le=1)
-    repetition_penalty: float | None = Field(default=None, gt=0)
+    repetition_penalty: float | None = Field(default=None, ge=LEAST_REPETITION, le=MOST_REPETITION)
     no_repeat_ngram_size: int | None = Field(default=None, ge=0, lt=2**31)
 
     @field_validator("stop", mode="before")

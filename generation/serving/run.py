@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from foundation.errors import UserError
+from foundation.cli import EXIT_FAILURE
+from foundation.errors import UserError, first_line
 from generation.config import GenerationConfig
 from generation.serving.flags import ServingFlags, find_key, is_loopback
 from generation.text import TextGenerator
@@ -34,14 +35,18 @@ CONNECTIONS = 1000
 
 
 def serve(generator: TextGenerator, config: GenerationConfig, flags: ServingFlags, name: str) -> int:
-    """Serve `generator` until a signal; the exit code. `config` holds for what a request does not say, and `name` is
-    the model's where the flags name none."""
+    """Serve `generator` until a signal, or until no engine can be made; the exit code. `config` holds for what a
+    request does not say, and `name` is the model's where the flags name none."""
     key = find_key(flags)
     service = make_service(generator, config, flags, name)
     listener = listen(flags.host, flags.port)
     print(greeting(service, listener, flags.host, key), file=sys.stderr, flush=True)
     GracefulServer(service, key, flags).run(sockets=[listener])
-    return 0
+    error = service.thread.failure
+    if error is None:
+        return 0
+    print(f"error: no engine can be made ({first_line(error)}); the server ends, start it again", file=sys.stderr)
+    return EXIT_FAILURE
 
 
 def make_service(generator: TextGenerator, config: GenerationConfig, flags: ServingFlags, name: str) -> Service:
@@ -85,7 +90,7 @@ def greeting(service: Service, listener: socket.socket, host: str, key: str | No
 
 
 class GracefulServer(uvicorn.Server):
-    """uvicorn, which on a signal takes no more requests, gives answers in work their time and exits with 0."""
+    """uvicorn, which on a signal takes no more requests and gives answers in work their time."""
 
     def __init__(self, service: Service, key: str | None, flags: ServingFlags) -> None:
         self._service, self._grace = service, flags.grace_seconds
@@ -126,6 +131,11 @@ class GracefulServer(uvicorn.Server):
         elif self._service.thread.open:
             print(f"ending: answers in work have {self._grace:g} s; the same again ends them now", file=sys.stderr)
         self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn's, ten times a second; a server without an engine ends."""
+        self.should_exit = self.should_exit or self._service.thread.failure is not None
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; answers that are not finished in time end with an error."""

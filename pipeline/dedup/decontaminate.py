@@ -62,7 +62,7 @@ def read_evaluation(config: PipelineConfig) -> Evaluation:
     """Read the files that `config.decontaminate` names. A single fingerprint, as a manifest has it, stands for a set
     whose table is in the work area."""
     given = config.decontaminate
-    if len(given) == 1 and isinstance(given[0], str) and _is_fingerprint(given[0]):
+    if len(given) == 1 and isinstance(given[0], str) and fingerprint.is_one(given[0]):
         return Evaluation(given[0], None)
     ngrams = _read(config)
     return Evaluation(fingerprint.of_bytes(ngrams.astype("<u8").tobytes()), ngrams)
@@ -110,10 +110,6 @@ class ContaminationFilter(Filter):
             return np.zeros(len(hashes), np.bool_)
         places = np.minimum(np.searchsorted(self._ngrams, hashes), len(self._ngrams) - 1)
         return np.asarray(self._ngrams[places] == hashes)
-
-
-def _is_fingerprint(text: str) -> bool:
-    return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
 def _read(config: PipelineConfig) -> Ngrams:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field
 
 from foundation import fingerprint
-from pipeline.settings.inputs import Unit
+from pipeline.settings.inputs import Delimiter, NotEmpty, Split, Unit, Weight
 from shards.documents import NO_LABEL
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 KEPT_OF_OVERSIZE = 4096
+LARGEST_LABEL = 2**31 - 1
 
 
 class InputChanged(Exception):
@@ -21,23 +24,24 @@ class InputChanged(Exception):
 @dataclass(frozen=True)
 class InputOptions:
     """How one input is read and what becomes of its documents. `format` and `compression` are settled when the input
-    is found; the fields' meanings are those of the settings of the same name."""
+    is found; the fields' meanings are those of the settings of the same name. What a manifest says they
+    were is checked by their types (`pipeline.inspection.recorded`)."""
 
     text_field: str = "text"
     label_field: str | None = "label"
     text_documents: Unit = "paragraph"
     format: str = "jsonl"
     compression: str = ""
-    text_template: str | None = None
-    text_separator: str | None = None
+    text_template: NotEmpty | None = None
+    text_separator: NotEmpty | None = None
     messages_field: str | None = None
     labels: tuple[str, ...] = ()
-    label: int = NO_LABEL
-    csv_delimiter: str = ","
+    label: Annotated[int, Field(ge=NO_LABEL, le=LARGEST_LABEL)] = NO_LABEL
+    csv_delimiter: Delimiter | Literal[""] = ","
     csv_quotes: bool = True
     csv_header: bool = True
-    split: str | None = None
-    weight: float = 1.0
+    split: Split | None = None
+    weight: Weight = 1.0
 
     def reading(self) -> dict[str, Any]:
         """The options that change what reading and mapping give."""

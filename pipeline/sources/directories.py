@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from foundation.errors import UserError
 from foundation.logs import get_logger
+from pipeline.settings.inputs import Split
 from pipeline.sources import files
 from pipeline.sources.base import Identity, InputFile, InputOptions, as_utf8
 from pipeline.sources.class_files import is_document
@@ -21,7 +22,7 @@ _DESCRIPTIONS = (_STATE, _INFO, _SPLITS, "dataset_infos.json")
 _NO_CLASS = ("unsup", "unsupervised", "unlabeled", "unlabelled")
 """Class directories whose files have no label."""
 
-SPLIT_NAMES = {"validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
+SPLIT_NAMES: dict[str, Split] = {"validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
 """How others call a split -> the split its documents go to; those of any other split are split by content."""
 
 log = get_logger("pipeline.inputs")

@@ -15,7 +15,8 @@ from foundation import atomic
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline.config import PipelineConfig
-from pipeline.inspection.tracing import config_of, find_sources
+from pipeline.inspection.finding import find_sources
+from pipeline.inspection.recorded import config_of
 from pipeline.settings.inputs import InputSpec
 from pipeline.verification.checksums import FILE_NAME as SUMS
 from pipeline.verification.checksums import REPORT

@@ -36,6 +36,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         (0, 0, ""),
         (7, 7, ""),
         (UserError("file.x: broken; mend it"), 2, "error: file.x: broken; mend it\n"),
+        (UserError("a\x1b]0;b\x07:\n  c"), 2, "error: a⟨U+001B⟩]0;b⟨U+0007⟩:\n  c\n"),
         (OSError(errno.ENOENT, "No such file", "a/b"), 1, "error: a/b: no such file or directory\n"),
         (OSError(errno.EACCES, "Denied", "a/b"), 1, "error: a/b: permission denied; check who owns the path\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
@@ -92,7 +93,8 @@ def test_every_text_can_be_printed_in_every_encoding(
     def main(argv: list[str]) -> int:
         print(POEM)
         print(json.dumps(POEM, ensure_ascii=False))
-        raise UserError(POEM)
+        print(POEM, file=sys.stderr)
+        raise UserError("床")
 
     for name, stream in (("stdout", out), ("stderr", err)):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="\n"))
@@ -101,7 +103,8 @@ def test_every_text_can_be_printed_in_every_encoding(
     sys.stdout.flush()
     sys.stderr.flush()
     line, as_json = out.getvalue().splitlines()
-    assert (stopped.value.code, line, err.getvalue()) == (2, shown, b"error: " + shown + b"\n")
+    told = [shown, b"error: " + "床".encode(encoding, "backslashreplace" if errors != "replace" else errors)]
+    assert (stopped.value.code, line, err.getvalue().splitlines()) == (2, shown, told)
     assert errors == "replace" or json.loads(as_json.decode(encoding)) == POEM  # escapes are JSON's own
 
 

@@ -37,8 +37,10 @@ def test_levels_streams_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (shown.out, shown.err) == ("诗 1\n", "careful\n")
     lines = (tmp_path / "new/train.log").read_text(encoding="utf-8").splitlines()
     assert [line.split(" ", 2)[2] for line in lines] == ["INFO 诗 1", "WARNING careful"]
-    logs.setup(tmp_path / "new/train.log")
+    logs.setup(tmp_path / "new/train.log", prints_results=True)
     logs.get_logger("part").info("later")
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "later\n")
     assert len((tmp_path / "new/train.log").read_text(encoding="utf-8").splitlines()) == 3  # appended, not replaced
 
 

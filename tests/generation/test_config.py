@@ -25,8 +25,8 @@ def test_the_names_scripts_rely_on() -> None:
     assert not config.greedy and config.seed is None
 
 
-@pytest.mark.parametrize("values", [{"do_sample": False}, {"temperature": 0.0}])
-def test_two_ways_to_be_greedy(values: dict[str, Any]) -> None:
+@pytest.mark.parametrize("values", [{"do_sample": False}, {"temperature": 0.0}, {"temperature": 1e-8}])
+def test_ways_to_be_greedy(values: dict[str, Any]) -> None:
     assert GenerationConfig(**values).greedy
 
 
@@ -35,15 +35,18 @@ def test_two_ways_to_be_greedy(values: dict[str, Any]) -> None:
     [
         {"temperature": -0.1},
         {"temperature": float("nan")},
+        {"temperature": 1e40},
         {"top_k": -1},
         {"top_p": 0.0},
         {"top_p": 1.1},
         {"max_new_tokens": 0},
-        {"repetition_penalty": 0.0},
+        {"repetition_penalty": 1e-40},
+        {"repetition_penalty": 1e40},
         {"no_repeat_ngram_size": -1},
         {"seed": -1},
         {"min_p": 1.01},
         {"presence_penalty": float("inf")},
+        {"frequency_penalty": -1e39},
         {"stop": ("a", "")},
         {"num_return_sequences": 0},
         {"logprobs": -1},

@@ -116,6 +116,15 @@ def test_several_sequences_a_document(tmp_path: Path, lengths: list[int], docume
     assert dataset.tokens == len(tokens)
 
 
+def test_other_documents_of_the_same_tokens_are_another_dataset(tmp_path: Path):
+    (tmp_path / "a.bin").write_bytes(np.arange(9, dtype="<u2").tobytes())
+    identities = [Dataset.open(tmp_path / "a").identity]
+    for lengths in ([4, 5], [5, 4], [9]):
+        (tmp_path / "a.idx").write_bytes(index_bytes(8, lengths, 2, list(range(len(lengths) + 1))))
+        identities.append(Dataset.open(tmp_path / "a").identity)
+    assert len(set(identities)) == 4 and Dataset.open(tmp_path / "a").identity == identities[-1]
+
+
 def test_damaged_pairs_are_refused(tmp_path: Path):
     write_pair(tmp_path / "m", 8, "uint16", [3, 4], [0, 1, 2])
     binary, index = tmp_path / "m.bin", tmp_path / "m.idx"

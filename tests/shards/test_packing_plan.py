@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -164,6 +165,21 @@ def test_what_a_killed_build_left_is_removed(make: SimpleNamespace, tmp_path: Pa
     left = plan.path.rename(plan.path.parent / f".tmp-{plan.path.name}-1-2")
     again = open_plan(dataset, 8, [tmp_path / "a"], silent)
     assert again.path == plan.path and not left.exists()
+
+
+def test_only_plans_of_what_a_dataset_was_before_are_removed(make: SimpleNamespace, tmp_path: Path):
+    """The plan of joined datasets lies beside that of the first of them, and neither is in the other's way."""
+    home = tmp_path / "set" / ".plans"
+    alone = built(make, tmp_path / "set", [5, 7, 11, 2], 17, True)
+    joined = Dataset.join([alone, built(make, tmp_path / "other", [3, 9, 4], 17, True)])
+    made = {open_plan(dataset, length, [home], silent).path for dataset in (joined, alone, joined) for length in (8, 9)}
+    assert len(made) == 4 and all(path.is_dir() for path in made)
+    unfinished = home / ".tmp-0123-4-5"  # of another process, which is about to name it
+    shutil.copytree(min(made), unfinished)
+    shutil.rmtree(tmp_path / "set" / "train")
+    after = built(make, tmp_path / "set", [5, 7, 11, 2, 8], 17, True)
+    new = open_plan(after, 8, [home], silent).path
+    assert {path for path in home.iterdir() if path.is_dir()} == {new, unfinished}
 
 
 def test_progress_is_reported(make: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

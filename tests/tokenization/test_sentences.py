@@ -50,6 +50,13 @@ def test_sentences_are_the_text(text: str):
     assert all(sentences) and (len(sentences) < 2 or all(sentence.strip() for sentence in sentences))
 
 
+@pytest.mark.parametrize("run", [".", ".…", "…", "!?", "\n", "\n ", "。", "”", ". ", "。\n"])
+def test_long_runs_of_stops_and_blanks_take_no_time_of_their_square(run: str):
+    """A hundred thousand times the square would be hours."""
+    text = f"Name {run * 300_000}x end"
+    assert "".join(split_sentences(text)) == text
+
+
 @pytest.mark.realdata
 def test_real_text_has_sentences_of_plausible_length(realdata: Path):
     def lengths(name: str, count: int) -> tuple[float, float]:

@@ -177,6 +177,7 @@ compilation._missing = lambda device: None
 DRIVER = "import runpy, sys\nsys.argv.pop(0)\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
 
 
+@pytest.mark.slow
 def test_where_one_process_cannot_compile_none_does(
     command: Any, launcher: Callable[..., list[str]], tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from training.step import Stepper
 Launcher = Callable[..., list[str]]
 
 
-@pytest.mark.parametrize("name", ["torchrun", "launch"])
+@pytest.mark.parametrize("name", ["torchrun", pytest.param("launch", marks=pytest.mark.slow)])
 def test_two_processes_equal_one_with_twice_the_accumulation(command: Any, launcher: Launcher, name: str) -> None:
     """4 microsteps in one process, 2 in each of two: the same samples, losses within 1e-4 (only rounding
     differs)."""

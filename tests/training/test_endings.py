@@ -52,6 +52,7 @@ def own_words(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.split("failed (exitcode")[0]
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others(command: Any, launcher: Launcher) -> None:
     """The survivor says one line; the last checkpoint continues, in one process, as if nothing had been."""
     done, _ = run_with_fault(command, launcher, "os.kill(os.getpid(), signal.SIGKILL)")

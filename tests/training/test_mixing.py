@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from foundation.errors import UserError
 from shards.dataset import Dataset
+from shards.manifest import Manifest
 from shards.planned import PlannedSamples
 from shards.token_stream import IGNORE
 from tests.training.conftest import Command, random_documents, write_dataset
@@ -141,6 +142,15 @@ def test_datasets_that_cannot_be_mixed(tmp_path: Path, several: list[str]) -> No
     with pytest.raises(UserError, match="different tokenizers"):
         open_data(DataConfig(train_data_path=(several[0], str(foreign))))
     shutil.copytree(several[0], tmp_path / "copy")
+    for name in ("roles", "roles_val"):
+        shutil.copytree(several[1], tmp_path / name)
+        manifest = Manifest.load(tmp_path / name)
+        manifest.model_copy(update={"roles": {}, "terminator": []}).save(tmp_path / name)
+    told = r"different roles \(end_of_text 0, now none\)"
+    with pytest.raises(UserError, match=told):
+        open_data(DataConfig(train_data_path=(several[0], str(tmp_path / "roles"))))
+    with pytest.raises(UserError, match=told):
+        open_data(DataConfig(train_data_path=(several[0],), val_data_path=tmp_path / "roles_val"))
     with pytest.raises(UserError, match="the same data"):
         open_data(DataConfig(train_data_path=(several[0], str(tmp_path / "copy"))))
 

@@ -66,6 +66,7 @@ def assert_same_steps(command: Any, out: str = "out") -> None:
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_trial_that_does_not_fit_one_process_is_smaller_in_all(command: Any, launcher: Launcher) -> None:
     done = run_two(command, launcher, "--use_ema", "true", most=2, since=0)
     assert done.returncode == 0, done.stderr

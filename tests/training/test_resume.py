@@ -112,7 +112,10 @@ EVERYTHING = (
 SCHEDULERS = ("cosine", "linear", "polynomial", "wsd", "constant")
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize(
+    "scheduler",
+    [name if name in ("cosine", "wsd") else pytest.param(name, marks=pytest.mark.slow) for name in SCHEDULERS],
+)
 def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
     command: Any, scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

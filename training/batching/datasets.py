@@ -12,6 +12,7 @@ from foundation.errors import UserError
 from foundation.fingerprint import short
 from foundation.logs import get_logger
 from shards.dataset import Dataset
+from tokenization.roles import changed
 from tokenization.tokenizer import Tokenizer
 from training.config import DataConfig
 
@@ -59,6 +60,7 @@ def open_data(config: DataConfig) -> TrainingData:
     validation = _validation(config, datasets)
     if validation is not None:
         _check_tokenizer(tokenizer, validation, config)
+        _check_roles([*datasets, validation])
     return TrainingData(datasets, tuple(source.weight for source in sources), validation, tokenizer)
 
 
@@ -72,6 +74,7 @@ def _check_alike(datasets: Sequence[Dataset]) -> None:
                 f"{short(made[0][1])} and {short(fingerprint)}) and cannot be mixed; process one of them again with "
                 "the other's tokenizer (python -m pipeline.process --tokenizer …)"
             )
+    _check_roles(datasets)
     first: dict[str, Dataset] = {}
     for dataset in datasets:
         if dataset.identity in first:
@@ -80,6 +83,19 @@ def _check_alike(datasets: Sequence[Dataset]) -> None:
                 "weight"
             )
         first[dataset.identity] = dataset
+
+
+def _check_roles(datasets: Sequence[Dataset]) -> None:
+    """`UserError` for special tokens of different roles, which a tokenizer's fingerprint does not tell: documents would
+    end in one dataset and not in the other."""
+    made = [dataset for dataset in datasets if dataset.manifest is not None]
+    ids = [{name: entry.id for name, entry in dataset.roles.items()} for dataset in made]
+    for dataset, roles in zip(made, ids, strict=True):
+        if difference := changed(ids[0], roles):
+            raise UserError(
+                f"{made[0].path} and {dataset.path} were made with the same tokens in different roles ({difference}); "
+                "process one of them again with the other's tokenizer_config.json"
+            )
 
 
 def _tokenizer(config: DataConfig, datasets: Sequence[Dataset]) -> Tokenizer:

@@ -8,7 +8,7 @@ const memory = {  // of this tab; a browser may forbid it
 };
 const OPTIONS = ["system", "temperature", "length", "key"];
 
-let turns = [];  // {role, content, note, element}
+let turns = [];  // {role, content, note, element, left: no longer sent}
 let model = null;
 let running = null;  // the AbortController of the answer in work
 
@@ -69,31 +69,31 @@ function fit() {
 const atEnd = () => $("scroll").scrollHeight - $("scroll").scrollTop - $("scroll").clientHeight < 60;
 const toEnd = () => { $("scroll").scrollTop = $("scroll").scrollHeight; };
 
-function wanted(history) {
+function wanted(messages) {
   const body = { model: model.id };
   if ($("temperature").value !== "") body.temperature = Number($("temperature").value);
   if ($("length").value !== "") body.max_tokens = Number($("length").value);
-  if (!model.chat) return ["v1/completions", { ...body, prompt: history.at(-1).content }];
+  if (!model.chat) return ["v1/completions", { ...body, prompt: messages.at(-1).content }];
   const system = $("system").value.trim() ? [{ role: "system", content: $("system").value }] : [];
-  return ["v1/chat/completions", { ...body, messages: [...system, ...history] }];
+  const plain = messages.map(({ role, content }) => ({ role, content }));
+  return ["v1/chat/completions", { ...body, messages: [...system, ...plain] }];
 }
 
-/** Ask with all turns; where they no longer fit, without the oldest ones. */
+/** Ask with all turns; where they no longer fit, without the oldest ones, now and from here on. */
 async function ask(turn, show) {
-  const history = [];
-  for (const { role, content } of turns.slice(0, turns.indexOf(turn))) {
-    if (!content) continue;
-    if (history.at(-1)?.role === role) history.pop();  // a message that got no answer: roles take turns
-    history.push({ role, content });
-  }
-  for (;;) {
-    try {
-      return await answer(...wanted(history), $("key").value, running.signal, show);
-    } catch (error) {
-      if (error.code !== "context_length_exceeded" || history.length < 2 || !model.chat) throw error;
-      history.splice(0, history.length > 2 && history[1].role === "assistant" ? 2 : 1);
-      turn.forgot = true;
+  let messages = messagesOf(turns.slice(0, turns.indexOf(turn)));
+  try {
+    for (;;) {
+      try {
+        return await answer(...wanted(messages), $("key").value, running.signal, show);
+      } catch (error) {
+        if (!isTooLong(error) || messages.length < 2 || !model.chat) throw error;
+        messages = shortened(messages, $("system").value, error);
+      }
     }
+  } finally {
+    const since = turns.indexOf(messages[0].turn);
+    if (turn.content) turns.slice(0, Math.max(since, 0)).forEach((older) => { older.left = true; });
   }
 }
 
@@ -115,7 +115,7 @@ async function reply() {
     });
     if (finish === "length") turn.note = "cut";
     if (turn.note) remark(turn, turn.note);
-    if (turn.forgot) remark(turn, "forgot");
+    if (turns.some((older) => older.left)) remark(turn, "forgot");
   } catch (error) {
     failed(turn, error);
   }
@@ -140,7 +140,7 @@ function failed(turn, error) {
 
 function reason(error) {
   if (error.status === 401) return say("badKey");
-  if (error.code === "context_length_exceeded") return say("tooLong");
+  if (isTooLong(error)) return say("tooLong");
   if (error.code === "broken") return say("broken");
   return error instanceof Refused ? error.message : say("noServer");
 }
@@ -169,7 +169,10 @@ function showOptions(shown) {
 function start() {
   for (const name of OPTIONS) {
     $(name).value = memory.get(name) || "";
-    $(name).addEventListener("change", () => memory.set(name, $(name).value));
+    $(name).addEventListener("change", () => {
+      memory.set(name, $(name).value);
+      for (const turn of turns) turn.left = false;  // a shorter answer or system message leaves more room
+    });
   }
   try { turns = JSON.parse(memory.get("turns")) || []; } catch { turns = []; }
   turns = turns.filter((turn) => turn.content);

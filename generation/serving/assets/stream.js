@@ -6,6 +6,7 @@ class Refused extends Error {
     super(error.message || `HTTP ${status}`);
     this.status = status;
     this.code = error.code;
+    this.param = error.param;
   }
 }
 

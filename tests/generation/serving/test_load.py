@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -93,6 +93,41 @@ def test_answers_that_outlive_the_grace_end_with_an_error(long_server: Running) 
     assert "shutting_down" in rest and "[DONE]" not in rest
 
 
+def said_port(capfd: pytest.CaptureFixture[str]) -> int:
+    """The port that the command says it listens on, once it does."""
+    shown = ""
+    while "OpenAI" not in shown:
+        time.sleep(0.01)
+        shown += capfd.readouterr().err
+    return int(shown.partition("127.0.0.1:")[2].partition("/")[0])
+
+
+def test_an_engine_that_cannot_be_replaced_ends_the_command(
+    make_generator: Callable[..., TextGenerator], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever waits is told, and the command exits with 1 and the cause in a line."""
+    generator = make_generator()
+    engines = [generator.make_engine()]
+    answers: list[int] = []
+
+    def gone(*_: Any) -> NoReturn:
+        raise RuntimeError("the device is gone\nand more about it")
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", said_port(capfd), timeout=60)
+        connection.request("POST", TEXT, json.dumps({"prompt": "the"}), {"Content-Type": "application/json"})
+        answers.append(connection.getresponse().status)
+
+    monkeypatch.setattr(Engine, "step", lambda engine: [] if engine.idle else gone())
+    monkeypatch.setattr(generator, "make_engine", lambda: engines.pop() if engines else gone())
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert serve(generator, USUAL, ServingFlags(port=0), "tiny") == 1
+    asking.join(60)
+    assert answers == [500]
+    assert "error: no engine can be made (the device is gone); the server ends" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_command_when_answers_are_whole(
     make_generator: Callable[..., TextGenerator], capfd: pytest.CaptureFixture[str], number: signal.Signals
@@ -103,12 +138,7 @@ def test_a_signal_ends_the_command_when_answers_are_whole(
     before = signal.getsignal(number)
 
     def ask() -> None:
-        shown = ""
-        while "OpenAI" not in shown:
-            time.sleep(0.01)
-            shown += capfd.readouterr().err
-        port = int(shown.partition("127.0.0.1:")[2].partition("/")[0])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", said_port(capfd), timeout=60)
         connection.request(
             "POST", TEXT, json.dumps({"prompt": "the", "stream": True}), {"Content-Type": "application/json"}
         )

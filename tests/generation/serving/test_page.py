@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import pytest
 
 from generation.config import GenerationConfig
 from generation.serving.page import ASSETS, PAGE
+from generation.serving.service import Service, Work
 from generation.text import TextGenerator
 from tests.foundation.page.browser import BROWSER, near
 from tests.foundation.page.driver import Page, driven_page
@@ -22,6 +24,7 @@ TURNS = (
     "[...document.querySelectorAll('.turn')]"
     ".map((turn) => [turn.classList[1], turn.querySelector('.body').textContent])"
 )
+ASKED = "performance.getEntriesByType('resource').filter((entry) => entry.name.endsWith('/chat/completions')).length"
 READY = "!document.getElementById('send').hidden && document.title === 'tiny'"
 ATTACK = "<img src=x onerror=alert(1)><script>document.title='owned'</script> 明月🙂"
 
@@ -118,6 +121,62 @@ def test_the_stop_button_and_faults(make_generator: Callable[..., TextGenerator]
     page.type("and now", key="Enter")
     page.until(f"document.body.innerText.includes({json.dumps('服务器没有响应')})")
     assert page.evaluate("document.querySelectorAll('.turn:last-child .retry').length") == 1
+
+
+@browser
+@pytest.mark.parametrize(
+    ("messages", "flags"),
+    [(400, {}), (2100, {}), (400, {"max_body_bytes": 20_000})],
+    ids=["tokens", "messages", "bytes"],
+)
+def test_a_long_conversation_is_shortened_at_once(
+    make_generator: Callable[..., TextGenerator],
+    page: Page,
+    monkeypatch: pytest.MonkeyPatch,
+    messages: int,
+    flags: dict[str, int],
+) -> None:
+    """Few requests find what fits, one is enough for the next turn, and much of the context is used."""
+    context, read = 600, []
+    prepare = Service.prepare
+
+    async def counting(*given: Any) -> Work:
+        work = await prepare(*given)
+        read.append(work.prompt_tokens)
+        return work
+
+    monkeypatch.setattr(Service, "prepare", counting)
+    said = [
+        {"role": ("user", "assistant")[n % 2], "content": f"the cat sat {n}" + " on the mat" * 3}
+        for n in range(messages)
+    ]
+    generator = make_generator(endless=True, max_position_embeddings=context)
+    with running(generator, GenerationConfig(max_new_tokens=5, temperature=0), **flags) as server:
+        prefer(page, "en", "light")
+        page.open(f"{server.url}/")
+        page.until(READY)
+        page.evaluate(f"sessionStorage.setItem('turns', {json.dumps(json.dumps(said))})")
+        page.open(f"{server.url}/?again")
+        page.until(READY)
+        requests = []
+        for text in ("and now", "the dog"):
+            page.evaluate("performance.clearResourceTimings()")
+            say(page, text)
+            requests.append(page.evaluate(ASKED))
+        assert "The oldest messages no longer fit" in page.evaluate("document.body.innerText")
+        assert len(turns(page)) == messages + 4
+        page.type("the dog " * 1000, key="Enter")
+        page.until("document.body.innerText.includes('This message is longer than the model can read')")
+        say(page, "and now")
+        for system in ("the mat " * 80, ""):
+            change = "option.value = text; option.dispatchEvent(new Event('change'))"
+            page.evaluate(
+                f"((option, text) => {{ {change} }})(document.getElementById('system'), {json.dumps(system)})"
+            )
+            say(page, "so long" if system else "and again")
+    assert requests[0] <= 5 and requests[1] == 1
+    assert context / 2 < read[0] < read[1] < read[2] < context, "a message that cannot be sent costs no other one"
+    assert context / 2 < read[4] < context, "without the system message there is room again"
 
 
 @browser

@@ -44,6 +44,9 @@ def check_refused(answer: tuple[int, dict[str, str], Any], status: int, says: st
         (CHAT, {"messages": SAY, "temperature": "hot"}, "temperature: input should be a valid number"),
         (CHAT, {"messages": SAY, "temperature": -1}, "temperature: input should be greater"),
         (CHAT, {"messages": SAY, "temperature": 1e999}, "Infinity"),
+        (CHAT, {"messages": SAY, "temperature": 1e40}, "temperature: input should be less than or equal to 1000"),
+        (CHAT, {"messages": SAY, "repetition_penalty": 1e-40}, "repetition_penalty: input should be greater"),
+        (CHAT, {"messages": SAY, "repetition_penalty": 1e40}, "repetition_penalty: input should be less"),
         (CHAT, {"messages": SAY, "top_p": 0}, "top_p"),
         (CHAT, {"messages": SAY, "n": 0}, "n: input"),
         (CHAT, {"messages": SAY, "n": 1000}, "n: input"),
@@ -90,6 +93,18 @@ def test_what_asks_for_nothing_is_no_fault(chat_server: Running) -> None:
         "response_format": {"type": "text"}, "store": False, "logit_bias": {}, "max_tokens": 3, "stop": None,
     }  # fmt: skip
     assert chat_server.ask("POST", CHAT, body)[0] == 200
+
+
+def test_the_outermost_options_write_texts(chat_server: Running) -> None:
+    """A temperature that only means greedy (some clients cannot say 0), and the ends of what is taken."""
+    greedy = chat_server.ask("POST", TEXT, {"prompt": "the cat", "temperature": 0})[2]["choices"][0]["text"]
+    for sent in ({"temperature": 1e-40}, {"temperature": 1e-8, "top_k": 0, "top_p": 1}):
+        status, _, answer = chat_server.ask("POST", TEXT, {"prompt": "the cat", **sent})
+        assert status == 200 and answer["choices"][0]["text"] == greedy
+    for temperature, penalty in ((1e-4, 0.01), (1e-4, 100), (1000, 0.01), (1000, 100)):
+        ends: dict[str, Any] = {"prompt": "the cat", "temperature": temperature, "repetition_penalty": penalty}
+        for asked in (ends, {**ends, "top_k": 0, "top_p": 1}):
+            assert chat_server.ask("POST", TEXT, asked)[0] == 200, asked
 
 
 def test_other_paths_and_methods(chat_server: Running) -> None:

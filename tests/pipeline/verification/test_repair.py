@@ -189,7 +189,9 @@ def test_work_in_another_directory_and_of_slices_repairs_too(corpus: Path, token
     assert digests(config.output) == whole
 
 
-def test_evaluation_files_are_asked_for_when_they_are_needed(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
+def test_evaluation_files_are_asked_for_when_they_are_needed(
+    corpus: Path, tokenizer: Path, tmp_path: Path, dataset: Path
+) -> None:
     words = " ".join(f"word{number}" for number in range(20))
     (tmp_path / "exam.jsonl").write_text(json.dumps({"text": words}))
     config = configuration(corpus, tokenizer, tmp_path / "d" / "x")
@@ -203,3 +205,6 @@ def test_evaluation_files_are_asked_for_when_they_are_needed(corpus: Path, token
         command.main(options)
     Path("config.yaml").write_text(f"pipeline: {{decontaminate: [{tmp_path / 'exam.jsonl'}]}}\n")
     assert command.main(options) == 0 and digests(config.output) == whole
+    without = digests(dataset)
+    flip(dataset / "stats.json", 3)  # of a dataset that was made without evaluation files
+    assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0 and digests(dataset) == without
