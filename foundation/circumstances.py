@@ -54,13 +54,18 @@ def retyped(arguments: list[str], without: Collection[str], more: Sequence[str])
 
     Its flags may be written in every way that `foundation.flags` knows: --max-steps=3, --no_report.
     """
+    return typed([*left_out(arguments, without), *more])
+
+
+def left_out(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """A command line without these flags and their values."""
     kept, dropping = [], False
     for word in arguments:
         if word.startswith("--"):
-            dropping = bare_name(word.partition("=")[0]).removeprefix("no_") in without
+            dropping = bare_name(word.partition("=")[0]).removeprefix("no_") in flags
         if not dropping:
             kept.append(word)
-    return typed([*kept, *more])
+    return kept
 
 
 def machine() -> str:

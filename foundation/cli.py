@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from foundation.console import silence
+from foundation.console import escape_what_they_lack, silence
 from foundation.errors import UserError
 from foundation.page.wording import printable
 
@@ -64,6 +64,7 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
 
     `UserError` exits 2, an operating-system error 1, Ctrl-C 130, each with one line on standard error.
     """
+    escape_what_they_lack()
     try:
         code = main(sys.argv[1:])
         if sys.stdout is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
-from foundation.console import silence
+from foundation.console import escaped, silence
 
 ROOT = "mateconv"
 
@@ -25,11 +26,19 @@ class _TqdmHandler(logging.Handler):
         stream = sys.stderr if self._prints_results or record.levelno >= logging.WARNING else sys.stdout
         if stream is None:  # it was closed before Python began
             return
+        line = self.format(record)
         try:
-            tqdm.write(self.format(record), file=stream)
+            _write(line, stream)
             stream.flush()  # a pipe's reader waits for it; and what cannot be written shows here, not when Python ends
         except (OSError, ValueError):  # ValueError: a closed file
             silence(stream)
+
+
+def _write(line: str, stream: TextIO) -> None:
+    try:
+        tqdm.write(line, file=stream)
+    except UnicodeEncodeError:  # another program's stream: those of our commands take every character
+        tqdm.write(escaped(line, stream), file=stream)
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -53,7 +62,7 @@ def setup(logfile: Path | None = None, prints_results: bool = False) -> logging.
     root.addHandler(console)
     if logfile is not None:
         logfile.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(logfile, encoding="utf-8")
+        file = logging.FileHandler(logfile, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         root.addHandler(file)
     return root

@@ -10,7 +10,7 @@ from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.inspection.recorded import options_of
 from pipeline.settings.inputs import InputSpec
-from pipeline.sources.base import InputFile
+from pipeline.sources.base import InputFile, as_utf8
 from pipeline.sources.files import identify
 from pipeline.sources.find import find_inputs
 from shards.manifest import InputEntry, Manifest
@@ -41,7 +41,7 @@ class Candidates:
     the size of each is asked for once."""
 
     def __init__(self, files: Sequence[InputFile]) -> None:
-        self._paths = [("/" + PurePosixPath(file.path.replace("\\", "/")).as_posix(), file) for file in files]
+        self._paths = [(as_utf8("/" + PurePosixPath(file.path.replace("\\", "/")).as_posix()), file) for file in files]
         self._deepest = max((path.count("/") for path, _ in self._paths), default=0)
         self._by_name = self._grouped((file.name, file) for file in files)
         self._by_end: dict[int, dict[str, _Group]] = {}

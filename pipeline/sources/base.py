@@ -67,6 +67,11 @@ class Identity(NamedTuple):
     probe: str
 
 
+def as_utf8(name: str) -> str:
+    """A name of a file as datasets write it: bytes that are no UTF-8, surrogates in Python (PEP 383), are escaped."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 @dataclass(frozen=True)
 class InputFile:
     """One input. `path` is a local path or a URL; `name` is how the dataset names it: relative to what the user gave,

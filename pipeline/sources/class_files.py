@@ -85,7 +85,7 @@ class _FilesReading:
         for number in range(task.start, task.end):
             entry = found[number]
             text = self._content(entry)
-            digest.update(f"{entry.name}\0{entry.size}\0".encode() + text)
+            digest.update(os.fsencode(entry.name) + f"\0{entry.size}\0".encode() + text)
             self.position += entry.size
             if not self._stopped and (entry.size > len(text) or text.strip()):
                 add_text(batch, text, entry.size, number, self.newlines, task.options.label)

@@ -13,7 +13,7 @@ from foundation.errors import UserError
 from foundation.logs import get_logger
 from pipeline.settings.inputs import Split
 from pipeline.sources import files
-from pipeline.sources.base import Identity, InputFile, InputOptions
+from pipeline.sources.base import Identity, InputFile, InputOptions, as_utf8
 from pipeline.sources.columns import class_names
 
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
@@ -169,7 +169,7 @@ def _class_directories(listing: Listing, options: InputOptions, asked: bool) -> 
     if not groups:
         return None
     classes = sorted({name for names in groups.values() for name in names} - set(_NO_CLASS))
-    own = replace(options, format="class_files", labels=options.labels or tuple(classes))
+    own = replace(options, format="class_files", labels=options.labels or tuple(map(as_utf8, classes)))
     number = _numbering(own.labels, listing.root)
     found = []
     for parent in sorted(groups):
@@ -188,8 +188,8 @@ def _class_directories(listing: Listing, options: InputOptions, asked: bool) -> 
 
 def _numbering(labels: tuple[str, ...], root: str) -> Callable[[str], int]:
     def number(name: str) -> int:
-        if name not in labels:
+        if as_utf8(name) not in labels:
             raise UserError(f"{root}: class directory {name!r} is not in labels {list(labels)}; add it there")
-        return labels.index(name)
+        return labels.index(as_utf8(name))
 
     return number

@@ -13,7 +13,7 @@ from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.settings.inputs import InputSpec
 from pipeline.sources import files, hub
-from pipeline.sources.base import InputFile, InputOptions
+from pipeline.sources.base import InputFile, InputOptions, as_utf8
 from pipeline.sources.columns import class_names
 from pipeline.sources.directories import SPLIT_NAMES, Listing, expand
 from pipeline.sources.records import parse_template
@@ -37,7 +37,7 @@ def find_inputs(config: PipelineConfig) -> list[InputFile]:
         if real in seen:
             raise UserError(f"{file.path}: given twice (also as {seen[real]}); name every file once")
         seen[real] = file.path
-    return _distinct_names(found)
+    return _distinct_names([replace(file, name=as_utf8(file.name)) for file in found])
 
 
 def _place(path: str) -> str:
@@ -85,7 +85,7 @@ def input_options(spec: InputSpec, config: PipelineConfig) -> tuple[InputOptions
         text_field=chosen("text_field") or config.text_field,
         text_template=template,
         label_field=chosen("label_field"),
-        labels=tuple(chosen("labels") or ()),
+        labels=tuple(map(as_utf8, chosen("labels") or ())),
         messages_field=chosen("messages_field"),
         text_documents=chosen("text_documents") or config.text_documents,
         text_separator=chosen("text_separator"),
