@@ -81,6 +81,7 @@ def _runs_of_marks(parts: Literal["NFD", "NFKD"], length: int) -> re.Pattern[str
     marks = [
         character
         for character in map(chr, range(0x300, 0x10000))
-        if unicodedata.combining(unicodedata.normalize(parts, character)[0])
+        if unicodedata.combining(character)
+        or (unicodedata.decomposition(character) and unicodedata.combining(unicodedata.normalize(parts, character)[0]))
     ]
     return re.compile(f"[{''.join(marks)}\U00010000-{_LAST_MARK}]{{{length},}}")

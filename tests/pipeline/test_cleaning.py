@@ -184,20 +184,19 @@ def test_hostile_texts_take_no_square_time() -> None:
     assert cleaner().clean([blank, b"x" + blank, blank + b"x", blank + b"x" + blank]) == [b"", b"x", b"x", b"x"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(_REFERENCES.split(" "))).map("".join))
 def test_references_are_decoded_until_none_is_left(text: str) -> None:
-    left = text
-    while True:
-        once = re.sub(r"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+", "&", left)
-        found = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
-        once = re.sub(found, lambda e: unescape(e[0]) if e[0][1] == "#" or e[0][1:] in html5 else e[0], once)
-        if once == left:
-            break
-        left = once
+    before, left = None, text
+    while left != before:
+        before, left = left, re.sub(r"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+", "&", left)
+        known = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+        left = re.sub(known, lambda e: unescape(e[0]) if e[0][1] == "#" or e[0][1:] in html5 else e[0], left)
     assert DecodeHtmlEntities().clean(text.encode()).decode() == left
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFKC"])
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(_MARKS)), st.integers(1, 40))
 def test_long_runs_of_marks_are_brought_to_the_form_that_unicode_defines(
     form: Any, some: list[str], times: int
