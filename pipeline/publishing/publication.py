@@ -60,7 +60,7 @@ class Publication:
         config, work = self._config, self._work
         parts = [work.part(task) for task in self._tasks]
         decisions = decide(config, parts, self._tasks, work.directory / "dedup")
-        check_bad_records(config, decisions.summaries)
+        check_bad_records(config, decisions.summaries, self._tasks)
         if not any((splits >= 0).any() for splits in decisions.splits):
             raise UserError(f"{work.place.shown}: no document is left to publish; see {work.directory}")
         return decisions

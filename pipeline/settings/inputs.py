@@ -104,7 +104,10 @@ class InputSettings(Settings):
         16 * 2**20, ge=1, le=2**30, description="larger records are quarantined; bounds the memory of a worker"
     )
     max_bad_fraction: float = Field(
-        0.05, ge=0, le=1, description="stop without publishing when a larger share of records cannot be read"
+        0.05,
+        ge=0,
+        le=1,
+        description="stop without publishing if a larger share of records, or of plain files' bytes, cannot be read",
     )
 
     @field_validator("input", mode="before")
