@@ -23,6 +23,7 @@ from foundation.logs import get_logger
 from pipeline.executors.base import ATTEMPTS, Answer, Done, Ledger, Outcome, answer
 from pipeline.mapping.map_task import Mapper
 from pipeline.mapping.setup import MapSetup
+from pipeline.mapping.versions import told, versions
 from pipeline.sources.base import Task
 from pipeline.tokenizer_stage import choose_engine
 from tokenization.tokenizer import Tokenizer
@@ -40,13 +41,16 @@ log = get_logger("pipeline.executors")
 class _Worker:
     """Maps tasks in a process of Ray's."""
 
-    def __init__(self, setup: MapSetup, tokenizer: dict[str, bytes]) -> None:
+    def __init__(self, setup: MapSetup, tokenizer: dict[str, bytes], wanted: dict[str, str]) -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the actors are the parallelism
         # This may be another machine. The files are gone before the first task: Ray ends actors without a goodbye.
         with tempfile.TemporaryDirectory(prefix="mateconv-") as directory:
             for name, data in tokenizer.items():
                 (Path(directory) / name).write_bytes(data)
             self._mapper = Mapper(replace(setup, tokenizer=Path(directory)))
+        if (found := self._mapper.versions) != wanted:
+            differ = told(found, wanted)
+            raise UserError(f"{socket.gethostname()} has other versions than the command ({differ})")
         gc.freeze()
 
     def ready(self) -> None:
@@ -90,7 +94,7 @@ class RayExecutor:
             setup = replace(setup, engine_factory=factory)
         files = ray.put({path.name: path.read_bytes() for path in setup.tokenizer.iterdir()})
         self._remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Worker)
-        self._arguments = (setup, files)
+        self._arguments = (setup, files, versions(setup.config.settings()))
         ledger = Ledger(tasks, done)
         for _ in range(self._count):
             self._start()

@@ -19,6 +19,7 @@ from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.dedup.decontaminate import TABLE
 from pipeline.inspection.tracing import TOKENIZER_SETTING, TRAINED, config_of, find_sources
+from pipeline.mapping.versions import told, versions
 from pipeline.process import process
 from pipeline.settings.inputs import InputSpec
 from pipeline.sources.base import InputFile
@@ -82,6 +83,11 @@ def _make(
     configured: PipelineConfig,
 ) -> Path:
     """Make the dataset again in `scratch`."""
+    if manifest is not None and manifest.versions != (now := versions(settings)):
+        raise UserError(
+            f"the dataset was made with other versions ({told(manifest.versions, now)}), so these cannot give it back;"
+            " `python -m pipeline.process --resume` makes it anew"
+        )
     known = configured.decontaminate or (area is not None and (area.directory / TABLE).exists())
     if settings.get("decontaminate") and not known:
         raise UserError("its evaluation files are needed: name them in the configuration file, as decontaminate")
