@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from foundation.errors import UserError
 from pipeline import verify
+from pipeline.cleaning.base import Texts
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.config import PipelineConfig
 from pipeline.mapping.versions import MAPPING_VERSION
@@ -56,11 +56,8 @@ def upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on the program is another version, whose cleaning writes capitals."""
     clean = Cleaner.clean_batch
 
-    def loud(self: Cleaner, texts: list[bytes]) -> Any:
-        cleaned = clean(self, texts)
-        cleaned.texts[:] = [text.upper() for text in cleaned.texts]
-        cleaned.joined = None
-        return cleaned
+    def loud(self: Cleaner, texts: list[bytes]) -> Texts:
+        return Texts([text.upper() for text in clean(self, texts).texts])
 
     monkeypatch.setattr(Cleaner, "clean_batch", loud)
     monkeypatch.setattr("pipeline.mapping.versions.MAPPING_VERSION", MAPPING_VERSION + 1)
