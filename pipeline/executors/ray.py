@@ -153,7 +153,7 @@ class RayExecutor:
             if attempt < ATTEMPTS:
                 log.warning("a Ray worker could not start: %s; trying again", reason)
                 self._start(attempt + 1)
-            elif len(self._actors) > 0:
+            elif self._actors:
                 log.error("a Ray worker could not start %d times, going on without it: %s", ATTEMPTS, reason)
             else:
                 raise UserError(
