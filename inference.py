@@ -43,7 +43,7 @@ An encoder:
 
 def main(argv: list[str]) -> int:
     """Run the command; the exit code. A file with unusable lines gives 1."""
-    logs.setup()
+    logs.setup(prints_results=True)
     loaded = load_config("inference.py", DESCRIPTION, {"generation": GenerationSettings}, Flags, argv)
     flags, settings = loaded.get(Flags), loaded.get(GenerationSettings)
     mode = mode_of(flags, loaded.by_flag)
@@ -51,11 +51,14 @@ def main(argv: list[str]) -> int:
         print(HELP)
         return 0
     request = _request(flags, loaded)
+    if mode in ENCODER_MODES:  # a decoder's top_k may be 0
+        request.check()
     device = pick_device(settings.device)
     trained = load_trained(settings.model_path, device, pick_dtype(settings.dtype, device))
     if mode in ENCODER_MODES:
         return answer(TextEncoder.from_trained(trained, settings.batch_size), request)
     if flags.interactive and isinstance(trained.model, Encoder):
+        request.check()
         with line_editing():
             ask(TextEncoder.from_trained(trained, settings.batch_size), request.top_k)
         return 0
@@ -69,9 +72,7 @@ def _request(flags: Flags, loaded: Loaded) -> Request:
     values = {name: getattr(flags, name) for name in same}
     if "top_k" in loaded.by_flag:
         values["top_k"] = loaded.get(GenerationSettings).top_k
-    request = Request(**values)
-    request.check()
-    return request
+    return Request(**values)
 
 
 def _write(generator: TextGenerator, source: Path, flags: Flags, settings: GenerationSettings) -> int:

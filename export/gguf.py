@@ -17,6 +17,7 @@ from foundation.atomic import atomic_path
 from foundation.cli import run
 from foundation.config import load_config
 from foundation.errors import UserError
+from foundation.output_file import output_file
 from foundation.section import Section
 from model.decoder import Decoder
 from model.loading import load_model
@@ -49,7 +50,8 @@ def export_gguf(model: Path, output: Path, dtype: str | None = None) -> None:
     `UserError` for encoders, and for tokenizers or shapes that llama.cpp does not have.
     """
     _require_package()
-    if output.suffix != SUFFIX or output.is_dir():
+    file = output_file(output)
+    if output.suffix != SUFFIX:
         raise UserError(f"{output}: not the name of a GGUF file; give one that ends with {SUFFIX}")
     found = load_model(model, "cpu", None)
     if not isinstance(found.model, Decoder):
@@ -64,7 +66,7 @@ def export_gguf(model: Path, output: Path, dtype: str | None = None) -> None:
     except UserError as error:
         raise UserError(f"{found.source}: {error}") from None
     license = found.mateconv.get("license")
-    with atomic_path(output) as temporary:
+    with atomic_path(file) as temporary:
         _write(
             temporary,
             output.stem,

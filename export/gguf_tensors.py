@@ -50,14 +50,20 @@ ROPE_FACTORS = "rope_freqs.weight"
 def architecture_of(config: ModelConfig) -> str:
     """llama, qwen2 (biases) or qwen3 (normalised queries and keys): which of llama.cpp's networks this is.
 
-    `UserError` for heads that its qwen2 cannot have.
+    `UserError` for heads that its qwen2 cannot have, and for frequencies that only its llama reads.
     """
     if config.qkv_bias and config.head_size * config.num_attention_heads != config.hidden_size:
         raise UserError(
             f"heads {config.head_size} wide, {config.num_attention_heads} of them, are not the width "
             f"{config.hidden_size} together: llama.cpp has no such model with biases"
         )
-    return "qwen3" if config.qk_norm else "qwen2" if config.qkv_bias else "llama"
+    found = "qwen3" if config.qk_norm else "qwen2" if config.qkv_bias else "llama"
+    if found != "llama" and _has_rope_factors(config):
+        raise UserError(
+            f"rope_scaling of llama3's kind in a {found}: llama.cpp reads such frequencies in llama alone; "
+            "transformers runs the model directory as it is"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def tensors_of(model: Decoder, dtype: str) -> Iterator[GGUFTensor]:
         if llama and name.endswith(("q_proj.weight", "k_proj.weight")):
             tensor = interleaved(tensor, config.head_size)
         yield GGUFTensor(file_name(name), tensor, kind, shape)
-    if config.rope_scaling is not None and config.rope_scaling.rope_type == "llama3":
+    if _has_rope_factors(config):
         factors = _rope_factors(config)
         yield GGUFTensor(ROPE_FACTORS, factors, Kind.F32, tuple(factors.shape))
 
@@ -131,6 +137,10 @@ def interleaved(weight: Tensor, size: int) -> Tensor:
     the first half of a head and one of the second."""
     rows, width = weight.shape
     return weight.view(rows // size, 2, size // 2, width).transpose(1, 2)
+
+
+def _has_rope_factors(config: ModelConfig) -> bool:
+    return config.rope_scaling is not None and config.rope_scaling.rope_type == "llama3"
 
 
 def _rope_factors(config: ModelConfig) -> Tensor:

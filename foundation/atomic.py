@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 TEMPORARY_PREFIX = ".tmp-"
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + r"(?!old-).+-([0-9]+)-[0-9a-f]{8}", re.DOTALL)
+"""Names that `temporary_beside` gives, with the number of the process: no other file is taken for one of ours."""
 _SYNCED_AT_ONCE = 8
+_ABANDONED_SECONDS = 86400
 
 
 def fsync_file(path: Path) -> None:
@@ -104,7 +109,7 @@ def replace_directory(temporary: Path, final: Path) -> None:
     """
     assert temporary.parent == final.parent
     fsync_tree(temporary)
-    aside = final.parent / f"{TEMPORARY_PREFIX}old-{final.name}"
+    aside = _aside(final)
     recover_directory(final)
     if final.exists():
         os.rename(final, aside)
@@ -118,9 +123,21 @@ def replace_directory(temporary: Path, final: Path) -> None:
         shutil.rmtree(aside)
 
 
+def _aside(final: Path) -> Path:
+    return final.parent / f"{TEMPORARY_PREFIX}old-{final.name}"
+
+
+def readable_directory(final: Path) -> Path:
+    """Where a reader finds `final`: the old content between the two renames of a `replace_directory`. Nobody but the
+    writer may put that back: it may be alive, and about to do its second rename."""
+    aside = _aside(final)
+    return aside if not final.exists() and aside.is_dir() else final
+
+
 def recover_directory(final: Path) -> None:
-    """Finish or undo a `replace_directory` that a crash interrupted."""
-    aside = final.parent / f"{TEMPORARY_PREFIX}old-{final.name}"
+    """Finish or undo a `replace_directory` that a crash interrupted. For the one who writes `final`; readers ask
+    `readable_directory`."""
+    aside = _aside(final)
     if not aside.exists():
         return
     if final.exists():
@@ -132,15 +149,55 @@ def recover_directory(final: Path) -> None:
 
 def remove_temporaries(directory: Path) -> None:
     """Remove what interrupted writes left in `directory` (not below it). The caller holds the directory's lock."""
+    for entry, _ in _temporaries(directory):
+        _remove(entry)
+
+
+def remove_abandoned(directory: Path) -> None:
+    """The same for who holds no lock: what belongs to a running process of this machine stays, unless nothing of it was
+    written for a day (numbers of processes come again)."""
+    for entry, process in _temporaries(directory):
+        if not _is_running(process) or _age(entry) > _ABANDONED_SECONDS:
+            _remove(entry)
+
+
+def _temporaries(directory: Path) -> list[tuple[Path, int]]:
+    """The temporaries in `directory`, with the number of the process that made each."""
     if not directory.is_dir():
-        return
-    for entry in directory.iterdir():
-        if not entry.name.startswith(TEMPORARY_PREFIX) or entry.name.startswith(f"{TEMPORARY_PREFIX}old-"):
-            continue
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+        return []
+    found = ((entry, _TEMPORARY.fullmatch(entry.name)) for entry in directory.iterdir())
+    return [(entry, int(match[1])) for entry, match in found if match]
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # there the call would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _age(path: Path) -> float:
+    """Seconds since anything at or below `path` was written; 0 where it vanishes meanwhile."""
+    newest = 0.0
+    try:
+        newest = path.lstat().st_mtime
+        for folder, folders, names in os.walk(path):
+            newest = max([newest, *(os.lstat(os.path.join(folder, name)).st_mtime for name in (*folders, *names))])
+    except FileNotFoundError:
+        return 0.0
+    return time.time() - newest
 
 
 def temporary_directory(parent: Path, name: str) -> Path:

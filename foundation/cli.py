@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from foundation.console import silence
+from foundation.console import escape_what_they_lack, silence
 from foundation.errors import UserError
+from foundation.page.wording import printable
 
 EXIT_FAILURE = 1
 EXIT_USER_ERROR = 2
@@ -52,7 +53,7 @@ def told(error: BaseException, who: str = "", quietly: bool = False) -> int | No
         return None
     if not quietly:
         try:
-            print(line, file=sys.stderr)
+            print(printable(line), file=sys.stderr)  # it may quote names out of a stranger's file
         except OSError:  # nobody reads that either: the exit code still tells
             silence(sys.stderr)
     return code
@@ -63,6 +64,7 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
 
     `UserError` exits 2, an operating-system error 1, Ctrl-C 130, each with one line on standard error.
     """
+    escape_what_they_lack()
     try:
         code = main(sys.argv[1:])
         if sys.stdout is not None:

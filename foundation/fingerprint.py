@@ -20,9 +20,17 @@ def of_file(path: Path) -> str:
 
 
 def of_json(value: Any) -> str:
-    """Hex SHA-256 of a JSON value in canonical form (sorted keys, no spaces, UTF-8)."""
+    """Hex SHA-256 of a JSON value in canonical form (sorted keys, no spaces, UTF-8).
+
+    Surrogates, which names of files have in Python where they are not UTF-8 (PEP 383), count as they are.
+    """
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return of_bytes(text.encode())
+    return of_bytes(text.encode(errors="surrogatepass"))
+
+
+def is_one(value: object) -> bool:
+    """Whether a value is a fingerprint as these functions give them."""
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
 def short(fingerprint: str, length: int = 8) -> str:

@@ -73,6 +73,12 @@ def _is_list(field: FieldInfo) -> bool:
     return typing.get_origin(_bare(field.annotation)) in (list, tuple)
 
 
+def _length(field: FieldInfo) -> int | None:
+    """How many values a list takes; None: any number."""
+    kinds = typing.get_args(_bare(field.annotation))
+    return len(kinds) if typing.get_origin(_bare(field.annotation)) is tuple and ... not in kinds else None
+
+
 def _accepts_none(field: FieldInfo) -> bool:
     return _is_union(field.annotation) and type(None) in typing.get_args(field.annotation)
 
@@ -108,7 +114,9 @@ def _add(group: Any, leaf: str, field: FieldInfo, kind: type[Section]) -> None:
             dest=leaf, default=argparse.SUPPRESS, help=argparse.SUPPRESS,
         )  # fmt: skip
     elif _is_list(field):
-        group.add_argument(*names, nargs="+", metavar="VALUE", **options)
+        # Repeated, a list goes on; a list of fixed length is one value, where the later one counts.
+        repeated = "store" if _length(field) else "extend"
+        group.add_argument(*names, nargs="+", action=repeated, metavar="VALUE", **options)
     else:
         group.add_argument(*names, metavar="VALUE", **options)
 

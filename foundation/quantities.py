@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from decimal import Context, Decimal
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -15,6 +17,7 @@ _SIZES = {
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
 _DURATIONS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_UNIT_DIGITS = 13
 
 
 def _parse(value: Any, units: dict[str, int], what: str, example: str) -> Any:
@@ -22,16 +25,17 @@ def _parse(value: Any, units: dict[str, int], what: str, example: str) -> Any:
     if not isinstance(value, str):
         return value
     match = _NUMBER.fullmatch(value)
-    if match is None or match[2].lower() not in units:
+    if match is None or match[2].lower() not in units or math.isinf(float(match[1])):
         raise ValueError(f"{value!r} is not a {what}; write it like {example}")
-    number = int(match[1]) if match[1].isdecimal() else float(match[1])  # whole numbers stay exact
-    return number * units[match[2].lower()]
+    exactly = Context(prec=len(match[1]) + _UNIT_DIGITS)  # in floats 4.1M would not be whole
+    product = exactly.multiply(Decimal(match[1]), Decimal(units[match[2].lower()]))
+    return int(product) if product == product.to_integral_value() else float(product)
 
 
 def _whole(value: Any, units: dict[str, int], what: str, example: str) -> Any:
     number = _parse(value, units, what, example)
-    if isinstance(number, float) and number.is_integer():
-        return int(number)
+    if isinstance(value, str) and isinstance(number, float):
+        raise ValueError(f"{value!r} is not a whole number; write a {what} like {example}")
     return number
 
 

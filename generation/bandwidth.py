@@ -16,10 +16,10 @@ ROUNDS, SECONDS = 5, 0.3
 
 
 @torch.inference_mode()
-def read_bandwidth(model: LanguageModel) -> float:
+def read_bandwidth(model: LanguageModel, compiled: bool = True) -> float:
     """Bytes a second at which `model`'s own weights can be read where they lie: the best of a few sums over all of them
-    by as many threads as torch uses, with the engine's own kernels where it has them. Takes up to a third of a second,
-    of large models one sum.
+    by as many threads as torch uses, with the engine's own kernels where it has them and they are to be `compiled`.
+    Takes up to a third of a second, of large models one sum.
 
     Weights that fit a cache are read from there, as generation reads them.
     """
@@ -28,7 +28,7 @@ def read_bandwidth(model: LanguageModel) -> float:
     words = [w[: w.numel() // 2 * 2].view(torch.float32) if w.element_size() == 2 else w for w in flat]
     size = sum(w.nbytes for w in words)
     cuda = any(w.is_cuda for w in words)
-    read = _reader(cuda or words[0].device.type != "cpu")
+    read = _reader(compiled and words[0].device.type == "cpu")
     best, begun = float("inf"), time.perf_counter()
     for _ in range(ROUNDS):
         start = time.perf_counter()
@@ -43,9 +43,9 @@ def read_bandwidth(model: LanguageModel) -> float:
     return size / best
 
 
-def _reader(elsewhere: bool) -> Callable[[Tensor], object]:
+def _reader(kernels: bool) -> Callable[[Tensor], object]:
     """What reads a float32 tensor through. Torch's own sum does not look ahead and so reads more slowly on a CPU."""
-    library = None if elsewhere else building.library()
+    library = building.library() if kernels else None
     if library is None:
         return Tensor.sum
     read_all, threads = library.read_all, ctypes.c_int64(torch.get_num_threads())

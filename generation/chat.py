@@ -30,24 +30,39 @@ def check_history(history: Sequence[Message]) -> None:
             raise UserError(f"history[{place}]: its content holds half a surrogate pair; give plain text") from None
 
 
-def encode_chat(tokenizer: Tokenizer, template: str, history: Sequence[Message]) -> list[int]:
+def encode_chat(
+    tokenizer: Tokenizer, template: str, history: Sequence[Message], as_one_text: bool = False
+) -> list[int]:
     """Token ids of a conversation up to where the assistant's next answer begins.
 
-    Special tokens come from the template alone. The template is rendered with a mark in the place of each message, and
-    the messages are encoded as plain text: one that spells `<|im_end|>` ends no turn. Blanks at a message's ends stay
-    or go as the template would have it.
+    Special tokens come from the template alone: a message that spells `<|im_end|>` ends no turn. Messages are encoded
+    one by one, as conversations are for training here; or `as_one_text` with the template around them, as
+    `transformers` does for models of others, unless that gave a special token more or less.
     """
-    marks = [f"\ue000{place}\ue001" for place in range(len(history))]  # private use: no template holds them
-    marked = [
-        {"role": message["role"], "content": f"{_BLANK}{mark}{_BLANK}"}
-        for message, mark in zip(history, marks, strict=True)
-    ]
+    apart = _encode_apart(tokenizer, template, history)
+    if not as_one_text:
+        return apart
+    messages = [{"role": message["role"], "content": message["content"]} for message in history]
+    ids = tokenizer.encode(render_chat(messages, template, True, **_tokens(tokenizer)), special=True)
+    special = tokenizer.special_ids
+    forged = [token for token in ids if token in special] != [token for token in apart if token in special]
+    return apart if forged else ids
+
+
+def _encode_apart(tokenizer: Tokenizer, template: str, history: Sequence[Message]) -> list[int]:
+    """The template is rendered with a mark in the place of each message, and the messages are encoded as plain text.
+    Blanks at a message's ends stay or go as the template would have it."""
+    contents: dict[str, str] = {}  # by mark, of characters for private use: no template holds them
+    marked = []
+    for place, message in enumerate(history):
+        mark = f"\ue000{place}\ue001"
+        contents[mark] = message["content"]
+        marked.append({"role": message["role"], "content": f"{_BLANK}{mark}{_BLANK}"})
     rendered = render_chat(marked, template, True, **_tokens(tokenizer))
     ids: list[int] = []
     for piece in re.split(f"({_BLANK}?\ue000[0-9]+\ue001{_BLANK}?)", rendered):
-        mark = piece.strip(_BLANK)
-        if mark in marks:
-            content = history[marks.index(mark)]["content"]
+        content = contents.get(piece.strip(_BLANK))
+        if content is not None:
             content = content if piece.startswith(_BLANK) else content.lstrip()
             ids += tokenizer.encode(content if piece.endswith(_BLANK) else content.rstrip())
         elif piece:

@@ -56,7 +56,7 @@ def report(generator: TextGenerator) -> None:
     """Say on standard error how fast it was, and how near that is to what this machine's memory allows."""
     used = generator.engine.usage
     if used.tokens:
-        bandwidth = read_bandwidth(generator.model)
+        bandwidth = read_bandwidth(generator.model, generator.compile)
         rate, share = used.tokens / used.seconds, used.bytes_read / used.seconds / bandwidth
         read = f"weights and cache read at {share:.0%} of the memory's {bandwidth / 1e9:.0f} GB/s"
         print(f"{used.tokens} tokens in {used.seconds:.1f} s: {rate:.1f} tokens/s, {read}", file=sys.stderr)

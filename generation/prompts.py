@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ class Conventions:
     first: int | None
     """What an empty prompt becomes."""
     chat_trained: bool
+    foreign: bool
+    """Whether others trained the model."""
 
     @classmethod
     def read(cls, tokenizer: Tokenizer, generation: Mapping[str, Any], mateconv: Mapping[str, Any]) -> Conventions:
@@ -48,6 +51,7 @@ class Conventions:
             beginning=tuple(mateconv.get("terminator", usual)),
             first=generation.get("bos_token_id") if end_of_text is None else end_of_text,
             chat_trained=bool(mateconv.get("chat_trained", tokenizer.chat_template is not None)),
+            foreign=not mateconv,
         )
 
 
@@ -107,13 +111,20 @@ class PromptEncoder:
         return self._fit(ids, config, cut)
 
     def chat(self, template: str, history: Sequence[Message], config: GenerationConfig, cut: bool = True) -> list[int]:
-        """Token ids of a conversation; where it does not fit, the oldest messages but the system's go."""
-        messages = list(history)
-        ids = encode_chat(self._tokenizer, template, messages)
-        while cut and len(ids) > self._longest(config) and len(messages) > 1:
-            del messages[1 if messages[0]["role"] == "system" and len(messages) > 2 else 0]
-            ids = encode_chat(self._tokenizer, template, messages)
-        return self._fit(ids, config, cut)
+        """Token ids of a conversation; where it does not fit, the oldest messages but the system's go. What is left
+        begins with the user, since templates want roles to take turns."""
+        tried: dict[tuple[int, int], list[int]] = {}
+
+        def fits(gap: tuple[int, int]) -> bool:
+            messages = [*history[: gap[0]], *history[gap[1] :]]
+            tried[gap] = encode_chat(self._tokenizer, template, messages, self._conventions.foreign)
+            return len(tried[gap]) <= self._longest(config)
+
+        gaps = _gaps(history)
+        gap = gaps[0]
+        if not fits(gap) and cut:
+            gap = gaps[min(bisect_left(gaps, True, lo=1, key=fits), len(gaps) - 1)]
+        return self._fit(tried[gap], config, cut)
 
     def _longest(self, config: GenerationConfig) -> int:
         """A prompt that has to be cut leaves room for the answer, up to half of the context."""
@@ -127,3 +138,11 @@ class PromptEncoder:
         kept = self._longest(config)
         LOG.warning("the prompt has %d tokens, the context %d: its last %d are used", len(ids), self._limit, kept)
         return ids[-kept:]
+
+
+def _gaps(history: Sequence[Message]) -> list[tuple[int, int]]:
+    """Messages [first, end) to leave out of a conversation: none, then more and more of them, at last the system's."""
+    system = int(history[0]["role"] == "system")
+    users = [place for place, message in enumerate(history) if message["role"] == "user"]
+    gaps = [(system, place) for place in users if place > system]
+    return [(0, 0), *gaps, *([(0, users[-1])] if system and users else [])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from foundation.errors import UserError
 from foundation.streams import generator
 from generation import sampling
 from generation.candidates import Filter, draw
 from generation.config import GenerationConfig
+from generation.finite import check_finite
 from generation.ngrams import NGramIndex
 from generation.seen import SeenTokens, penalised
 
@@ -96,10 +95,10 @@ class Sampler:
         states = [self._rows[row] for row in rows]
         if all(state.plain for state in states):
             best = sampling.choose_greedily(logits)
-            _check(logits.gather(-1, best[:, None])[:, 0])
+            check_finite(logits.gather(-1, best[:, None])[:, 0], "logits")
             return [Choice(token) for token in best.tolist()]
         raw = logits.float()
-        _check(raw.amax(dim=-1))
+        check_finite(raw.amax(dim=-1), "logits")
         tokens: list[int] = self._pick(self._processed(raw, states), states).tolist()
         for state, token in zip(states, tokens, strict=True):
             state.push(token)
@@ -130,15 +129,6 @@ class Sampler:
         tokens = sampling.choose_greedily(scores)
         tokens[drawn] = draw(scores[drawn], filters, uniforms)
         return tokens
-
-
-def _check(largest: Tensor) -> None:
-    """`UserError` unless the largest logit of each row (B,) is a number."""
-    if not all(map(math.isfinite, largest.tolist())):
-        raise UserError(
-            "the model's logits are not numbers (NaN or infinite): its weights are broken, or too large for half "
-            "precision; try --dtype float32, or another checkpoint"
-        )
 
 
 def _with_logprobs(logits: Tensor, token: int, count: int) -> Choice:

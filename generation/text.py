@@ -163,7 +163,7 @@ class TextGenerator:
         """The assistant's answer to `history`: messages {"role": system|user|assistant, "content": text}.
 
         Delivered as `generate` does. What a conversation shares with the one before is not read again. When
-        it outgrows the context, the oldest messages (but the system's) are left out. A model that was not
+        it outgrows the context, the oldest turns (but the system's message) are left out. A model that was not
         trained to chat continues the last message's text, and says so once.
         """
         check_history(history)

@@ -7,6 +7,8 @@ config.json · model.safetensors · generation_config.json · README.md · the t
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from foundation.atomic import recover_directory, replace_directory, temporary_beside
+from foundation.atomic import naming, readable_directory, replace_directory, temporary_beside
 from foundation.errors import UserError
 from model.base import LanguageModel
 from model.build import build_model, export_tensors
@@ -82,23 +84,24 @@ def save_model_directory(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        temporary.mkdir()
-        for name, data in tokenizer_files.items():
-            if name not in TOKENIZER_FILES:
-                raise UserError(f"{path}: {name!r} is not the name of a tokenizer file; leave it out")
-            (temporary / name).write_bytes(data)
-        _write_json(temporary / CONFIG, config)
-        if heads is None:
-            _write_json(temporary / GENERATION, generation)
-        if card is not None:
-            (temporary / CARD).write_text(card, encoding="utf-8")
-        tensors = export_tensors(model)
-        if heads is not None:
-            tensors = encoders.their_names(tensors, model.config)
-        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
-        # safetensors makes a file that only its owner can read; the one beside it has the mode that the user wants.
-        shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
-        replace_directory(temporary, path)
+        with naming(path):
+            temporary.mkdir()
+            for name, data in tokenizer_files.items():
+                if name not in TOKENIZER_FILES:
+                    raise UserError(f"{path}: {name!r} is not the name of a tokenizer file; leave it out")
+                (temporary / name).write_bytes(data)
+            _write_json(temporary / CONFIG, config)
+            if heads is None:
+                _write_json(temporary / GENERATION, generation)
+            if card is not None:
+                (temporary / CARD).write_text(card, encoding="utf-8")
+            tensors = export_tensors(model)
+            if heads is not None:
+                tensors = encoders.their_names(tensors, model.config)
+            _write_tensors(temporary / WEIGHTS, tensors)
+            # safetensors makes a file that only its owner can read; the one beside it has the mode that the user wants.
+            shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
+            replace_directory(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -111,8 +114,7 @@ def load_model_directory(
 
     `UserError`, naming the file and what to do, when something is missing, damaged or of a foreign kind.
     """
-    if not path.exists():
-        recover_directory(path)  # a crash may have come between the two renames of a replacement
+    path = readable_directory(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such model directory; train a model first or check the path")
     values = _read_json(path / CONFIG)
@@ -167,6 +169,17 @@ def _weight_files(path: Path) -> list[Path]:
         if not (path / name).is_file():
             raise UserError(f"{path / name}: no such file, but {INDEX} names it; copy the whole model")
     return [path / name for name in names]
+
+
+def _write_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))  # its only trace of a full disk
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), None, code) from None  # the last: Windows' own number is not errno
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:

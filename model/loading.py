@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from foundation.atomic import readable_directory
 from foundation.errors import UserError
 from model.base import LanguageModel
 from model.build import build_model
@@ -58,6 +59,7 @@ def find_model(path: Path | None, out: Path = OUT) -> Path:
         if path.suffix != ".pth":
             raise UserError(f"{path}: not a .pth checkpoint; give one, or a model or run directory")
         return path
+    path = readable_directory(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such model; {TRAIN_FIRST}")
     if (path / CONFIG).is_file():
@@ -71,8 +73,9 @@ def find_model(path: Path | None, out: Path = OUT) -> Path:
 
 def _model_of_run(directory: Path) -> Path | None:
     for name in MODELS_OF_A_RUN:
-        if (directory / name / CONFIG).is_file():
-            return directory / name
+        model = readable_directory(directory / name)
+        if (model / CONFIG).is_file():
+            return model
     return directory / CHECKPOINT if (directory / CHECKPOINT).is_file() else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +19,7 @@ from foundation.locks import DirectoryLock
 from foundation.quantities import Duration
 from foundation.section import Section
 from pipeline.config import PipelineConfig
-from pipeline.workspace.areas import WorkArea, find_areas, human_age, human_size, tree_bytes
+from pipeline.workspace.areas import WorkArea, find_areas, holder, human_age, human_size, tree_bytes
 from pipeline.workspace.place import place_of
 from tokenization.tokenizer import Tokenizer
 
@@ -97,7 +98,7 @@ def current_settings(config: PipelineConfig) -> dict[str, Any]:
 
 def describe(area: WorkArea, current: dict[str, Any]) -> list[str]:
     """Lines about one area: whose it is, its state, and how its settings differ from the configuration's."""
-    state = "in use" if area.locked else area.state
+    state = "in use" if area.owner else area.state
     name = area.dataset or "unknown dataset"
     lines = [f"{area.directory.name}  {name}: {state}, {human_size(area.bytes)}, {human_age(area.age)} old"]
     if area.made_the_dataset:
@@ -149,7 +150,8 @@ def clear(root: Path, areas: Sequence[WorkArea], yes: bool) -> int:
             print("nothing was removed")
             return 0
     busy = [area for area in areas if not _remove(area)]
-    atomic.remove_temporaries(root)
+    if not any(map(holder, root.glob("*.lock"))):  # a process of another machine could not be seen otherwise
+        atomic.remove_abandoned(root)
     removed = [area for area in areas if area not in busy]
     print(f"removed {_count(removed)}")
     for line in _in_use(busy):
@@ -160,7 +162,9 @@ def clear(root: Path, areas: Sequence[WorkArea], yes: bool) -> int:
 def _remove(area: WorkArea) -> bool:
     """Remove one area under its dataset's lock; False when a running process holds it."""
     try:
-        with DirectoryLock(area.lock, "clearing its work"):
+        with ExitStack() as held:
+            for lock in area.locks:
+                held.enter_context(DirectoryLock(lock, "clearing its work"))
             # Renamed first: half-removed parts under the old name could be taken for whole ones.
             aside = atomic.temporary_beside(area.directory)
             area.directory.rename(aside)
@@ -171,7 +175,7 @@ def _remove(area: WorkArea) -> bool:
 
 
 def _in_use(areas: Iterable[WorkArea]) -> list[str]:
-    return [f"{area.directory}: in use by {area.owner}, left alone" for area in areas]
+    return [f"{area.directory}: in use by {area.owner or 'another process'}, left alone" for area in areas]
 
 
 if __name__ == "__main__":

@@ -39,11 +39,13 @@ class PipelineConfig(
 
     def settings(self) -> dict[str, Any]:
         """What changes the dataset's bytes, but for the inputs and a given tokenizer's content."""
-        kinds = [kind for kind in type(self).__mro__ if issubclass(kind, Settings)]
-        excluded = set().union(*(kind.NEUTRAL for kind in kinds))
-        if self.tokenizer is not None:
-            excluded |= self.TRAINING
-        return self.model_dump(mode="json", exclude=excluded)
+        excluded = self.neutral() | (self.TRAINING if self.tokenizer is not None else set())
+        return self.model_dump(mode="json", exclude=set(excluded))
+
+    @classmethod
+    def neutral(cls) -> frozenset[str]:
+        """The settings that change none of the dataset's bytes, or count by the content they name."""
+        return frozenset().union(*(kind.NEUTRAL for kind in cls.__mro__ if issubclass(kind, Settings)))
 
 
 class ProcessFlags(Section):

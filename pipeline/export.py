@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from importlib import import_module
@@ -42,11 +43,12 @@ def export(dataset: Path, kind: str, destination: Path) -> Path:
     exporter.check(exported)
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UserError(f"{destination}: is already there; choose another --destination or remove it first")
-    temporary = atomic.temporary_directory(destination.parent, destination.name)
+    place = Path(os.path.realpath(destination))  # a link stays, what it leads to is made
+    temporary = atomic.temporary_directory(place.parent, place.name)
     try:
         with atomic.naming(destination), tqdm(total=exported.tokens, unit="tok", unit_scale=True, desc="export") as bar:
             exporter.write(exported, temporary, bar.update)
-        atomic.replace_directory(temporary, destination)
+        atomic.replace_directory(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return destination

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from foundation.cli import EXIT_FAILURE, run
 from foundation.config import load_config
 from foundation.errors import UserError, did_you_mean
+from foundation.page.wording import printable_line
 from foundation.quantities import Count
 from foundation.section import Section
 from pipeline.config import PipelineConfig
@@ -123,12 +124,12 @@ def main(argv: list[str]) -> int:
     flags = loaded.get(InspectFlags)
     manifest = Manifest.load(local_dataset(flags.dataset))
     if all(way is None for way in (flags.document, flags.source, flags.search, flags.random)):
-        print("\n".join(overview(flags.dataset, manifest)))
+        print("\n".join(map(printable_line, overview(flags.dataset, manifest))))
         return 0
     inputs: Sequence[str | InputSpec] = flags.input if flags.input is not None else loaded.get(PipelineConfig).input
     tracer, found = Tracer(flags.dataset, manifest, inputs), False
     for shown in choose(flags, manifest):
-        print("\n".join(show(shown, manifest, tracer, flags.tokens)), flush=True)
+        print("\n".join(map(printable_line, show(shown, manifest, tracer, flags.tokens))), flush=True)
         found = True
     if not found:
         print(f"{flags.dataset}: no document holds {flags.search!r}")

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from foundation import fingerprint
+from foundation.logs import get_logger
 from pipeline.config import PipelineConfig
+from pipeline.executors.base import ATTEMPTS
 from pipeline.sources.base import Identity, InputFile, Limits, Piece, Task
-from pipeline.sources.files import identify, is_url
+from pipeline.sources.files import REMOTE_THREADS, RemoteFault, identify, is_url
 from pipeline.sources.registry import source_for
 
-_REMOTE_THREADS = 8
+log = get_logger("pipeline.plan")
+Value = TypeVar("Value")
 
 
 def limits(config: PipelineConfig) -> Limits:
     """The part of the configuration that bounds every reader."""
     return Limits(config.max_record_bytes, config.block_bytes)
+
+
+def persistently(read: Callable[[], Value]) -> Value:
+    """What `read` gives; it is called again when a remote store fails, as often as workers try a task."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return read()
+        except RemoteFault as error:
+            log.warning("%s; trying again", error)
+    return read()
 
 
 def make_plan(inputs: list[InputFile], config: PipelineConfig) -> list[Task]:
@@ -29,7 +44,9 @@ def make_plan(inputs: list[InputFile], config: PipelineConfig) -> list[Task]:
         for piece in pieces:
             task = Task(number, file.path, piece.start, piece.end, piece.bytes, identity, file.options)
             if left is not None:
-                records = _count(task, bounds, left) if piece.records is None else piece.records
+                records = piece.records
+                if records is None:
+                    records = persistently(partial(_count, task, bounds, left))
                 if records >= left:
                     return [*tasks, replace(task, max_records=left)]
                 left -= records
@@ -41,13 +58,16 @@ def _all_pieces(inputs: list[InputFile], bounds: Limits, left: int | None) -> It
     """Identity and pieces of each input in order; remote ones are looked at several at a time, if all are wanted."""
 
     def pieces(file: InputFile) -> tuple[Identity, list[Piece]]:
-        identity = file.identity or identify(file.path)
-        return identity, source_for(file.path, file.options).plan(file, identity, bounds)
+        def look() -> tuple[Identity, list[Piece]]:
+            identity = file.identity or identify(file.path)
+            return identity, source_for(file.path, file.options).plan(file, identity, bounds)
+
+        return persistently(look)
 
     if left is not None or sum(is_url(file.path) for file in inputs) < 2:
         yield from map(pieces, inputs)
         return
-    with ThreadPoolExecutor(_REMOTE_THREADS) as pool:
+    with ThreadPoolExecutor(REMOTE_THREADS) as pool:
         yield from pool.map(pieces, inputs)
 
 

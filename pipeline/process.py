@@ -31,7 +31,7 @@ from pipeline.plan import make_plan, plan_fingerprint
 from pipeline.publishing.target import LocalTarget, RemoteTarget, Target
 from pipeline.settings.inputs import DEFAULT_INPUT
 from pipeline.sources.base import InputFile
-from pipeline.sources.find import find_inputs
+from pipeline.sources.find import check_apart, find_inputs
 from pipeline.sources.staging import stage
 from pipeline.workspace.area import WHOLE, Work
 from pipeline.workspace.place import place_of
@@ -76,6 +76,7 @@ def process(
     if evaluation is not None:
         settings["decontaminate"] = [evaluation.fingerprint]
     place.check_writable()
+    check_apart(inputs, place.shown)
     work = work_of(place, settings, WHOLE if share is None else f"{share[0] + 1}-of-{share[1]}")
     target = LocalTarget(place.output) if place.output else RemoteTarget(place.shown, work.staged)
     with (
@@ -148,6 +149,12 @@ def _check_existing(
                 f"{shown}: the directory is not empty and holds no dataset. Choose another --output, or let"
                 " --overwrite or --resume put the dataset into it"
             )
+    if manifest is None and not work.exists() and (names := target.in_the_way()):
+        shown_names = ", ".join(names[:3]) + (", …" if names[3:] else "")
+        raise UserError(
+            f"{shown}: holds no dataset, but {shown_names}, which a dataset would replace. Choose another --output,"
+            " move what is there, or let --overwrite replace it"
+        )
     if manifest and manifest.pipeline_fingerprint != fingerprint.of_json(settings):
         raise UserError(
             f"{shown}: the dataset there was made with other settings: {_difference(manifest.settings, settings)}."

@@ -54,7 +54,7 @@ class Run:
         `meanwhile` is called while the workers load."""
         work = self._work
         while True:
-            unique = {task.key: task for task in tasks}  # files of equal content have equal parts
+            unique = {task.key: task for task in tasks}  # copies of one file have the same part
             with self._clock.timed("check"):
                 pending = [task for task in unique.values() if not work.is_done(task)]
             self._tell_other_versions(pending, len(unique))

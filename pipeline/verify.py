@@ -14,11 +14,13 @@ from foundation.cli import EXIT_FAILURE, run
 from foundation.config import load_config
 from foundation.errors import UserError
 from foundation.interrupts import tidy_stop
+from foundation.page.wording import printable_line
 from foundation.quantities import Count
 from foundation.section import Section
 from pipeline.config import PipelineConfig
 from pipeline.given import local_dataset
-from pipeline.inspection.tracing import config_of, find_sources
+from pipeline.inspection.finding import find_sources
+from pipeline.inspection.recorded import config_of
 from pipeline.settings.inputs import InputSpec
 from pipeline.verification import files, shards
 from pipeline.verification.problems import Problems
@@ -59,7 +61,7 @@ def verify(
     configured: PipelineConfig | None = None,
 ) -> Report:
     """Check `dataset`; compare `samples` of its documents with their sources where `inputs` (None: nowhere) hold them.
-    `configured` is the user's own configuration (see `tracing.config_of`).
+    `configured` is the user's own configuration (see `recorded.config_of`).
 
     Raises `UserError` when there is nothing to check.
     """
@@ -140,7 +142,7 @@ def main(argv: list[str]) -> int:
 
     with tidy_stop("each file is the damaged one or the whole one; the same command goes on"):
         for path in repair(flags.dataset, inputs, report.manifest, report.problems, configured):
-            print(f"rebuilt: {flags.dataset}/{path}")
+            print(printable_line(f"rebuilt: {flags.dataset}/{path}"))
     left = verify(flags.dataset, inputs, flags.samples, configured)
     tell(flags.dataset, left)
     return EXIT_FAILURE if left.problems else 0
@@ -149,9 +151,9 @@ def main(argv: list[str]) -> int:
 def tell(dataset: Path, report: Report) -> None:
     """Print what was found."""
     for note in report.notes:
-        print(f"note: {note}")
+        print(printable_line(f"note: {note}"))
     for line in report.problems.lines():
-        print(f"damaged: {dataset}/{line}")
+        print(printable_line(f"damaged: {dataset}/{line}"))
     state = f"{len(report.problems.found)} damaged files" if report.problems else "whole"
     print(f"{dataset}: {state} ({report.bytes / 1e6:.1f} MB of shards, {report.samples} documents tokenized again)")
 

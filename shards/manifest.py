@@ -25,6 +25,8 @@ FORMAT_VERSION = 1
 FILE_NAME = "manifest.json"
 TOKENIZER_DIRECTORY = "tokenizer"
 SPLITS = ("train", "val", "test")
+SHARD_NAME = r"[0-9]{5,}-[0-9a-f]{8}"
+"""Its number and a piece of the hash of its content."""
 SUFFIXES = (".bin", ".idx", ".docs.npy")
 """The files every shard has. Those of `shards.documents.EXTRAS` may lie beside them."""
 OPTIONAL_SUFFIXES = tuple(suffix for suffix, _ in EXTRAS.values())
@@ -44,7 +46,7 @@ class FileEntry(_Model):
 class ShardEntry(_Model):
     """One shard: the files `SPLIT/NAME.bin`, `.idx`, `.docs.npy`; where it has them `.spans.npy` and `.sents.npy`."""
 
-    name: str = Field(pattern=r"^[0-9]{5,}-[0-9a-f]{8}$")  # a plain name: a manifest cannot lead out of its directory
+    name: str = Field(pattern=rf"^{SHARD_NAME}$")  # a plain name: a manifest cannot lead out of its directory
     documents: int
     tokens: int
     text_bytes: int

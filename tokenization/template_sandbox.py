@@ -43,6 +43,8 @@ METHODS = frozenset({
     "splitlines", "startswith", "strip", "swapcase", "title", "upper",
 })  # fmt: skip
 """What chat templates ask of filters and of texts. The rest of jinja and of `str` is mostly ways to pad."""
+HANDED = ("_loop_vars", "_block_vars")
+"""What jinja adds to every call inside of a loop or a block."""
 WIDE = re.compile(r"\d{6}|\*|:[^}]*\{")
 """A width in a format that is large, or not in the format itself."""
 
@@ -125,7 +127,8 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function or a method for a template; arguments and result are counted."""
-        self.spend(_size(args) + _size(kwargs))
+        own = {name: value for name, value in kwargs.items() if name not in HANDED}
+        self.spend(_size(args) + _size(own))
         method = getattr(obj, "__wrapped__", obj)  # jinja wraps str.format
         owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
         if isinstance(owner, int | float) or (isinstance(owner, str) and name not in METHODS):
@@ -138,7 +141,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             if name == "join":
                 return self._put_between(owner, *args)
             if name == "replace":
-                return self._replace(owner, *args, **kwargs)
+                return self._replace(owner, *args, **own)
         return self._count(super().call(context, obj, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

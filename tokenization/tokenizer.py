@@ -146,10 +146,15 @@ class Tokenizer:
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja chat template, from its own file or from the configuration."""
+        """The Jinja chat template, from its own file or from the configuration; of several the one named default."""
         if CHAT_TEMPLATE in self._files:
             return self._files[CHAT_TEMPLATE].decode()
         template = self.config.get("chat_template")
+        if isinstance(template, list):
+            named = [
+                each.get("template") for each in template if isinstance(each, dict) and each.get("name") == "default"
+            ]
+            template = named[-1] if named else None
         return template if isinstance(template, str) else None
 
     @property

@@ -21,6 +21,11 @@ def printable(text: str) -> str:
     return _SHOWN_CONTROLS.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 
+def printable_line(text: str) -> str:
+    """Text as one line, in which line ends are spelt out, too."""
+    return printable(text).replace("\n", "⟨U+000A⟩")
+
+
 def token_text(text: str) -> str:
     """A token's text with its blanks made visible, not yet escaped."""
     return "".join(_BLANKS.get(c, c) for c in text)

@@ -72,8 +72,6 @@ class RowFile:
         self.bad += "error" in row
 
     def _begin(self, now: MadeFrom, numbers: Iterator[int], overwrite: bool) -> MadeFrom:
-        if self.path.is_dir():
-            raise UserError(f"{self.path}: is a directory; give --output the name of a file")
         was = MadeFrom.read(self.sidecar)
         begun = self.partial.exists()
         started = self.path.exists() or (begun and self.partial.stat().st_size > 0)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from foundation.errors import UserError
 from foundation.interrupts import tidy_stop
+from foundation.output_file import output_file
 from foundation.streams import derive_seed
 from generation.batch_file.asked import Asked, read_asked
 from generation.batch_file.made_from import MadeFrom
@@ -51,9 +52,7 @@ def run_batch(
             print(json.dumps(row, ensure_ascii=False), file=stdout or sys.stdout, flush=True)
             bad += "error" in row
         return bad
-    if output.exists() and output.samefile(source):
-        raise UserError(f"--output {output}: is the batch file itself; give another name")
-    rows = RowFile(output)
+    rows = RowFile(output_file(output, source))
     numbers = (asked.number for asked in read_asked(source))
     with rows.grow(MadeFrom.of(generator, config, source), numbers, overwrite) as made_from:
         _tell(rows, total)

@@ -12,6 +12,7 @@ import numpy as np
 
 from foundation.atomic import atomic_path
 from foundation.errors import UserError
+from foundation.output_file import output_file
 from generation.encoder.show import classified
 from generation.encoder.text import TextEncoder
 from generation.lines import Line, read_lines
@@ -26,11 +27,11 @@ def classify_file(
     """Classify every text of `source`; how many there were, and how many lines could not be used.
 
     Writes JSON lines {"line", "text", "label", …} or {"line", "error"}, in the file's order, to `output` (complete or
-    not at all); or to `stdout` as they come, there for people unless `as_json`.
+    not at all), which must not be `source`; or to `stdout` as they come, there for people unless `as_json`.
     """
     if output is None:
         return _classify(encoder, source, stdout, as_json)
-    with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8") as target:
+    with atomic_path(output_file(output, source)) as temporary, temporary.open("w", encoding="utf-8") as target:
         return _classify(encoder, source, target, True)
 
 
@@ -76,6 +77,7 @@ def embed_file(encoder: TextEncoder, source: Path, output: Path) -> tuple[int, i
     """
     if output.suffix != ".npy":
         raise UserError(f"--output {output}: vectors are written as .npy; give a name that ends so")
+    file = output_file(output, source)
     count, faults = 0, []
     for line in _texts(source):
         count += 1
@@ -87,7 +89,7 @@ def embed_file(encoder: TextEncoder, source: Path, output: Path) -> tuple[int, i
     if not count:
         raise UserError(f"{source}: holds no text; write one a line")
     shape = (count, encoder.model.config.hidden_size)
-    with atomic_path(output) as temporary, temporary.open("wb") as target:
+    with atomic_path(file) as temporary, temporary.open("wb") as target:
         np.lib.format.write_array_header_1_0(target, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for vectors in encoder.embed_each(line.text or "" for line in _texts(source)):
             target.write(vectors.astype("<f4").tobytes())

@@ -41,7 +41,7 @@ class Request:
         if self.similarity is not None and len(self.similarity) != 2:
             raise UserError(f"--similarity: takes two texts, got {len(self.similarity)}; put each in quotation marks")
         if self.top_k < 1:
-            raise UserError(f"--top_k {self.top_k}: give at least 1 with --fill_mask")
+            raise UserError(f"--top_k {self.top_k}: give at least 1 to see what fills a mask")
 
 
 def answer(encoder: TextEncoder, request: Request) -> int:

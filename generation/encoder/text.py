@@ -22,6 +22,7 @@ from generation.encoder.abilities import CLASSIFY, EMBED, FILL, Ability, require
 from generation.encoder.packing import Rows, pack
 from generation.encoder.pieces import Framer, Piece
 from generation.encoder.results import Classification, FilledMask, Guess
+from generation.finite import check_finite
 from generation.loading import TrainedModel, load_trained
 from model.base import LanguageModel
 from model.encoder.encoder import Encoder, mean_of_pieces
@@ -118,7 +119,9 @@ class TextEncoder:
             picked = hidden.flatten(0, 1)[torch.tensor(flat, device=hidden.device)]  # (M, C)
             logits = self._mask_logits(picked)  # (M, V)
             values, tokens = logits.topk(min(top_k, logits.shape[-1]), dim=-1)  # (M, k)
-            shares = (values - logits.logsumexp(dim=-1, keepdim=True)).exp()
+            total = logits.logsumexp(dim=-1, keepdim=True)
+            check_finite(total, "logits")
+            shares = (values - total).exp()
             for (text, mask), *best in zip(owners, tokens.tolist(), values.tolist(), shares.tolist(), strict=True):
                 guesses = [Guess(self._show(token), token, *scores) for token, *scores in zip(*best, strict=True)]
                 found[text].append(FilledMask(mask + pieces[text].skipped, guesses))
@@ -168,13 +171,15 @@ class TextEncoder:
         return mean_of_pieces(hidden, rows.places, rows.segments)  # (N, C)
 
     def _by_chunk(self, texts: Iterable[str], width: int, of: Callable[[Rows, Tensor], Tensor]) -> Iterator[Tensor]:
-        """What `of` makes of the texts' hidden states, (N, width) float32 for each chunk, in the texts' order."""
+        """What `of` makes of the texts' hidden states, (N, width) float32 for each chunk, in the texts' order.
+        `UserError` where these are not numbers."""
         waiting = iter(texts)
         while chunk := list(islice(waiting, CHUNK * self._rows)):
             out = torch.empty(len(chunk), width)
             with torch.inference_mode():
                 for rows, hidden in self._read(self._framer.frame(chunk)):
                     out[torch.tensor(rows.which)] = of(rows, hidden).float().cpu()
+            check_finite(out, "answers")
             yield out
         self._framer.report()
 

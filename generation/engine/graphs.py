@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,13 +65,15 @@ class GraphRunner(EagerRunner):
     """Single tokens by a replayed graph, prompts as `EagerRunner` does.
 
     A step reads the first slots, a power of two of them, whether they have texts or not: what an idle slot writes
-    lies behind what it holds, where the next token goes. Recordings hold for one place of the cache in memory.
+    lies behind what it holds, where the next token goes. Recordings hold for one place of the cache in memory. They
+    share theirs: one replays at a time, and its logits are used before the next one does.
     """
 
     def __init__(self, model: Decoder, cache: KVCache) -> None:
         super().__init__(model, cache)
         self._recordings: dict[tuple[int, int], Recording] = {}
         self._recorded_at = 0
+        self._memory: Any = None  # the recordings' pool
         self._compiled: Callable[[Tensor, Tensor, int], Tensor] | None = None
         self._fails = False
 
@@ -110,6 +113,7 @@ class GraphRunner(EagerRunner):
         cache.reserve(slots, 0)
         if cache.keys.data_ptr() != self._recorded_at:
             self._recordings.clear()
+            self._memory = None  # a pool ends with the last recording in it
             self._recorded_at = cache.keys.data_ptr()
         columns = min(-(-columns // COLUMNS) * COLUMNS, cache.capacity)
         if (slots, columns) not in self._recordings:
@@ -128,7 +132,9 @@ class GraphRunner(EagerRunner):
             for _ in range(WARMUPS):
                 self._compiled(tokens, positions, columns)
         torch.cuda.current_stream(device).wait_stream(side)
+        if self._memory is None:
+            self._memory = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self._memory):
             logits = self._compiled(tokens, positions, columns)
         return Recording(tokens, positions, logits, graph.replay)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from foundation.cli import EXIT_FAILURE
-from foundation.errors import UserError
+from foundation.errors import UserError, first_line
 from generation.config import GenerationConfig
 from generation.serving.flags import ServingFlags, find_key, is_loopback
 from generation.text import TextGenerator
@@ -45,11 +45,7 @@ def serve(generator: TextGenerator, config: GenerationConfig, flags: ServingFlag
     error = service.thread.failure
     if error is None:
         return 0
-    cause = str(error).partition("\n")[0]
-    print(
-        f"error: no engine can be made ({type(error).__name__}: {cause}); the server ends, start it again",
-        file=sys.stderr,
-    )
+    print(f"error: no engine can be made ({first_line(error)}); the server ends, start it again", file=sys.stderr)
     return EXIT_FAILURE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -80,16 +81,21 @@ def _retry(dialogue: Dialogue, _: str) -> Iterable[str]:
 def _save(dialogue: Dialogue, name: str) -> Iterable[str]:
     if not dialogue.messages:
         raise UserError("nothing was said yet")
-    path = Path(name).expanduser()
+    path = _path(name)
     save_conversation(path, dialogue.messages)
     return [f"({path}: {len(dialogue.messages)} messages)"]
 
 
 def _load(dialogue: Dialogue, name: str) -> Iterable[str]:
-    dialogue.messages = load_conversation(Path(name).expanduser())
+    dialogue.messages = load_conversation(_path(name))
     for message in dialogue.messages:
         yield f"{message['role']}: {message['content']}\n"
     yield f"({len(dialogue.messages)} messages)"
+
+
+def _path(name: str) -> Path:
+    """`~` is the user's home; of users that are unknown it is a name like others, where `Path.expanduser` raises."""
+    return Path(os.path.expanduser(name))
 
 
 def _set(dialogue: Dialogue, words: str) -> Iterable[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from pipeline.arrays import Bytes, Mask, Places, places_of
@@ -13,6 +15,9 @@ _LONGEST_RUN = 64
 _WHITE_SPACE = frozenset(chr(c).encode() for c in (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F,
                                                    0x205F, 0x3000))  # fmt: skip
 _PAIRS, _TRIPLES = ([int.from_bytes(space) for space in _WHITE_SPACE if len(space) == size] for size in (2, 3))
+_BLANK = _WHITE_SPACE.union(b" \t\n\v\f\r"[place : place + 1] for place in range(6))
+_BLANKS = re.compile(rb"\A(?:%s)*+" % b"|".join(sorted(_BLANK)))
+_BLANKS_BACKWARDS = re.compile(rb"\A(?:%s)*+" % b"|".join(sorted(blank[::-1] for blank in _BLANK)))
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\n\v\f\r"))
 
 
@@ -47,16 +52,13 @@ def strip(text: bytes) -> bytes:
 
 
 def _strip_left(text: bytes) -> bytes:
-    text = text.lstrip()
-    while text[:3] in _WHITE_SPACE or text[:2] in _WHITE_SPACE:
-        text = text[3 if text[:3] in _WHITE_SPACE else 2 :].lstrip()
-    return text
+    return _BLANKS.sub(b"", text, count=1)
 
 
 def _strip_right(text: bytes) -> bytes:
     text = text.rstrip()
-    while text[-3:] in _WHITE_SPACE or text[-2:] in _WHITE_SPACE:
-        text = text[: -3 if text[-3:] in _WHITE_SPACE else -2].rstrip()
+    if text[-3:] in _WHITE_SPACE or text[-2:] in _WHITE_SPACE:
+        return _BLANKS_BACKWARDS.sub(b"", text[::-1], count=1)[::-1]
     return text
 
 

@@ -32,8 +32,8 @@ class ReplaceBrTags(BufferStep):
         return after
 
 
-_AMPERSAND = re.compile(rb"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+")
-_ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31}|#0*38|#[xX]0*26);")
+_BORDER = re.compile(rb"(?=&)|(?<=;)")
 
 
 class DecodeHtmlEntities(TextStep):
@@ -47,18 +47,37 @@ class DecodeHtmlEntities(TextStep):
         return b"&" in buffer and _ENTITY.search(buffer) is not None
 
     def clean(self, text: bytes) -> bytes:
-        """See `Step.clean`."""
-        while True:
-            decoded = _ENTITY.sub(_character, _AMPERSAND.sub(b"&", text))
-            if decoded == text:
-                return text
-            text = decoded
+        """See `Step.clean`. Once from left to right, however deep references stand in references: what one of them
+        becomes belongs to the one that is open around it. That no two overlap makes the order without meaning."""
+        done: list[bytes | bytearray] = []
+        begun: list[bytearray] = []  # each from its & on: all that may yet become a reference
+        for piece in _BORDER.split(text):
+            while True:
+                if piece[:1] == b"&":
+                    begun.append(bytearray(piece))
+                elif begun:
+                    begun[-1] += piece
+                else:
+                    done.append(piece)
+                    break
+                if piece[-1:] != b";":
+                    break
+                character = _character(begun[-1])
+                if character is None:  # nor is what it stands in one, which then holds a semicolon
+                    done += begun
+                    begun = []
+                    break
+                begun.pop()
+                piece = character
+        return b"".join([*done, *begun])
 
 
-def _character(entity: re.Match[bytes]) -> bytes:
-    name = entity[0].decode()
-    known = name[1] == "#" or name[1:] in html5
-    return unescape(name).encode() if known else entity[0]
+def _character(entity: bytearray) -> bytes | None:
+    """What a reference stands for; None when it is none."""
+    if not _ENTITY.fullmatch(entity):
+        return None
+    name = entity.decode()
+    return unescape(name).encode() if name[1] == "#" or name[1:] in html5 else None
 
 
 _BLOCKS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,10 @@ from pipeline.sources.records import Extractor
 from pipeline.workspace.parts import RAW_BYTES_KEPT
 
 EMPTY = "empty"
+_EXACT = {str, int, bool, type(None)}
+"""Types of values that are written as they were read. Integers from 2^64 on are read as floats."""
+_MARKS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{}:,]')
+"""What an object's structure is seen from: strings, which may hold the signs, and the signs."""
 
 
 @dataclass
@@ -111,6 +116,8 @@ def _cleaned(
             refused.append(BadRecord(offset, line.number, line.size, EMPTY, "no text is left of it", line.data))
             continue
         record = orjson.loads(raw[offset].data)
+        if not set(map(type, record.values())) <= _EXACT:
+            record = _fields(raw[offset].data)
         if conversation:
             contents = cleaner.clean([content for _, content in conversation])
             record.pop("conversations", None)
@@ -125,6 +132,23 @@ def _cleaned(
     for bad in refused:
         checked.refuse(bad.reason)
     return records, [_row(bad, newlines) for bad in sorted(refused, key=lambda bad: bad.offset)]
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    """The fields of a JSON object that was parsed before, each value as it is written: numbers may have more digits
+    than floats have, and values may lie deeper than orjson writes."""
+    fields: dict[str, Any] = {}
+    name, start, depth = "", 0, 0
+    for mark in _MARKS.finditer(line):
+        sign, end = line[mark.start()], mark.start()
+        depth += (sign in b"{[") - (sign in b"}]")
+        if sign == ord("{") and depth == 1:
+            start = mark.end()
+        elif sign == ord(":") and depth == 1:
+            name, start = orjson.loads(line[start:end]), mark.end()
+        elif (sign == ord(",") and depth == 1) or depth == 0:
+            fields[name], start = orjson.Fragment(line[start:end].strip()), mark.end()
+    return fields
 
 
 def _row(bad: BadRecord, newlines: int) -> dict[str, Any]:

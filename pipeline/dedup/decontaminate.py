@@ -8,8 +8,10 @@ character is a word. A text of fewer words counts as a whole: it is found in doc
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +28,16 @@ from pipeline.filters.base import Filter, TextBatch, Verdicts
 from pipeline.sources.base import InputFile
 from pipeline.sources.find import find_inputs
 from pipeline.sources.registry import source_for
+from pipeline.sources.staging import stage
 
 REASON = "contaminated"
 TABLE = "evaluation_ngrams.npy"
 """Name of the table in the work area."""
 Ngrams = npt.NDArray[np.uint64]
+_FIELD = (
+    "the field that holds the text, in decontaminate: [{path: …, text_field: …}] of the configuration file or with"
+    " --text_field"
+)
 log = get_logger("pipeline.decontaminate")
 
 
@@ -62,7 +69,7 @@ def read_evaluation(config: PipelineConfig) -> Evaluation:
     """Read the files that `config.decontaminate` names. A single fingerprint, as a manifest has it, stands for a set
     whose table is in the work area."""
     given = config.decontaminate
-    if len(given) == 1 and isinstance(given[0], str) and _is_fingerprint(given[0]):
+    if len(given) == 1 and isinstance(given[0], str) and fingerprint.is_one(given[0]):
         return Evaluation(given[0], None)
     ngrams = _read(config)
     return Evaluation(fingerprint.of_bytes(ngrams.astype("<u8").tobytes()), ngrams)
@@ -112,39 +119,57 @@ class ContaminationFilter(Filter):
         return np.asarray(self._ngrams[places] == hashes)
 
 
-def _is_fingerprint(text: str) -> bool:
-    return len(text) == 64 and set(text) <= set("0123456789abcdef")
-
-
 def _read(config: PipelineConfig) -> Ngrams:
     """The sorted hashes of all n-grams of the evaluation files."""
     tables = [np.zeros(0, np.uint64)]
-    for file in find_inputs(config.model_copy(update={"input": config.decontaminate, "max_samples": None})):
-        documents = 0
-        for texts in _texts(file, config):
-            documents += len(texts)
-            for places in by_alphabet(texts):
-                hashes, _ = shingle_hashes([texts[place] for place in places], config.decontaminate_ngram, np.uint64)
-                tables.append(np.unique(hashes).astype(np.uint64))
-        if not documents:
-            raise UserError(
-                f"{file.path}: no text to decontaminate from was found; name the field that holds it, in"
-                " decontaminate: [{path: …, text_field: …}] of the configuration file or with --text_field"
-            )
+    found = find_inputs(config.model_copy(update={"input": config.decontaminate, "max_samples": None}))
+    with tempfile.TemporaryDirectory(prefix="mateconv-evaluation-") as scratch:
+        for file, readable in zip(found, stage(found, Path(scratch)), strict=True):
+            documents = 0
+            for texts in _texts(readable, config, file.path):
+                documents += len(texts)
+                for places in by_alphabet(texts):
+                    chosen = [texts[place] for place in places]
+                    hashes, _ = shingle_hashes(chosen, config.decontaminate_ngram, np.uint64)
+                    tables.append(np.unique(hashes).astype(np.uint64))
+            if not documents:
+                raise UserError(f"{file.path}: no text to decontaminate from was found; name {_FIELD}")
     ngrams: Ngrams = np.unique(np.concatenate(tables))
     log.info("decontamination: %d n-grams of %d words", len(ngrams), config.decontaminate_ngram)
     return ngrams
 
 
-def _texts(file: InputFile, config: PipelineConfig) -> Iterator[list[bytes]]:
-    """The cleaned texts of one evaluation file."""
+def _texts(file: InputFile, config: PipelineConfig, named: str) -> Iterator[list[bytes]]:
+    """The cleaned texts of one evaluation file, which the user `named`.
+
+    Raises `UserError` at its end when something in it could not be read: the dataset is to be known as free of the
+    whole set.
+    """
     from pipeline.plan import limits
     from pipeline.sources.base import Task
     from pipeline.sources.files import identify
 
-    cleaner, bounds, source = Cleaner(config), limits(config), source_for(file.path, file.options)
+    options = replace(file.options, label_field=None)  # a label, readable or not, concerns nobody here
+    cleaner, bounds, source = Cleaner(config), limits(config), source_for(file.path, options)
     identity = file.identity or identify(file.path)
+    records, faults, details = 0, Counter[str](), dict[str, str]()
     for piece in source.plan(file, identity, bounds):
-        task = Task(0, file.path, piece.start, piece.end, piece.bytes, identity, file.options)
-        for batch in source.open(task, bounds):
+        task = Task(0, file.path, piece.start, piece.end, piece.bytes, identity, options)
+        reading = source.open(task, bounds)
+        for batch in reading:
+            records += batch.records
+            for bad in batch.bad:
+                faults[bad.reason] += 1
+                details.setdefault(bad.reason, bad.detail[:200])
             yield cleaner.clean(batch.texts)
+        if reading.damage:
+            raise UserError(
+                f"{named}: damaged ({reading.damage}), so what is behind the damage would not be looked for;"
+                " put a whole copy of this evaluation file there"
+            )
+    if faults:
+        ((reason, count),) = faults.most_common(1)
+        raise UserError(
+            f"{named}: {faults.total()} of {records} records cannot be read, so their texts would not be looked for"
+            f" (the commonest reason, {count} times: {reason}, {details[reason]}); mend them, or name {_FIELD}"
+        )

@@ -30,7 +30,8 @@ def write(exported: Exported, directory: Path, progress: Callable[[int], object]
 
     Columns: `input_ids` (list of int32, terminator included), `source` (name of the input file), `label` (int32, null
     for none) where the dataset has class labels, and where it records trained spans `labels` (list of int32): the
-    tokens a loss counts, and -100 for all others, as `transformers` has it.
+    tokens a loss counts, and -100 for all others, as `transformers` has it. A piece that `max_length` cut has a
+    row of its own.
     """
     (directory / "data").mkdir()
     schema = _schema(exported)

@@ -11,7 +11,9 @@ import numpy as np
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
-from pipeline.inspection.tracing import FoundInputs, SourceReader, config_of, find_sources
+from pipeline.inspection.finding import Candidates
+from pipeline.inspection.recorded import config_of
+from pipeline.inspection.tracing import SourceReader
 from pipeline.settings.inputs import InputSpec
 from pipeline.workspace.areas import human_size
 from shards.dataset import Dataset
@@ -67,6 +69,11 @@ class Shown:
 def show(shown: Shown, manifest: Manifest, tracer: Tracer, tokens: bool) -> Iterator[str]:
     """Everything about one document; with `tokens` also each of its tokens."""
     record, ids = shown.dataset.record(shown.number), shown.ids()
+    if record["source"] >= len(manifest.inputs):
+        raise UserError(
+            f"{shown.dataset.path}: document {shown.number} of {shown.dataset.split} names source {record['source']} of"
+            f" {len(manifest.inputs)}; check the dataset with python -m pipeline.verify {shown.dataset.path}"
+        )
     entry = manifest.inputs[int(record["source"])]
     yield f"document {shown.number} of {shown.dataset.split}"
     yield f"  source   {entry.name}, offset {int(record['offset'])}"
@@ -117,22 +124,28 @@ class Tracer:
         return config_of(self._manifest.settings, tokenizer=self._path / TOKENIZER_DIRECTORY, output=self._path)
 
     @cached_property
-    def _found(self) -> FoundInputs | UserError:
+    def _candidates(self) -> Candidates | UserError:
         try:
-            return find_sources(self._manifest, self._inputs, self._config)
+            return Candidates.of(self._inputs, self._config)
         except UserError as error:
             return error
 
+    def _reader(self, source: int) -> SourceReader:
+        if isinstance(self._candidates, UserError):
+            raise self._candidates
+        if source not in self._readers:
+            file = self._candidates.find(self._manifest.inputs[source])
+            self._readers[source] = SourceReader(file, self._config)
+        return self._readers[source]
+
     def lines(self, source: int, offset: int) -> Iterator[str]:
         """Where a record is, and the record: its raw line, or its text as extracted."""
-        if isinstance(self._found, UserError):
-            yield f"  origin   {self._found}"
+        try:
+            reader = self._reader(source)
+        except UserError as error:
+            yield f"  origin   {error}"
             return
-        if source not in self._found.files:
-            yield f"  origin   {self._found.missing[source]}"
-            return
-        file = self._found.files[source]
-        reader = self._readers.setdefault(source, SourceReader(file, self._config))
+        file = reader.file
         line = reader.line_at(offset)
         where = f"{file.path}, line {line[1]}" if line else f"{file.path}, row {offset}"
         if line is not None and file.options.format == "jsonl":

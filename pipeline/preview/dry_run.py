@@ -22,7 +22,8 @@ from pipeline.mapping.setup import MapSetup
 from pipeline.plan import limits, make_plan
 from pipeline.preview.sampling import PICK_BYTES, Pick, SampledReading, pick, readings
 from pipeline.sources.base import Task
-from pipeline.sources.find import find_inputs
+from pipeline.sources.find import check_apart, find_inputs
+from pipeline.sources.staging import stage
 from pipeline.statistics.token_counts import SAMPLE, TOKEN_COUNTS
 from pipeline.tokenizer_stage import choose_engine, prepare_tokenizer
 from pipeline.workspace.part_store import PartStore
@@ -84,12 +85,14 @@ def dry_run(config: PipelineConfig) -> Estimate:
 
     Raises `UserError` for what would stop the real run at its start.
     """
-    tasks = make_plan(find_inputs(config), config)
-    total = sum(task.bytes for task in tasks)
-    if not total:
-        raise UserError("the input is empty: there is nothing to try")
-    wanted = int(min(max(total * SHARE, LEAST_BYTES), MOST_BYTES))
+    inputs = find_inputs(config)
+    check_apart(inputs, place_of(config).shown)
     with tempfile.TemporaryDirectory(prefix="mateconv-dry-run-") as scratch:
+        tasks = make_plan(stage(inputs, Path(scratch) / "inputs"), config)
+        total = sum(task.bytes for task in tasks)
+        if not total:
+            raise UserError("the input is empty: there is nothing to try")
+        wanted = int(min(max(total * SHARE, LEAST_BYTES), MOST_BYTES))
         started = time.perf_counter()
         place, told = _tokenizer(config, tasks, Path(scratch))
         training = time.perf_counter() - started if told.startswith("trained") else 0.0

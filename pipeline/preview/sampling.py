@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.sources.base import Batch, Limits, Reading, Task
 from pipeline.sources.registry import source_for
@@ -23,16 +24,21 @@ class Pick:
     stands_for: float
 
 
+def places_in(tasks: Sequence[Task], count: int) -> npt.NDArray[np.int64]:
+    """How many of `count` places, evenly spread over the input's bytes, lie in each task: shape (tasks,)."""
+    ends = np.cumsum([task.bytes for task in tasks], dtype=np.float64)
+    centres = (np.arange(count) + 0.5) * ends[-1] / count
+    found = np.minimum(np.searchsorted(ends, centres, side="right"), len(tasks) - 1)
+    return np.bincount(found, minlength=len(tasks)).astype(np.int64)
+
+
 def pick(tasks: Sequence[Task], wanted: int) -> list[Pick]:
     """Places to sample about `wanted` bytes at, evenly spread over the input: the same for the same input."""
-    sizes = np.array([task.bytes for task in tasks], np.float64)
-    total = float(sizes.sum())
+    total = float(sum(task.bytes for task in tasks))
     if not total:
         return []
-    ends = np.cumsum(sizes)
     count = max(1, int(np.ceil(wanted / min(PICK_BYTES, total / len(tasks)))))
-    centres = (np.arange(count) + 0.5) * total / count
-    hits = np.bincount(np.minimum(np.searchsorted(ends, centres, side="right"), len(tasks) - 1), minlength=len(tasks))
+    hits = places_in(tasks, count)
     if len(tasks) <= count or wanted >= total:  # room for every task: each stands for itself
         return [
             Pick(task, max(1, number) * PICK_BYTES, float(task.bytes))

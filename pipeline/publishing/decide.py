@@ -18,6 +18,7 @@ from pipeline.dedup.near import near_duplicates
 from pipeline.dedup.normalized import ARRAY as NORMALIZED
 from pipeline.publishing.splits import TRAIN, assign_splits, repetitions, split_keys
 from pipeline.sources.base import Task
+from pipeline.sources.registry import source_for
 from pipeline.statistics.accounts import EXACT_DUPLICATE, KEPT, LEFT_OUT_BY_WEIGHT, NEAR_DUPLICATE, Accounts
 from pipeline.workspace.parts import Part, Summary
 from shards.manifest import SPLITS
@@ -68,11 +69,20 @@ _REMEDIES = {
 """Reason of a bad record -> what may help when there are many."""
 
 
-def check_bad_records(config: PipelineConfig, summaries: list[Summary]) -> None:
-    """Refuse to publish when too many records could not be read, with the most common reasons."""
+def check_bad_records(config: PipelineConfig, summaries: list[Summary], tasks: list[Task]) -> None:
+    """Refuse to publish when too much could not be read, with the most common reasons: too many records, or too many
+    bytes, which one record may hold where a bracket is missing. Bytes are compared where a record's are those of the
+    file: not in archives and tables."""
     records = sum(summary.records for summary in summaries)
     bad = sum(summary.bad_records for summary in summaries)
-    if not records or bad <= config.max_bad_fraction * records:
+    plain = [pair for pair in zip(summaries, tasks, strict=True) if _is_plain(pair[1])]
+    size = sum(task.bytes for _, task in plain)
+    lost = min(size, sum(count for summary, _ in plain for _, count in summary.quarantined.values()))
+    if bad > config.max_bad_fraction * records:
+        share = f"{bad} of {records} records"
+    elif lost > config.max_bad_fraction * size:
+        share = f"{bad} records with {lost} of the {size} bytes of plain files"
+    else:
         return
     reasons: dict[str, int] = {}
     for summary in summaries:
@@ -81,9 +91,13 @@ def check_bad_records(config: PipelineConfig, summaries: list[Summary]) -> None:
     common = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items(), key=lambda item: -item[1])[:3])
     remedy = "".join(f"; {way_out}" for reason, way_out in _REMEDIES.items() if reason in reasons)
     raise UserError(
-        f"{bad} of {records} records could not be read ({common}), more than max_bad_fraction"
+        f"{share} could not be read ({common}), more than max_bad_fraction"
         f" {config.max_bad_fraction:g}; nothing was published{remedy}"
     )
+
+
+def _is_plain(task: Task) -> bool:
+    return not task.options.compression and source_for(task.path, task.options).pieces == "bytes"
 
 
 def decide(config: PipelineConfig, parts: list[Part], tasks: list[Task], scratch: Path) -> Decisions:

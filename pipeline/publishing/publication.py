@@ -10,7 +10,7 @@ from foundation.logs import get_logger
 from pipeline.clock import Clock
 from pipeline.publishing.byproducts import write_byproducts
 from pipeline.publishing.decide import Decisions, check_bad_records, decide
-from pipeline.publishing.publish import build_manifest, commit, input_entries, remove_unnamed, write_shards
+from pipeline.publishing.publish import build_manifest, commit, input_entries, remove_left_over, write_shards
 from pipeline.report.making import Facts
 from pipeline.report.page import remove_report, write_report
 from pipeline.setup import Setup
@@ -41,7 +41,7 @@ class Publication:
             manifest = self._write(decisions, tokenizer)
         with self._clock.timed("statistics"):
             write_byproducts(config.output, manifest, tokenizer, decisions, tasks, config.rejected_samples)
-            remove_unnamed(config.output, manifest)
+            remove_left_over(config.output, manifest)
         for part in decisions.summaries:
             for step, seconds in part.seconds.items():
                 self._clock.add(f"map/{step}", seconds)
@@ -60,7 +60,7 @@ class Publication:
         config, work = self._config, self._work
         parts = [work.part(task) for task in self._tasks]
         decisions = decide(config, parts, self._tasks, work.directory / "dedup")
-        check_bad_records(config, decisions.summaries)
+        check_bad_records(config, decisions.summaries, self._tasks)
         if not any((splits >= 0).any() for splits in decisions.splits):
             raise UserError(f"{work.place.shown}: no document is left to publish; see {work.directory}")
         return decisions

@@ -1,8 +1,8 @@
 """Publish: copy the parts into shards and replace the manifest last.
 
 The order on disk: content-named shards beside the old ones, the tokenizer, the manifest (the commit), then
-statistics and samples, then what the manifest no longer names is removed. A crash anywhere leaves the old dataset or
-the new one, and running again gives the same bytes.
+statistics and samples, then the shards that the manifest no longer names are removed. A crash anywhere leaves the old
+dataset or the new one, and running again gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from foundation.failpoints import failpoint
 from pipeline.config import PipelineConfig
 from pipeline.mapping.versions import versions
 from pipeline.publishing.decide import Decisions
+from pipeline.publishing.layout import FOLDERS, is_ours
 from pipeline.publishing.pieces import cut
 from pipeline.publishing.runs import extras_of, read_runs
+from pipeline.publishing.target import LocalTarget
 from pipeline.sources.base import InputFile, Task
 from pipeline.sources.registry import source_for
 from pipeline.workspace.parts import Summary
@@ -38,6 +40,7 @@ from shards.manifest import (
 )
 from shards.megatron import token_dtype
 from shards.writer import SplitWriter
+from tokenization.files import CARRIED_FILES
 from tokenization.tokenizer import Tokenizer
 
 SPANS_SUFFIX = EXTRAS["spans"][0]
@@ -170,39 +173,35 @@ def commit(output: Path, manifest: Manifest, tokenizer: Tokenizer) -> None:
 
         tokenizer = tokenizer.with_chat_template(CHATML)  # the form in which the conversations were encoded
     failpoint("publish.before_tokenizer", output)
-    place = output / TOKENIZER_DIRECTORY
-    atomic.recover_directory(place)
-    if not _holds(place, tokenizer.files()):
+    files = tokenizer.files()
+    if LocalTarget(output).tokenizer_files() != files:
         # Another tokenizer cannot lie beside the old one, so the old dataset is withdrawn first: for this moment there
         # is none, never a mixture, and --resume goes on from the work.
         (output / FILE_NAME).unlink(missing_ok=True)
         atomic.fsync_directory(output)
-        temporary = atomic.temporary_directory(output, TOKENIZER_DIRECTORY)
-        tokenizer.save(temporary)
-        atomic.replace_directory(temporary, place)
+        for name in CARRIED_FILES:
+            if name not in files:
+                (output / TOKENIZER_DIRECTORY / name).unlink(missing_ok=True)
+        tokenizer.save(output / TOKENIZER_DIRECTORY)
+        atomic.fsync_directory(output)
     failpoint("publish.before_manifest", output)
     manifest.save(output)
     failpoint("publish.after_manifest", output)
 
 
-def _holds(directory: Path, files: dict[str, bytes]) -> bool:
-    """Whether `directory` holds exactly `files`."""
-    return directory.is_dir() and {path.name: path.read_bytes() for path in directory.iterdir()} == files
-
-
-def remove_unnamed(output: Path, manifest: Manifest) -> None:
-    """Remove temporaries, and shards that the manifest does not name."""
-    for directory in (output, *(path for path in output.iterdir() if path.is_dir())):
-        atomic.remove_temporaries(directory)
+def remove_left_over(output: Path, manifest: Manifest) -> None:
+    """Remove temporaries, and shards that the manifest does not name; what is not ours by its name stays."""
+    for folder in ("", *FOLDERS):
+        atomic.remove_temporaries(output / folder)
     for split in SPLITS:
         directory = output / split
         if not directory.is_dir():
             continue
         named = {shard.name + suffix for shard in manifest.splits[split].shards for suffix in shard.files}
         for path in directory.iterdir():
-            if path.name not in named:
+            if path.name not in named and is_ours(f"{split}/{path.name}") and path.is_file():
                 path.unlink()
-        if not named:
+        if not any(directory.iterdir()) and not directory.is_symlink():
             directory.rmdir()
 
 

@@ -1,7 +1,7 @@
 """Where a dataset is published: a local directory, or a URL to which the finished local one is put.
 
 At a URL the order is the same as on a disk: content-named shards first, the tokenizer, the manifest, then what stands
-beside it, then what the new manifest does not name is removed. An interrupted upload goes on where it was: files of
+beside it, then what is left of an earlier version is removed. An interrupted upload goes on where it was: files of
 content-hashed names that are there in full are not sent again.
 """
 
@@ -13,12 +13,10 @@ from pathlib import Path
 
 from foundation import atomic
 from foundation.failpoints import failpoint
+from pipeline.publishing.layout import BESIDE, STATS, SUMS, is_ours
 from pipeline.workspace.storage import Storage
 from shards.manifest import FILE_NAME, SPLITS, TOKENIZER_DIRECTORY, Manifest
-
-STATS, SUMS = "stats.json", "SHA256SUMS"
-OWN = (*SPLITS, TOKENIZER_DIRECTORY, "quarantine", "rejected", "duplicates", "report")
-"""Directories of a dataset: what lies in them and belongs to no file of the new one is removed."""
+from tokenization.files import CARRIED_FILES
 
 
 class LocalTarget:
@@ -30,17 +28,20 @@ class LocalTarget:
 
     def manifest(self) -> Manifest | None:
         """The published dataset's manifest, or None."""
-        atomic.recover_directory(self.directory / TOKENIZER_DIRECTORY)
         return Manifest.load(self.directory) if (self.directory / FILE_NAME).exists() else None
 
     def holds_files(self) -> bool:
         """Whether anything is there."""
         return self.directory.exists() and any(self.directory.iterdir())
 
+    def in_the_way(self) -> list[str]:
+        """The files there that a dataset would replace."""
+        return sorted(name for name in BESIDE if (self.directory / name).exists())
+
     def tokenizer_files(self) -> dict[str, bytes]:
         """The published tokenizer, by file name."""
-        directory = self.directory / TOKENIZER_DIRECTORY
-        return {path.name: path.read_bytes() for path in directory.iterdir()}
+        paths = (self.directory / TOKENIZER_DIRECTORY / name for name in CARRIED_FILES)
+        return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
     def fetch_statistics(self) -> None:
         """Have stats.json in `directory`, for people."""
@@ -69,9 +70,14 @@ class RemoteTarget:
         """See `LocalTarget.holds_files`."""
         return bool(self._storage.sizes())
 
+    def in_the_way(self) -> list[str]:
+        """See `LocalTarget.in_the_way`."""
+        return sorted(BESIDE & self._storage.sizes().keys())
+
     def tokenizer_files(self) -> dict[str, bytes]:
         """See `LocalTarget.tokenizer_files`."""
-        names = sorted(self._storage.sizes(TOKENIZER_DIRECTORY))
+        there = self._storage.sizes(TOKENIZER_DIRECTORY)
+        names = [name for carried in sorted(CARRIED_FILES) if (name := f"{TOKENIZER_DIRECTORY}/{carried}") in there]
         contents = self._storage.read_all(names)
         return {name.removeprefix(f"{TOKENIZER_DIRECTORY}/"): data for name, data in zip(names, contents, strict=True)}
 
@@ -109,7 +115,7 @@ class RemoteTarget:
                 self._storage.put(self.directory / name, name)
         failpoint("upload.before_removal", self.directory)
         for name in there:
-            if name not in local and name.partition("/")[0] in OWN:
+            if name not in local and is_ours(name):
                 self._storage.remove(name)
         for split in SPLITS:
             shutil.rmtree(self.directory / split, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from foundation import atomic
@@ -11,7 +10,7 @@ from foundation.failpoints import failpoint
 from foundation.logs import get_logger
 from foundation.page import html
 from foundation.page.document import document
-from pipeline.publishing.layout import CLUSTERS, DUPLICATES, PAGE, QUARANTINE, REJECTED, REPORT, ROWS, STATS
+from pipeline.publishing.layout import CLUSTERS, DUPLICATES, PAGE, QUARANTINE, REJECTED, REPORT, ROWS, STATS, SUMS
 from pipeline.report import contents, examples, making, overview
 from pipeline.report.making import Facts
 from pipeline.report.style import STYLE
@@ -36,7 +35,11 @@ def write_report(output: Path, name: str, facts: Facts) -> Path | None:
 
 def remove_report(output: Path) -> None:
     """Remove the page that another version of the dataset left."""
-    shutil.rmtree(output / REPORT, ignore_errors=True)
+    directory = output / REPORT
+    for name in (PAGE, SUMS):
+        (directory / name).unlink(missing_ok=True)
+    if directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()
 
 
 def _label_names(manifest: Manifest) -> list[str]:

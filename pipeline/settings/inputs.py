@@ -31,6 +31,8 @@ def _not_empty(value: str) -> str:
 
 Delimiter = Annotated[str, AfterValidator(_one_character)]
 NotEmpty = Annotated[str, AfterValidator(_not_empty)]
+Split = Literal["train", "val", "test"]
+Weight = Annotated[float, Field(gt=0, le=1000)]
 
 
 class InputSpec(Section):
@@ -49,10 +51,8 @@ class InputSpec(Section):
     csv_quotes: bool | None = Field(None, description="whether fields may be quoted")
     csv_header: bool | None = Field(None, description="whether the first row names the fields")
     streaming: bool | None = Field(None, description="false: download the files of a hub dataset first")
-    split: Literal["train", "val", "test"] | None = Field(
-        None, description="the split all its documents go to; null splits by content"
-    )
-    weight: float = Field(1.0, gt=0, le=1000, description="how often each of its documents is written into train")
+    split: Split | None = Field(None, description="the split all its documents go to; null splits by content")
+    weight: Weight = Field(1.0, description="how often each of its documents is written into train")
 
 
 class InputSettings(Settings):
@@ -104,7 +104,10 @@ class InputSettings(Settings):
         16 * 2**20, ge=1, le=2**30, description="larger records are quarantined; bounds the memory of a worker"
     )
     max_bad_fraction: float = Field(
-        0.05, ge=0, le=1, description="stop without publishing when a larger share of records cannot be read"
+        0.05,
+        ge=0,
+        le=1,
+        description="stop without publishing if a larger share of records, or of plain files' bytes, cannot be read",
     )
 
     @field_validator("input", mode="before")

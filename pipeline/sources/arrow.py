@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pipeline.sources import files
 from pipeline.sources.base import Identity, InputFile, Limits, Piece, Reading, Task
-from pipeline.sources.columns import BATCH_BYTES, ColumnReading
+from pipeline.sources.columns import ColumnReading
 
 _SCHEMA, _DICTIONARY, _RECORD_BATCH = 1, 2, 3
 
@@ -132,7 +132,7 @@ class _ArrowReading(ColumnReading):
         if batches is None:
             stream = pa.ipc.open_stream(pa.PythonFile(raw, "r"))
             self.names = stream.schema.names
-            yield from self._slices(0, stream)
+            yield from self._needed(0, stream)
             return
         with pa.ipc.open_stream(pa.PythonFile(raw, "r")) as stream:
             schema = stream.schema
@@ -145,15 +145,11 @@ class _ArrowReading(ColumnReading):
                 message = pa.ipc.read_message(pa.py_buffer(raw.read(batch.end - batch.start)))
                 yield pa.ipc.read_record_batch(message, schema)
 
-        yield from self._slices(first, chosen())
+        yield from self._needed(first, chosen())
 
-    def _slices(self, first: int, batches: Any) -> Iterator[tuple[int, Any]]:
-        """The needed columns, about BATCH_BYTES at a time."""
+    def _needed(self, first: int, batches: Any) -> Iterator[tuple[int, Any]]:
+        """The needed columns."""
         columns = [name for name in self.names if name in self.extractor.fields]
         for batch in batches:
-            batch = batch.select(columns)
-            rows = max(1, BATCH_BYTES * batch.num_rows // max(1, batch.nbytes))
-            for start in range(0, batch.num_rows, rows):
-                part = batch.slice(start, rows)
-                yield first, part
-                first += part.num_rows
+            yield first, batch.select(columns)
+            first += batch.num_rows

@@ -4,40 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field
 
 from foundation import fingerprint
-from pipeline.settings.inputs import Unit
+from foundation.errors import UserError
+from pipeline.settings.inputs import Delimiter, NotEmpty, Split, Unit, Weight
 from shards.documents import NO_LABEL
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 KEPT_OF_OVERSIZE = 4096
+LARGEST_LABEL = 2**31 - 1
 
 
-class InputChanged(Exception):
-    """An input is not the one that was planned."""
+class InputChanged(UserError):
+    """An input is not the one that was planned. Its argument is the input's path."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: changed while it was read; run again when nothing writes to it"
 
 
 @dataclass(frozen=True)
 class InputOptions:
     """How one input is read and what becomes of its documents. `format` and `compression` are settled when the input
-    is found; the fields' meanings are those of the settings of the same name."""
+    is found; the fields' meanings are those of the settings of the same name. What a manifest says they
+    were is checked by their types (`pipeline.inspection.recorded`)."""
 
     text_field: str = "text"
     label_field: str | None = "label"
     text_documents: Unit = "paragraph"
     format: str = "jsonl"
     compression: str = ""
-    text_template: str | None = None
-    text_separator: str | None = None
+    text_template: NotEmpty | None = None
+    text_separator: NotEmpty | None = None
     messages_field: str | None = None
     labels: tuple[str, ...] = ()
-    label: int = NO_LABEL
-    csv_delimiter: str = ","
+    label: Annotated[int, Field(ge=NO_LABEL, le=LARGEST_LABEL)] = NO_LABEL
+    csv_delimiter: Delimiter | Literal[""] = ","
     csv_quotes: bool = True
     csv_header: bool = True
-    split: str | None = None
-    weight: float = 1.0
+    split: Split | None = None
+    weight: Weight = 1.0
 
     def reading(self) -> dict[str, Any]:
         """The options that change what reading and mapping give."""
@@ -51,11 +59,17 @@ class InputOptions:
 
 
 class Identity(NamedTuple):
-    """What an input was when it was planned: bytes, time of change (or a store's version tag), a few probed blocks."""
+    """What an input was when it was planned: bytes, time of change (or a store's version tag), and for local ones the
+    hash of a few probed blocks."""
 
     size: int
     stamp: str
     probe: str
+
+
+def as_utf8(name: str) -> str:
+    """A name of a file as datasets write it: bytes that are no UTF-8, surrogates in Python (PEP 383), are escaped."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -103,13 +117,17 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Name of the task's part: from the input's identity and the range, not from its place among the inputs."""
-        value = {
+        """Name of the task's part: from the input's identity and the range, not from its place among the inputs. A
+        local input is known by its content, so that it may move, one of the hub by its version tag, a content hash.
+        What other stores say (size, at best a time) may be true of several files, so their addresses count."""
+        value: dict[str, Any] = {
             "identity": list(self.identity),
             "range": [self.start, self.end],
             "options": self.options.reading(),
             "max_records": self.max_records,
         }
+        if "://" in self.path and not self.path.startswith("hf://"):
+            value["address"] = self.path
         return fingerprint.of_json(value)[:32]
 
     @property

@@ -58,14 +58,9 @@ class ClassFilesSource:
 def _listing(path: str, identity: Identity) -> list[_File]:
     """The text files of a directory, sorted by name. `InputChanged` when the directory is not the one planned."""
     listing = files.directory_listing(path)
-    if files.directory_identity(listing) != identity:
+    if files.listing_stamp(listing) != identity.stamp:
         raise InputChanged(path)
-    return [_File(name, size) for name, size, _ in listing if is_document(name)]
-
-
-def is_document(name: str) -> bool:
-    """Whether a file of a class directory is a document."""
-    return name.lower().endswith(".txt") and not name.startswith(".")
+    return [_File(name, size) for name, size, _ in listing if files.is_document(name)]
 
 
 class _FilesReading:
@@ -90,7 +85,7 @@ class _FilesReading:
         for number in range(task.start, task.end):
             entry = found[number]
             text = self._content(entry)
-            digest.update(f"{entry.name}\0{entry.size}\0".encode() + text)
+            digest.update(os.fsencode(entry.name) + f"\0{entry.size}\0".encode() + text)
             self.position += entry.size
             if not self._stopped and (entry.size > len(text) or text.strip()):
                 add_text(batch, text, entry.size, number, self.newlines, task.options.label)
@@ -102,7 +97,7 @@ class _FilesReading:
         if not self._stopped:
             yield batch
         self.digests = [digest.hexdigest()]
-        if files.directory_identity(files.directory_listing(task.path)) != task.identity:
+        if files.listing_stamp(files.directory_listing(task.path)) != task.identity.stamp:
             raise InputChanged(task.path)
 
     def _content(self, entry: _File) -> bytes:

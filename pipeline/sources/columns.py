@@ -13,8 +13,7 @@ from pipeline.sources import files
 from pipeline.sources.base import KEPT_OF_OVERSIZE, BadRecord, Batch, Limits, Task
 from pipeline.sources.errors import ErrorKeeper
 from pipeline.sources.records import Collector, Extractor, Unreadable
-
-BATCH_BYTES = 1 << 20
+from pipeline.sources.row_sizes import evenly
 
 
 class ColumnReading:
@@ -41,7 +40,7 @@ class ColumnReading:
         self._stopped = True
 
     def record_batches(self, raw: Any) -> Iterator[tuple[int, Any]]:
-        """Pairs of the first row's number in the file and a pyarrow.RecordBatch of about BATCH_BYTES."""
+        """Pairs of the first row's number in the file and a pyarrow.RecordBatch of as many rows as come at once."""
         raise NotImplementedError
 
     def rows(self) -> int | None:
@@ -50,7 +49,7 @@ class ColumnReading:
 
     def __iter__(self) -> Iterator[Batch]:
         digest, done = hashlib.sha256(), 0
-        for first, table in self._read():
+        for first, table in evenly(self._read()):
             total = self.rows()
             batch = self._batch(table, first, done)
             _update(digest, batch)
@@ -73,6 +72,8 @@ class ColumnReading:
             keeper = ErrorKeeper(raw)
             try:
                 yield from self.record_batches(keeper)
+            except MemoryError:  # pyarrow's is an ArrowException, too
+                raise
             except (pa.ArrowException, OSError) as error:
                 if keeper.error is not None:
                     raise keeper.error from None
@@ -120,8 +121,10 @@ class ColumnReading:
 
     def _rows(self, table: Any, first: int, done: int, collector: Collector) -> None:
         """Row by row: templates, conversations, nulls and whatever is wrong."""
-        for place, record in enumerate(_records(table)):
+        for place, (record, wrong) in enumerate(_records(table)):
             try:
+                if wrong:
+                    raise wrong
                 document = self.extractor.extract(record)
                 if len(document.text) > self.limit:
                     detail = f"{len(document.text)} bytes exceed max_record_bytes; kept the first {KEPT_OF_OVERSIZE}"
@@ -144,7 +147,7 @@ def _text_column(column: Any) -> list[bytes] | None:
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        column = column.cast(column.type.value_type)
     kind = column.type
     if column.null_count or not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return None
@@ -155,23 +158,39 @@ def _text_column(column: Any) -> list[bytes] | None:
     return column.cast(pa.binary() if pa.types.is_string(kind) else pa.large_binary()).to_pylist()  # type: ignore[no-any-return]
 
 
-def _records(table: Any) -> Iterator[dict[str, Any]]:
-    """The rows as dictionaries; text that is not UTF-8 stays `bytes`."""
+def _records(table: Any) -> Iterator[tuple[dict[str, Any], Unreadable | None]]:
+    """The rows as dictionaries, and what is wrong with them. A text that is not UTF-8 stays `bytes`; one inside of a
+    column of lists or structs stands, as `bytes`, for all that the row has there."""
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {}
+    faults: dict[int, Unreadable] = {}
     for name, column in zip(table.schema.names, table.columns, strict=True):
         if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
+            column = column.cast(column.type.value_type)
         kind = column.type
         if pa.types.is_string(kind) or pa.types.is_binary(kind):
             columns[name] = [_decoded(value) for value in column.cast(pa.binary()).to_pylist()]
         elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
             columns[name] = [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
         else:
-            columns[name] = column.to_pylist()
+            columns[name] = _values(name, column, faults)
     for place in range(table.num_rows):
-        yield {name: values[place] for name, values in columns.items()}
+        yield {name: values[place] for name, values in columns.items()}, faults.get(place)
+
+
+def _values(name: str, column: Any, faults: dict[int, Unreadable]) -> list[Any]:
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        values: list[Any] = []
+    for place, value in enumerate(column):
+        try:
+            values.append(value.as_py())
+        except UnicodeDecodeError as error:
+            faults[place] = Unreadable("invalid_utf8", f"field {name!r}: {error}")
+            values.append(error.object)
+    return values
 
 
 def _decoded(value: bytes | None) -> str | bytes | None:

@@ -197,6 +197,7 @@ class _CsvReading(LineReader):
                         collector.add(extractor.extract(_record(row, names, line)), line.offset, line.number)
                 except _BadRow as bad:
                     line = bad.line
+                    size += line.size
                     collector.refuse(bad.fault, line.offset, line.number, line.size, line.data)
                 except Unreadable as fault:
                     collector.refuse(fault, line.offset, line.number, line.size, line.data[:KEPT_OF_OVERSIZE])

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from foundation.errors import UserError
 from foundation.logs import get_logger
+from pipeline.settings.inputs import Split
 from pipeline.sources import files
-from pipeline.sources.base import Identity, InputFile, InputOptions
-from pipeline.sources.class_files import is_document
+from pipeline.sources.base import Identity, InputFile, InputOptions, as_utf8
 from pipeline.sources.columns import class_names
 
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
@@ -21,7 +21,7 @@ _DESCRIPTIONS = (_STATE, _INFO, _SPLITS, "dataset_infos.json")
 _NO_CLASS = ("unsup", "unsupervised", "unlabeled", "unlabelled")
 """Class directories whose files have no label."""
 
-SPLIT_NAMES = {"validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
+SPLIT_NAMES: dict[str, Split] = {"validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
 """How others call a split -> the split its documents go to; those of any other split are split by content."""
 
 log = get_logger("pipeline.inputs")
@@ -68,7 +68,7 @@ class Listing(NamedTuple):
         for path, info in infos.items():
             name = path.removeprefix(inside).lstrip("/")
             if info["type"] == "file" and not any(part.startswith(".") for part in name.split("/")):
-                found.append(Entry(fs.unstrip_protocol(path), name, files.remote_identity(info)))
+                found.append(Entry(fs.unstrip_protocol(path), name, files.listed_identity(info)))
         return cls(url, sorted(found, key=_by_name))
 
 
@@ -142,7 +142,7 @@ def _by_directory(listing: Listing) -> dict[PurePosixPath, int]:
     found: dict[str, int] = {}
     for entry in listing.entries:
         folder, _, name = entry.name.rpartition("/")
-        if is_document(name):
+        if files.is_document(name):
             found[folder] = found.get(folder, 0) + 1
     return {PurePosixPath(folder): count for folder, count in found.items()}
 
@@ -169,7 +169,7 @@ def _class_directories(listing: Listing, options: InputOptions, asked: bool) -> 
     if not groups:
         return None
     classes = sorted({name for names in groups.values() for name in names} - set(_NO_CLASS))
-    own = replace(options, format="class_files", labels=options.labels or tuple(classes))
+    own = replace(options, format="class_files", labels=options.labels or tuple(map(as_utf8, classes)))
     number = _numbering(own.labels, listing.root)
     found = []
     for parent in sorted(groups):
@@ -188,8 +188,8 @@ def _class_directories(listing: Listing, options: InputOptions, asked: bool) -> 
 
 def _numbering(labels: tuple[str, ...], root: str) -> Callable[[str], int]:
     def number(name: str) -> int:
-        if name not in labels:
+        if as_utf8(name) not in labels:
             raise UserError(f"{root}: class directory {name!r} is not in labels {list(labels)}; add it there")
-        return labels.index(name)
+        return labels.index(as_utf8(name))
 
     return number

@@ -13,7 +13,7 @@ from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.settings.inputs import InputSpec
 from pipeline.sources import files, hub
-from pipeline.sources.base import InputFile, InputOptions
+from pipeline.sources.base import InputFile, InputOptions, as_utf8
 from pipeline.sources.columns import class_names
 from pipeline.sources.directories import SPLIT_NAMES, Listing, expand
 from pipeline.sources.records import parse_template
@@ -37,13 +37,39 @@ def find_inputs(config: PipelineConfig) -> list[InputFile]:
         if real in seen:
             raise UserError(f"{file.path}: given twice (also as {seen[real]}); name every file once")
         seen[real] = file.path
-    return _distinct_names(found)
+    return _distinct_names([replace(file, name=as_utf8(file.name)) for file in found])
 
 
 def _place(path: str) -> str:
     """A local path without links in its directory. (The hub's cache links files of equal content to one another.)"""
     folder, name = os.path.split(path)
     return os.path.join(os.path.realpath(folder or "."), name)
+
+
+def check_apart(inputs: list[InputFile], output: str) -> None:
+    """Raise `UserError` for an input that lies in the dataset directory `output`: whose files these are, and what of
+    them a dataset replaces, would be anybody's guess."""
+    kind, home = _addresses(output)[-1]
+    for file in inputs:
+        for other, path in _addresses(file.path):
+            if other == kind and path.is_relative_to(home):
+                raise UserError(
+                    f"{file.path}: lies in the output, {output}, where only a dataset's own files belong;"
+                    " choose an --output that holds no input"
+                )
+
+
+def _addresses(place: str) -> list[tuple[str, Path]]:
+    """Where a place is: the kind of store and the path there. A local link is where it lies and what it leads to."""
+    place = place.rpartition("::")[2]  # an archive's own place, of a chain like zip://member::s3://bucket/archive
+    if files.is_url(place):
+        fs, inside = files.filesystem(place)
+        kind = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+        if kind != "file":
+            return [(kind, Path("/", inside))]
+        place = inside
+    place = files.local(place)
+    return [("file", Path(_place(place))), ("file", Path(os.path.realpath(place)))]
 
 
 def input_options(spec: InputSpec, config: PipelineConfig) -> tuple[InputOptions, str]:
@@ -59,7 +85,7 @@ def input_options(spec: InputSpec, config: PipelineConfig) -> tuple[InputOptions
         text_field=chosen("text_field") or config.text_field,
         text_template=template,
         label_field=chosen("label_field"),
-        labels=tuple(chosen("labels") or ()),
+        labels=tuple(map(as_utf8, chosen("labels") or ())),
         messages_field=chosen("messages_field"),
         text_documents=chosen("text_documents") or config.text_documents,
         text_separator=chosen("text_separator"),
@@ -157,7 +183,7 @@ def _expand_url(url: str, options: InputOptions, wanted: str) -> list[InputFile]
             infos = fs.glob(inside, detail=True)
             names = sorted(name for name, info in infos.items() if info["type"] == "file")
             listed = [(fs.unstrip_protocol(name), name.rsplit("/", 1)[-1]) for name in names]
-            identities = {fs.unstrip_protocol(name): files.remote_identity(infos[name]) for name in names}
+            identities = {fs.unstrip_protocol(name): files.listed_identity(infos[name]) for name in names}
             found = [replace(file, identity=identities[file.path]) for file in _known(listed, options, wanted)]
             if not found:
                 raise UserError(f"{url}: matches no file of a known kind ({KNOWN})")
@@ -169,7 +195,7 @@ def _expand_url(url: str, options: InputOptions, wanted: str) -> list[InputFile]
     settled = settle(name, options, wanted)
     if settled is None:
         raise UserError(f"{url}: unknown kind of file; its name should end in one of {KNOWN}, or name its input_format")
-    return [InputFile(url, name, settled, files.remote_identity(info))]
+    return [InputFile(url, name, settled, files.listed_identity(info))]
 
 
 def _known(listed: list[tuple[str, str]], options: InputOptions, wanted: str) -> Iterator[InputFile]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import orjson
 
-from pipeline.sources.base import Batch, InputOptions, Limits
+from pipeline.sources.base import LARGEST_LABEL, Batch, InputOptions, Limits
 from pipeline.sources.blocks import LineReader
 from pipeline.sources.line_splitter import Line, LineRun
 from pipeline.sources.lines import LineSource
-from pipeline.sources.records import LARGEST_LABEL, Collector, Extractor, Unreadable, extract_json
+from pipeline.sources.records import Collector, Extractor, Unreadable, extract_json
 
 
 class JsonLinesSource(LineSource):

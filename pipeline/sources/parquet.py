@@ -8,9 +8,14 @@ from typing import Any
 
 from pipeline.sources import files
 from pipeline.sources.base import Identity, InputFile, Limits, Piece, Reading, Task
-from pipeline.sources.columns import BATCH_BYTES, ColumnReading
+from pipeline.sources.columns import ColumnReading
 from pipeline.sources.errors import ErrorKeeper
+from pipeline.sources.row_sizes import BATCH_BYTES
 
+_MOST_ROWS, _MOST_TEXTS = 65536, 64
+"""Rows that are read at a time: of numbers, and of texts, which a dictionary may repeat at no cost."""
+_MOST_BYTES = 64 << 20
+"""What as many copies of the longest text that a dictionary may hold come to."""
 _BUFFER = {False: 1 << 20, True: 8 << 20}
 """Bytes of a column that are read at a time, of a local and of a remote file."""
 
@@ -54,6 +59,8 @@ def _metadata(path: str, identity: Identity) -> Any:
         keeper = ErrorKeeper(raw)
         try:
             return _parquet(keeper, files.is_url(path), None).metadata
+        except MemoryError:  # pyarrow's is an ArrowException, too
+            raise
         except (pa.ArrowException, OSError):
             if keeper.error is not None:
                 raise keeper.error from None
@@ -92,17 +99,33 @@ class _ParquetReading(ColumnReading):
         self.names = parquet.schema_arrow.names
         columns = [name for name in self.names if name in self.extractor.fields]
         for number in range(self.task.start, self.task.end):
-            rows = _batch_rows(metadata.row_group(number), columns)
+            rows = _rows_at_once(metadata.row_group(number), parquet.schema_arrow, columns)
             for batch in parquet.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False):
                 yield first, batch
                 first += batch.num_rows
 
 
-def _batch_rows(group: Any, columns: list[str]) -> int:
-    """Rows that make about BATCH_BYTES."""
-    size = 0
+def _rows_at_once(group: Any, schema: Any, columns: list[str]) -> int:
+    """Rows to read at a time: about BATCH_BYTES as they are stored, few where repeats of a text may be large."""
+    import pyarrow as pa
+
+    size, rows = 0, _MOST_ROWS
     for number in range(group.num_columns):
-        column = group.column(number)
-        if column.path_in_schema.split(".")[0] in columns:
-            size += int(column.total_uncompressed_size)
-    return max(1, min(65536, BATCH_BYTES * int(group.num_rows) // max(1, size)))
+        chunk = group.column(number)
+        name = next((name for name in columns if f"{chunk.path_in_schema}.".startswith(f"{name}.")), None)
+        if name is None:
+            continue
+        size += int(chunk.total_uncompressed_size)
+        if chunk.physical_type == "BYTE_ARRAY" and not pa.types.is_dictionary(schema.field(name).type):
+            repeated = _dictionary_bytes(chunk) * -(-int(chunk.num_values) // max(1, int(group.num_rows)))
+            rows = min(rows, _MOST_TEXTS, _MOST_BYTES // max(1, repeated))
+    return max(1, min(rows, BATCH_BYTES * int(group.num_rows) // max(1, size)))
+
+
+def _dictionary_bytes(chunk: Any) -> int:
+    """What a column's dictionary comes to, by its share of the compressed bytes; 0 for none, or where only its pages
+    tell (old writers, which stop at a megabyte)."""
+    if not chunk.has_dictionary_page:
+        return 0
+    stored = max(0, int(chunk.data_page_offset) - int(chunk.dictionary_page_offset))
+    return int(chunk.total_uncompressed_size) * stored // max(1, stored, int(chunk.total_compressed_size))

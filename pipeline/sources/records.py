@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from foundation.errors import UserError
-from pipeline.sources.base import BadRecord, Batch, Conversation, InputOptions, common_fault
+from pipeline.sources.base import LARGEST_LABEL, BadRecord, Batch, Conversation, InputOptions, common_fault
 from shards.documents import NO_LABEL
 
-LARGEST_LABEL = 2**31 - 1
 CHAT_FIELDS = ("messages", "conversations")
 """Fields looked for, in this order, when a record has no text field."""
 

@@ -19,6 +19,12 @@ FORMATS = {
 }  # fmt: skip
 """Suffix of a file name -> format."""
 
+DIRECTORY_FORMAT = "class_files"
+"""The format of an input that is a directory of files."""
+
+READABLE = frozenset({*FORMATS.values(), DIRECTORY_FORMAT} - {"tsv"})
+"""What `InputOptions.format` can be, once it is settled."""
+
 BINARY = ("parquet", "arrow")
 """Formats with a compression of their own."""
 

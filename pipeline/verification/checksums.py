@@ -13,10 +13,10 @@ from pathlib import Path
 
 from foundation import atomic, fingerprint
 from foundation.atomic import TEMPORARY_PREFIX
+from pipeline.publishing.layout import REPORT, SUMS
+from shards import plan_place
 from shards.manifest import SPLITS
 
-FILE_NAME = "SHA256SUMS"
-REPORT = "report"
 _HEADER = "# SHA-256 of the lines below: "
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -33,8 +33,9 @@ def write_checksums(dataset: Path) -> None:
 
 
 def covered(directory: Path) -> list[str]:
-    """The files a list in `directory` is about, as paths relative to it: all but shards, the report and itself."""
-    elsewhere = {*SPLITS, REPORT, FILE_NAME}
+    """The files a list in `directory` is about, as paths relative to it: all but shards, the report, what training
+    keeps with a dataset, and itself."""
+    elsewhere = {*SPLITS, REPORT, SUMS, plan_place.NAME}
     return sorted(
         path.relative_to(directory).as_posix()
         for top in (directory.iterdir() if directory.is_dir() else ())
@@ -47,14 +48,14 @@ def covered(directory: Path) -> list[str]:
 def _write(directory: Path, names: list[str]) -> None:
     lines = "".join(f"{fingerprint.of_file(directory / name)}  {name}\n" for name in names)
     text = f"{_HEADER}{fingerprint.of_bytes(lines.encode())}\n{lines}"
-    path = directory / FILE_NAME
+    path = directory / SUMS
     if not path.exists() or path.read_bytes() != text.encode():
         atomic.write_text(path, text)
 
 
 def read_checksums(directory: Path) -> dict[str, str] | None:
     """Path -> SHA-256 as `directory`'s list has them, None where there is no list. Raises `DamagedList`."""
-    path = directory / FILE_NAME
+    path = directory / SUMS
     if not path.is_file():
         return None
     try:
@@ -65,4 +66,6 @@ def read_checksums(directory: Path) -> dict[str, str] | None:
     if first != _HEADER + fingerprint.of_bytes(lines.encode()):
         raise DamagedList("its own checksum does not fit")
     matches = [_LINE.fullmatch(line) for line in lines.splitlines()]
-    return {match[2]: match[1] for match in matches if match}
+    listed = {match[2]: match[1] for match in matches if match}
+    # Lists of earlier versions name training's plans, which come and go.
+    return {name: value for name, value in listed.items() if not name.startswith(f"{plan_place.NAME}/")}

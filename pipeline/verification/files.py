@@ -9,10 +9,10 @@ from typing import Any
 
 from foundation import fingerprint
 from foundation.errors import UserError
-from pipeline.publishing.layout import STATS
-from pipeline.verification.checksums import FILE_NAME as SUMS
-from pipeline.verification.checksums import REPORT, DamagedList, covered, read_checksums
+from pipeline.publishing.layout import REPORT, STATS, SUMS
+from pipeline.verification.checksums import DamagedList, covered, read_checksums
 from pipeline.verification.problems import Problems
+from shards import plan_place
 from shards.manifest import FILE_NAME as MANIFEST
 from shards.manifest import TOKENIZER_DIRECTORY, Manifest
 from shards.megatron import token_dtype
@@ -43,12 +43,14 @@ def check_listed(dataset: Path, problems: Problems) -> None:
 
 
 def check_stray_shards(dataset: Path, manifest: Manifest, problems: Problems) -> None:
-    """Name files in the splits' directories that the manifest does not name."""
+    """Name files in the splits' directories that the manifest does not name. What training keeps beside a single shard
+    that it was given is none of them."""
     for split, entry in manifest.splits.items():
         named = {shard.name + suffix for shard in entry.shards for suffix in shard.files}
         directory = dataset / split
         for path in sorted(directory.rglob("*")) if directory.is_dir() else []:
-            if path.is_file() and path.relative_to(directory).as_posix() not in named:
+            inside = path.relative_to(directory)
+            if path.is_file() and inside.as_posix() not in named and inside.parts[0] != plan_place.NAME:
                 problems.add(path.relative_to(dataset), "is no part of the dataset: the manifest does not name it")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from foundation import atomic, fingerprint
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
 from pipeline.dedup.decontaminate import TABLE
-from pipeline.inspection.tracing import TOKENIZER_SETTING, TRAINED, config_of, find_sources
+from pipeline.inspection.finding import find_sources
+from pipeline.inspection.recorded import EVALUATION_SETTING, TRAINED, config_of, tokenizer_of
 from pipeline.mapping.versions import told, versions
 from pipeline.process import process
 from pipeline.settings.inputs import InputSpec
@@ -88,20 +88,20 @@ def _make(
             f"the dataset was made with other versions ({told(manifest.versions, now)}), so these cannot give it back;"
             " `python -m pipeline.process --resume` makes it anew"
         )
-    known = configured.decontaminate or (area is not None and (area.directory / TABLE).exists())
-    if settings.get("decontaminate") and not known:
-        raise UserError("its evaluation files are needed: name them in the configuration file, as decontaminate")
     output = scratch / dataset.name
-    shutil.rmtree(output, ignore_errors=True)
-    tokenizer = _tokenizer(dataset, settings, area, manifest)
-    given = None
-    if settings[TOKENIZER_SETTING] != TRAINED:
-        given = scratch / "given"
-        tokenizer.save(given)
+    given = None if tokenizer_of(settings) == TRAINED else scratch / "given"
+    evaluation = settings.get(EVALUATION_SETTING, [])
     config = config_of(
         settings, configured, output=output, tokenizer=given, max_bad_fraction=1.0, workers=configured.workers,
-        decontaminate=configured.decontaminate or settings.get("decontaminate", []),
+        decontaminate=evaluation and (configured.decontaminate or evaluation),
     )  # fmt: skip
+    known = configured.decontaminate or (area is not None and (area.directory / TABLE).exists())
+    if evaluation and not known:
+        raise UserError("its evaluation files are needed: name them in the configuration file, as decontaminate")
+    shutil.rmtree(output, ignore_errors=True)
+    tokenizer = _tokenizer(dataset, settings, area, manifest)
+    if given is not None:
+        tokenizer.save(given)
     work = work_of(place_of(config), settings)
     work.directory.mkdir(parents=True, exist_ok=True)
     if area is not None:
@@ -114,7 +114,7 @@ def _make(
 
 def _tokenizer(dataset: Path, settings: dict[str, Any], area: WorkArea | None, manifest: Manifest | None) -> Tokenizer:
     """The tokenizer of the dataset: its own, or if that is damaged the work area's."""
-    wanted = {settings[TOKENIZER_SETTING]} - {TRAINED} | ({manifest.tokenizer_fingerprint} if manifest else set())
+    wanted = {tokenizer_of(settings)} - {TRAINED} | ({manifest.tokenizer_fingerprint} if manifest else set())
     for place in [dataset / TOKENIZER_DIRECTORY, *([area.directory / "tokenizer"] if area else [])]:
         try:
             tokenizer = Tokenizer.load(place)
@@ -167,7 +167,7 @@ def _inputs(manifest: Manifest | None, inputs: Sequence[str | InputSpec], config
     found = find_sources(manifest, inputs, config)
     if found.missing:
         raise UserError("; ".join(found.missing.values()))
-    return [replace(found.files[number], name=entry.name) for number, entry in enumerate(manifest.inputs)]
+    return [found.files[number] for number in range(len(manifest.inputs))]
 
 
 def _is_the_original(dataset: Path, made: Path, manifest: Manifest | None, area: WorkArea | None) -> bool:

@@ -15,10 +15,10 @@ from foundation import atomic
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
 from pipeline.config import PipelineConfig
-from pipeline.inspection.tracing import config_of, find_sources
+from pipeline.inspection.finding import find_sources
+from pipeline.inspection.recorded import config_of
+from pipeline.publishing.layout import REPORT, SUMS
 from pipeline.settings.inputs import InputSpec
-from pipeline.verification.checksums import FILE_NAME as SUMS
-from pipeline.verification.checksums import REPORT
 from pipeline.verification.making_again import make_again
 from pipeline.verification.problems import Problems
 from pipeline.verification.shard_repair import ShardRepair

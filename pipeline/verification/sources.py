@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import PipelineConfig
-from pipeline.inspection.tracing import FoundInputs, Record, SourceReader
+from pipeline.inspection.finding import FoundInputs
+from pipeline.inspection.tracing import Record, SourceReader
 from pipeline.mapping.map_task import Mapper
 from pipeline.mapping.setup import MapSetup
 from pipeline.plan import make_plan

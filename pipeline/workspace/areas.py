@@ -22,11 +22,12 @@ from shards.manifest import Manifest
 @dataclass(frozen=True)
 class WorkArea:
     """One directory of `dataset/.work`. `label` is the dataset's name, or its path or URL where several share the
-    directory; None where the description is unreadable."""
+    directory; None where the description is missing or unreadable. `url`: that of the work this is a cache of."""
 
     directory: Path
     label: str | None
     settings: dict[str, Any]
+    url: str | None = None
 
     @property
     def dataset(self) -> str | None:
@@ -52,15 +53,25 @@ class WorkArea:
         return self._journal.published if self._journal else None
 
     def parts(self) -> list[Part]:
-        """The committed parts that are there."""
-        committed = self._journal.parts if self._journal else set()
-        return [part for key in sorted(committed) if (part := Part(self.directory / "parts" / key)).directory.is_dir()]
+        """The parts that the journal vouches for. Reads their counters."""
+        if self._journal is None:
+            return []
+        parts = [Part(self.directory / "parts" / key) for key in sorted(self._journal.parts)]
+        return [part for part in parts if self._is_committed(part)]
+
+    def _is_committed(self, part: Part) -> bool:
+        try:
+            return self._journal is not None and self._journal.commits(part.directory.name, part.checksum())
+        except OSError:  # it is gone
+            return False
 
     @property
     def state(self) -> str:
-        """Finished, half done, or damaged."""
+        """Finished, half done, or damaged; for a cache of work at a URL, where that is."""
         if self._journal is None or self.dataset is None:
             return "damaged"
+        if self.url is not None and not self._journal.parts:
+            return f"a cache of {self.url}"
         return "finished" if self.finished else f"half done, {len(self._journal.parts)} tasks"
 
     @property
@@ -86,29 +97,32 @@ class WorkArea:
         return max(0.0, time.time() - max(times))
 
     @property
-    def lock(self) -> Path:
-        """The lock file of its dataset."""
-        name = self.dataset or "unknown"
-        return Place(name, self.label or name, None, None, self.directory.parent, None).lock
+    def locks(self) -> list[Path]:
+        """The lock file of its dataset; where its description does not tell whose it is, all of the directory, one of
+        which is its own."""
+        if self.label is None or self.dataset is None:
+            return sorted(self.directory.parent.glob("*.lock"))
+        return [Place(self.dataset, self.label, None, None, self.directory.parent, None).lock]
 
     @property
-    def owner(self) -> str:
-        """Who holds the lock, as the lock file says."""
-        try:
-            return self.lock.read_text(errors="replace").strip() or "another process"
-        except OSError:
-            return "another process"
+    def owner(self) -> str | None:
+        """The running process that works on its dataset, or may do so; None when none does."""
+        return next(filter(None, map(holder, self.locks)), None)
 
-    @property
-    def locked(self) -> bool:
-        """Whether a running process works on its dataset."""
-        if not self.lock.exists():
-            return False
-        try:
-            with DirectoryLock(self.lock, "looking"):
-                return False
-        except UserError:
-            return True
+
+def holder(lock: Path) -> str | None:
+    """Who holds a lock, as its file says; None when nobody does."""
+    if not lock.exists():
+        return None
+    try:
+        with DirectoryLock(lock, "looking"):
+            return None
+    except (UserError, PermissionError):  # the latter: it is another user's
+        pass
+    try:
+        return lock.read_text(errors="replace").strip() or "another process"
+    except OSError:
+        return "another process"
 
 
 def find_areas(root: Path) -> list[WorkArea]:
@@ -123,7 +137,7 @@ def find_areas(root: Path) -> list[WorkArea]:
 def _read(directory: Path) -> WorkArea:
     try:
         value = json.loads((directory / "work.json").read_bytes())
-        return WorkArea(directory, str(value["output"]), dict(value["settings"]))
+        return WorkArea(directory, str(value["output"]), dict(value["settings"]), value.get("work_url"))
     except (OSError, ValueError, KeyError, TypeError):
         return WorkArea(directory, None, {})
 

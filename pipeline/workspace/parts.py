@@ -42,7 +42,7 @@ DOCUMENT = np.dtype(
         ("text_bytes", "<u4"),  # UTF-8, after cleaning
     ]
 )
-SUMMARY = "summary.json"
+DOCUMENTS, SUMMARY = "documents.npy", "summary.json"
 RAW_BYTES_KEPT = 64 * 1024
 
 
@@ -199,14 +199,14 @@ class Part:
         """Fingerprint of the counters, by which the journal knows this very part."""
         return fingerprint.of_file(self._must(SUMMARY))
 
-    def is_whole(self) -> bool:
-        """Whether all files are what the counters say they were. Reads them."""
+    def is_whole(self, *names: str) -> bool:
+        """Whether all files, or those of `names`, are what the counters say they were. Reads them."""
         files = self.summary().files
-        return all((path := self.file(name)) and checksum_of(path) == tuple(entry) for name, entry in files.items())
+        return all((path := self.file(name)) and checksum_of(path) == tuple(files[name]) for name in names or files)
 
     def documents(self) -> npt.NDArray[np.void]:
         """Its DOCUMENT records (n,), read into memory."""
-        return np.load(self._must("documents.npy"), allow_pickle=False)  # type: ignore[no-any-return]
+        return np.load(self._must(DOCUMENTS), allow_pickle=False)  # type: ignore[no-any-return]
 
     def array(self, name: str) -> npt.NDArray[Any] | None:
         """Its array `name`, mapped; None when mapping made none."""

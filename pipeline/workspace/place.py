@@ -9,6 +9,7 @@ from pathlib import Path
 from foundation import fingerprint
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
+from pipeline.publishing.layout import FOLDERS
 from pipeline.workspace.storage import Storage, url_of
 
 WORK_DIRECTORY = ".work"
@@ -45,7 +46,8 @@ class Place:
 
     def check_writable(self) -> None:
         """Refuse what cannot be written, before any work is done."""
-        for path in filter(None, (self.output, self.work_root)):
+        inside = [] if self.output is None else [self.output, *(self.output / name for name in FOLDERS)]
+        for path in (*inside, self.work_root):
             existing = next(p for p in (path, *path.absolute().parents) if p.exists())
             if not existing.is_dir():
                 raise UserError(f"{existing}: is a file; {path} is to be a directory")

@@ -63,6 +63,8 @@ class RemoteWork(Work):
         """Read what is there with one listing."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.remove_temporaries()
+        if not super().exists():  # for who looks through this machine's work areas
+            atomic.write_json(self.directory / IDENTITY, {**self._identity, "work_url": self._storage.url})
         self._cache.clear()  # what a killed process had fetched
         if not self.exists():
             self._storage.write(IDENTITY, (json.dumps(self._identity, indent=2) + "\n").encode())

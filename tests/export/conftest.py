@@ -1,4 +1,4 @@
-"""The tokenizer of tests/generation, and model directories of tiny decoders over it."""
+"""The tokenizer of tests/generation, model directories of tiny decoders over it, and their GGUF files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import torch
 
+from export.gguf import export_gguf
 from model.config import ModelConfig
 from model.decoder import Decoder
 from model.directory import save_model_directory
@@ -52,3 +54,21 @@ def make_directory(tokenizer: Tokenizer, tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "model"
 
     return make
+
+
+@pytest.fixture
+def written(make_directory: Callable[..., Path], tmp_path: Path) -> Callable[..., tuple[Path, Any]]:
+    """`written(dtype=…, **config)`: a model directory, and its GGUF file as `gguf` reads it."""
+
+    def write(dtype: str | None = None, own: Tokenizer | None = None, **changes: Any) -> tuple[Path, Any]:
+        directory = make_directory(own, **changes)
+        export_gguf(directory, tmp_path / "m.gguf", dtype)
+        return directory, gguf.GGUFReader(tmp_path / "m.gguf")
+
+    return write
+
+
+def value(reader: Any, key: str) -> Any:
+    """The content of a metadata key; None where it is missing."""
+    field = reader.get_field(key)
+    return None if field is None else field.contents()

@@ -22,9 +22,9 @@ from foundation.errors import UserError
 from model.config import ModelConfig
 from model.decoder import Decoder
 from model.directory import load_model_directory, save_model_directory
-from tests.generation.conftest import CHATML, TEXTS
+from tests.export.conftest import value
+from tests.generation.conftest import CHATML
 from tokenization.tokenizer import Tokenizer
-from tokenization.train import train_byte_bpe, train_tokenizer
 
 Directory = Callable[..., Path]
 SHAPES: dict[str, dict[str, Any]] = {
@@ -34,26 +34,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def value(reader: Any, key: str) -> Any:
-    """The content of a metadata key; None where it is missing."""
-    field = reader.get_field(key)
-    return None if field is None else field.contents()
-
-
 def tensors(reader: Any) -> dict[str, Any]:
     return {tensor.name: tensor for tensor in reader.tensors}
-
-
-@pytest.fixture
-def written(make_directory: Directory, tmp_path: Path) -> Callable[..., tuple[Path, Any]]:
-    """`written(dtype=…, **config)`: a model directory, and its GGUF file as `gguf` reads it."""
-
-    def write(dtype: str | None = None, own: Tokenizer | None = None, **changes: Any) -> tuple[Path, Any]:
-        directory = make_directory(own, **changes)
-        export_gguf(directory, tmp_path / "m.gguf", dtype)
-        return directory, gguf.GGUFReader(tmp_path / "m.gguf")
-
-    return write
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -170,11 +152,22 @@ def test_a_model_in_bfloat16_stays_so(make_directory: Directory, tmp_path: Path)
     assert value(gguf.GGUFReader(tmp_path / "m.gguf"), "general.file_type") == 32
 
 
+LLAMA3 = {"rope_type": "llama3", "factor": 5.0, "low_freq_factor": 1.0, "high_freq_factor": 3.0,
+          "original_max_position_embeddings": 23}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "name"), [({"qk_norm": True}, "qwen3"), ({"qkv_bias": True}, "qwen2")])
+def test_frequencies_that_llama_cpp_would_not_read_are_named(
+    written: Any, tmp_path: Path, changes: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(UserError, match=f"llama3's kind in a {name}: llama.cpp reads such frequencies in llama alone"):
+        written(rope_scaling=LLAMA3, **changes)
+    assert not list(tmp_path.glob("*.gguf"))
+
+
 def test_stretched_frequencies(written: Any, tmp_path: Path) -> None:
-    llama3 = {"rope_type": "llama3", "factor": 5.0, "low_freq_factor": 1.0, "high_freq_factor": 3.0,
-              "original_max_position_embeddings": 23}  # fmt: skip
-    _, reader = written(rope_scaling=llama3, rope_theta=100.0)
-    config = LlamaConfig(hidden_size=48, num_attention_heads=3, rope_parameters={**llama3, "rope_theta": 100.0})
+    _, reader = written(rope_scaling=LLAMA3, rope_theta=100.0)
+    config = LlamaConfig(hidden_size=48, num_attention_heads=3, rope_parameters={**LLAMA3, "rope_theta": 100.0})
     lowered, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
     plain = 100.0 ** -(torch.arange(0, 16, 2) / 16)
     factors = tensors(reader)["rope_freqs.weight"].data
@@ -182,80 +175,6 @@ def test_stretched_frequencies(written: Any, tmp_path: Path) -> None:
     _, reader = written(rope_scaling={"rope_type": "linear", "factor": 3.0})
     assert (value(reader, "llama.rope.scaling.type"), value(reader, "llama.rope.scaling.factor")) == ("linear", 3.0)
     assert "rope_freqs.weight" not in tensors(reader)
-
-
-def test_ids_that_no_text_has_are_unused(written: Any) -> None:
-    small = train_byte_bpe(TEXTS, 280)
-    _, reader = written(None, small)
-    assert small.vocab_size == 280
-    names, kinds = value(reader, "tokenizer.ggml.tokens"), value(reader, "tokenizer.ggml.token_type")
-    assert names[279:282] == [small.id_to_token(279), "[PAD280]", "[PAD281]"]
-    assert kinds[279:] == [1] + [5] * 51 and len(set(names)) == 331
-
-
-def changed(tokenizer: Tokenizer, **changes: Any) -> Tokenizer:
-    """The tokenizer with other parts in its tokenizer.json; those of `model` are merged."""
-    definition = tokenizer.json()
-    definition |= {**changes, "model": definition["model"] | changes.get("model", {})}
-    return Tokenizer.from_files(tokenizer.files() | {"tokenizer.json": json.dumps(definition).encode()})
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        (
-            {"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}},
-            "BPE after Metaspace",
-        ),
-        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}}, "ByteLevel"),
-        ({"pre_tokenizer": None}, "is BPE"),
-        ({"model": {"ignore_merges": True}}, "ignore_merges"),
-        ({"model": {"byte_fallback": True}}, "byte_fallback"),
-        ({"normalizer": {"type": "Lowercase"}}, "a normalizer"),
-    ],
-)
-def test_tokenizers_that_llama_cpp_cannot_imitate_are_named(
-    written: Any, tokenizer: Tokenizer, tmp_path: Path, changes: dict[str, Any], says: str
-) -> None:
-    with pytest.raises(UserError, match=says):
-        written(None, changed(tokenizer, **changes))
-    assert not list(tmp_path.glob("*.gguf"))
-
-
-@pytest.mark.parametrize(("kind", "size", "says"), [
-    ("unigram", 520, "Unigram after Split and Metaspace"),
-    ("wordpiece", 100, "WordPiece after BertPreTokenizer"),
-    ("wordlevel", 60, "WordLevel after Whitespace"),
-])  # fmt: skip
-def test_our_other_kinds_of_tokenizers_are_named(written: Any, kind: str, size: int, says: str) -> None:
-    with pytest.raises(UserError, match=f"its tokenizer is {says}.*byte-level BPE"):
-        written(None, train_tokenizer(kind, TEXTS, size))
-
-
-def test_the_splitters_of_gpt2_and_llama3_have_their_names(written: Any, tokenizer: Tokenizer) -> None:
-    plain = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    _, reader = written(None, changed(tokenizer, pre_tokenizer=plain, normalizer={"type": "NFC"}))
-    assert value(reader, "tokenizer.ggml.pre") == "gpt-2"
-    steps = tokenizer.json()["pre_tokenizer"]
-    steps["pretokenizers"][0]["pattern"]["Regex"] = (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
-        r"\s+(?!\S)|\s+"
-    )
-    bos = {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}
-    opening = {
-        "type": "TemplateProcessing",
-        "single": [bos, {"Sequence": {"id": "A", "type_id": 0}}],
-        "pair": [bos, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [2], "tokens": ["<|im_start|>"]}},
-    }
-    own = changed(tokenizer, pre_tokenizer=steps, post_processor=opening, model={"ignore_merges": True})
-    with pytest.raises(UserError, match=r"begin with <\|im_start\|>"):
-        written(None, own)
-    config = json.dumps(own.config | {"bos_token": {"content": "<|im_start|>"}}).encode()
-    _, reader = written(None, Tokenizer.from_files(own.files() | {"tokenizer_config.json": config}))
-    assert [value(reader, f"tokenizer.ggml.{key}") for key in ("pre", "bos_token_id", "add_bos_token")] == [
-        "llama-bpe", 2, True,
-    ]  # fmt: skip
 
 
 def test_what_no_gguf_is_made_of_is_named(make_directory: Directory, tmp_path: Path, monkeypatch: Any) -> None:
@@ -290,11 +209,10 @@ def test_an_encoder_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
         export_gguf(tmp_path / "e", tmp_path / "m.gguf")
 
 
-def test_the_command_takes_a_run_directory(
-    make_directory: Directory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_takes_a_run_directory(make_directory: Directory, tmp_path: Path, capsys: Any) -> None:
     make_directory().rename(tmp_path / "best")
-    assert main([str(tmp_path), "--output", str(tmp_path / "sub" / "m.gguf"), "--dtype", "f16"]) == 0
+    (tmp_path / "m.gguf").symlink_to("sub/m.gguf")
+    assert main([str(tmp_path), "--output", str(tmp_path / "m.gguf"), "--dtype", "f16"]) == 0
     assert "m.gguf: 0." in capsys.readouterr().out
-    assert len(tensors(gguf.GGUFReader(tmp_path / "sub" / "m.gguf"))) == 20
+    assert (tmp_path / "m.gguf").is_symlink() and len(tensors(gguf.GGUFReader(tmp_path / "sub" / "m.gguf"))) == 20
     assert isinstance(load_model_directory(tmp_path / "best").model, Decoder)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -198,7 +199,28 @@ def test_removing_temporaries_spares_everything_else(tmp_path: Path):
     (tmp_path / ".tmp-old-z").mkdir()  # the only copy of z, should a crash have fallen between two renames
     (tmp_path / "data").mkdir()
     (tmp_path / "data/.tmp-not-mine").write_text("")
-    (tmp_path / ".hidden").write_text("")
+    for foreign in (".hidden", ".tmp-notes", ".tmp-notes-1-draft"):
+        (tmp_path / foreign).write_text("")
     atomic.remove_temporaries(tmp_path)
-    assert names(tmp_path) == [".hidden", ".tmp-old-z", "data"] and names(tmp_path / "data") == [".tmp-not-mine"]
+    assert names(tmp_path) == [".hidden", ".tmp-notes", ".tmp-notes-1-draft", ".tmp-old-z", "data"]
+    assert names(tmp_path / "data") == [".tmp-not-mine"]
     atomic.remove_temporaries(tmp_path / "absent")
+
+
+def test_abandoned_temporaries_are_those_of_dead_processes_and_of_long_ago(tmp_path: Path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    then = time.time() - 2 * 86400
+    for name, process in (("dead", dead.pid), ("alive", os.getpid()), ("ancient", os.getpid()), ("busy", os.getpid())):
+        inside = tmp_path / f".tmp-{name}-{process}-0123abcd" / "inside"
+        inside.mkdir(parents=True)
+        if name == "busy":
+            (inside / "file").write_text("just written, two levels below")
+        if name in ("ancient", "busy"):
+            os.utime(inside, (then, then))
+            os.utime(inside.parent, (then, then))
+    (tmp_path / ".tmp-old-z").mkdir()
+    atomic.remove_abandoned(tmp_path)
+    assert [name.split("-")[1] for name in names(tmp_path)] == ["alive", "busy", "old"]
+    atomic.remove_temporaries(tmp_path)
+    assert names(tmp_path) == [".tmp-old-z"]

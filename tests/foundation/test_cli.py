@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import subprocess
 import sys
@@ -34,6 +36,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         (0, 0, ""),
         (7, 7, ""),
         (UserError("file.x: broken; mend it"), 2, "error: file.x: broken; mend it\n"),
+        (UserError("a\x1b]0;b\x07:\n  c"), 2, "error: a⟨U+001B⟩]0;b⟨U+0007⟩:\n  c\n"),
         (OSError(errno.ENOENT, "No such file", "a/b"), 1, "error: a/b: no such file or directory\n"),
         (OSError(errno.EACCES, "Denied", "a/b"), 1, "error: a/b: permission denied; check who owns the path\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
@@ -66,6 +69,43 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
 def test_every_os_error_can_be_described(error: OSError):
     described = describe_os_error(error)
     assert "\n" not in described and "Traceback" not in described
+
+
+POEM = "床前 é 😀 caf\udce9"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors", "shown"),
+    [
+        ("utf-8", "strict", "床前 é 😀 caf\\udce9".encode()),  # only what is no character at all is escaped
+        ("gbk", "strict", "床前 é \\ud83d\\ude00 caf\\udce9".encode("gbk")),
+        ("latin-1", "strict", "\\u5e8a\\u524d é \\ud83d\\ude00 caf\\udce9".encode("latin-1")),
+        ("ascii", "surrogateescape", b"\\u5e8a\\u524d \\u00e9 \\ud83d\\ude00 caf\\udce9"),  # the locale C
+        ("ascii", "replace", b"?? ? ? caf?"),  # somebody's choice
+    ],
+    ids=("utf-8", "gbk", "latin-1", "locale C", "a choice"),
+)
+def test_every_text_can_be_printed_in_every_encoding(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, errors: str, shown: bytes
+):
+    out, err = io.BytesIO(), io.BytesIO()
+
+    def main(argv: list[str]) -> int:
+        print(POEM)
+        print(json.dumps(POEM, ensure_ascii=False))
+        print(POEM, file=sys.stderr)
+        raise UserError("床")
+
+    for name, stream in (("stdout", out), ("stderr", err)):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="\n"))
+    with pytest.raises(SystemExit) as stopped:
+        run(main)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    line, as_json = out.getvalue().splitlines()
+    told = [shown, b"error: " + "床".encode(encoding, "backslashreplace" if errors != "replace" else errors)]
+    assert (stopped.value.code, line, err.getvalue().splitlines()) == (2, shown, told)
+    assert errors == "replace" or json.loads(as_json.decode(encoding)) == POEM  # escapes are JSON's own
 
 
 SCRIPT = """

@@ -109,45 +109,18 @@ def test_null_unsets_only_what_may_be_null():
 
 def test_lists_take_several_values_and_end_at_the_next_flag():
     assert load("--inputs", "x", "y z", "--batch_size", "2").get(Training).inputs == ["x", "y z"]
-    assert load("--inputs", "x", "--batch_size", "2", "--inputs", "y", "z").get(Training).inputs == ["y", "z"]
     assert load("--config", yaml_file("training: {inputs: [p, q]}")).get(Training).inputs == ["p", "q"]
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("500k", 500_000), ("5M", 5_000_000), ("1.5k", 1500), ("2b", 2 * 10**9), ("1e3", 1000), ("7", 7), (" 3 k", 3000)],
-)
-def test_counts(text: str, number: int):
-    assert load(f"--max_steps={text}").get(Training).max_steps == number
-
-
-def test_whole_numbers_are_exact_beyond_floats():
-    assert load("--max_steps", str(2**53 + 1)).get(Training).max_steps == 2**53 + 1
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("24GB", 24 * 10**9), ("64MB", 64 * 10**6), ("1KiB", 1024), ("3 GiB", 3 * 2**30), ("17", 17), ("8kB", 8000)],
-)
-def test_sizes(text: str, number: int):
-    assert load("--memory", text).get(Training).memory == number
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30m", 1800.0), ("2h", 7200.0), ("1.5min", 90.0), ("90", 90.0), ("1d", 86400.0)]
-)
-def test_durations(text: str, seconds: float):
-    assert load("--patience", text).get(Training).patience == seconds
-
-
-@pytest.mark.parametrize(
-    ("flag", "text"),
-    [("max_steps", "12 parsecs"), ("max_steps", "-5"), ("max_steps", "0.5"), ("max_steps", "1e999"), ("max_steps", ""),
-     ("memory", "5XB"), ("patience", "soon"), ("patience", "5k")],
-)  # fmt: skip
-def test_impossible_quantities_name_the_flag(flag: str, text: str):
-    message = problems(f"--{flag}={text}")
-    assert message.count("\n") == 1 and f"--{flag}: {flag}: " in message
+def test_a_list_goes_on_where_its_flag_is_repeated():
+    """As `--input a --input b` means elsewhere. It takes the place of the file's list all the same, and other flags
+    hold what was said last, pairs among them."""
+    path = yaml_file("training: {inputs: [p, q]}")
+    again = ("--inputs", "x", "--batch_size", "2", "--inputs=y", "--inputs", "z", "w")
+    assert load("--config", path, *again).get(Training).inputs == ["x", "y", "z", "w"]
+    assert load("--inputs", "v").get(Training).inputs == ["v"]  # nothing is left from the call before
+    twice = load("--pair", "1", "2", "--batch_size", "3", "--pair", "3", "4", "--batch_size", "4").get(Training)
+    assert (twice.pair, twice.batch_size) == ((3.0, 4.0), 4)
 
 
 def test_every_problem_at_once_each_with_its_place_and_the_nearest_key():

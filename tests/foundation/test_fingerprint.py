@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ def test_json_has_one_form_only():
     assert fingerprint.of_json({"a": [2.5, 1, None, True], "ü": "诗"}) != expected
     with pytest.raises(ValueError):
         fingerprint.of_json(float("nan"))
+
+
+def test_json_with_names_that_are_not_utf8():
+    names = [os.fsdecode(name) for name in (b"caf\xe9", b"caf\xe8")] + ["café", r"caf\udce9"]
+    assert len({fingerprint.of_json([name]) for name in names}) == 4
 
 
 def test_short():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import subprocess
@@ -36,9 +37,24 @@ def test_levels_streams_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (shown.out, shown.err) == ("诗 1\n", "careful\n")
     lines = (tmp_path / "new/train.log").read_text(encoding="utf-8").splitlines()
     assert [line.split(" ", 2)[2] for line in lines] == ["INFO 诗 1", "WARNING careful"]
-    logs.setup(tmp_path / "new/train.log")
+    logs.setup(tmp_path / "new/train.log", prints_results=True)
     logs.get_logger("part").info("later")
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "later\n")
     assert len((tmp_path / "new/train.log").read_text(encoding="utf-8").splitlines()) == 3  # appended, not replaced
+
+
+def test_what_a_stream_has_no_character_for_is_escaped_and_the_next_line_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="latin-1", newline="\n"))
+    logs.setup(tmp_path / "log")
+    for line in ("loss 3.2 → 3.1 é", "next", "caf\udce9.txt"):
+        logs.get_logger("part").info(line)
+    assert written.getvalue().decode("latin-1") == "loss 3.2 \\u2192 3.1 é\nnext\ncaf\\udce9.txt\n"
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" INFO ")[1] for line in lines] == ["loss 3.2 → 3.1 é", "next", r"caf\udce9.txt"]
 
 
 SCRIPT = """

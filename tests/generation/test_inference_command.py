@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
+from generation.engine.native import building
 from generation.terminal.commands import COMMANDS
 from inference import GenerationConfig, TextGenerator, main
 
@@ -83,6 +84,21 @@ def test_json(run: Callable[..., Shown], run_directory: Path) -> None:
     assert list(one) == ["prompt", "completion", "finish_reason", "prompt_tokens", "completion_tokens"]
 
 
+def test_standard_output_has_the_result_alone(run: Callable[..., Shown], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of the machine stands beside it; and without compiled kernels nothing asks for them."""
+    asked = ["--prompt", "the cat", "--json", "--max_new_tokens", "3", "--seed", "1"]
+    monkeypatch.setenv("CXX", "nothing-of-this-name")
+    building.library.cache_clear()
+    try:
+        shown = run(*asked)
+    finally:
+        building.library.cache_clear()
+    assert json.loads(shown.out)["prompt"] == "the cat" and "no C++ compiler here" in shown.err
+    monkeypatch.setattr(building, "library", None)  # would fail if called
+    plain = run(*asked, "--compile", "false")
+    assert json.loads(plain.out)["prompt"] == "the cat" and "read at" in plain.err
+
+
 def test_a_preset_and_a_stop_string(run: Callable[..., Shown]) -> None:
     """What the flags mean is tested where they are read; here that they arrive."""
     options = ["--prompt", "the cat", "--json", "--max_new_tokens", "40", "--seed", "4"]
@@ -90,6 +106,16 @@ def test_a_preset_and_a_stop_string(run: Callable[..., Shown]) -> None:
     assert rows[0]["completion"] != rows[1]["completion"]
     whole, cut = rows[0]["completion"], rows[2]["completion"]
     assert whole.startswith(cut) and whole[len(cut)] in "ae" and rows[2]["finish_reason"] == "stop"
+
+
+def test_top_k_0_draws_from_all_tokens(run: Callable[..., Shown], run_directory: Path) -> None:
+    config = GenerationConfig(max_new_tokens=30, seed=4, top_k=0, top_p=1.0, temperature=3.0)
+    expected = TextGenerator.from_path(run_directory, "cpu", "float32").generate("the cat", config)
+    options = ["--max_new_tokens", "30", "--seed", "4", "--top_p", "1", "--temperature", "3"]
+    shown = run("--prompt", "the cat", *options, "--top_k", "0")
+    assert (shown.code, shown.out) == (0, f"the cat{expected}\n")
+    assert run("--prompt", "the cat", *options, "--top_k", "2").out != shown.out
+    assert run("--interactive", "--top_k", "0", stdin=b"q\n").code == 0
 
 
 def test_batch_file(run: Callable[..., Shown], tmp_path: Path) -> None:

@@ -51,6 +51,21 @@ def test_a_run_prefers_best_then_final_then_the_checkpoint(
     assert find_model(run_directory) == run_directory / "ckpt.pth"
 
 
+def test_a_model_whose_replacement_was_interrupted_is_found_and_left_where_it_is(
+    run_directory: Path, make_model: Callable[..., Decoder], tokenizer: Tokenizer
+) -> None:
+    shutil.copytree(run_directory / "best", run_directory / "final")
+    _checkpoint(run_directory / "ckpt.pth", make_model(), tokenizer)
+    expected = TextGenerator.from_path(run_directory, "cpu", "float32").generate("the cat", CONFIG)
+    aside = (run_directory / "best").rename(run_directory / ".tmp-old-best")
+    assert find_model(run_directory) == find_model(run_directory / "best") == aside
+    assert find_model(None, run_directory.parent) == aside
+    assert TextGenerator.from_path(run_directory / "best", "cpu", "float32").generate("the cat", CONFIG) == expected
+    assert sorted(path.name for path in run_directory.iterdir()) == [".tmp-old-best", "ckpt.pth", "final"]
+    shutil.copytree(aside, run_directory / "best")  # the second rename came, the old model is not yet removed
+    assert find_model(run_directory) == find_model(run_directory / "best") == run_directory / "best"
+
+
 def test_the_default_is_the_newest_run_below_out(run_directory: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(UserError, match=r"python train\.py"):

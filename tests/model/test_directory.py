@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from foundation.cli import describe_os_error
 from foundation.errors import UserError
 from model import directory
 from model.architectures import settled
@@ -45,6 +48,39 @@ def test_others_may_read_what_the_umask_lets_them(
     assert tmp_path.joinpath("m").stat().st_mode & 0o777 == folder
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "m").iterdir()}
     assert "model.safetensors" in modes and modes == dict.fromkeys(modes, file)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+@pytest.mark.parametrize("limit", [300, 5000])
+def test_a_full_disk_is_an_operating_system_error_and_leaves_the_old_model(
+    make_decoder: Make, saved: Path, limit: int
+) -> None:
+    """The first limit is too small for config.json already, the second for the weights alone."""
+    import resource
+
+    before, (soft, hard) = load_file(saved / "model.safetensors"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(OSError) as caught:
+            save_model_directory(saved, make_decoder(seed=1), tokenizer_files=TOKENIZER, generation=None, mateconv={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert describe_os_error(caught.value) == f"{saved}: {os.strerror(errno.EFBIG)}"
+    assert [path.name for path in saved.parent.iterdir()] == ["m"]
+    after = load_file(saved / "model.safetensors")
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_other_faults_of_the_library_stay_what_they_are(
+    make_decoder: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: invalid header")
+
+    monkeypatch.setattr(directory, "save_file", fail)
+    with pytest.raises(SafetensorError, match="invalid header"):
+        save_model_directory(tmp_path / "m", make_decoder(), tokenizer_files={}, generation=None, mateconv={})
+    assert not list(tmp_path.iterdir())
 
 
 def test_round_trip(make_decoder: Make, saved: Path) -> None:
@@ -186,9 +222,20 @@ def test_integer_weights_are_refused(saved: Path) -> None:
         load_model_directory(saved)
 
 
-def test_a_crash_between_the_renames_is_undone_on_loading(saved: Path) -> None:
-    saved.rename(saved.parent / ".tmp-old-m")  # the state that foundation.atomic.replace_directory may leave
-    assert load_model_directory(saved).mateconv == {"step": 5}
+def test_between_the_renames_of_a_replacement_the_old_model_is_read_and_stays_where_it_is(
+    make_decoder: Make, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, read = os.rename, []
+
+    def reading(source: Path, target: Path) -> None:
+        if target == saved:
+            assert not saved.exists()
+            read.append(load_model_directory(saved).mateconv)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", reading)
+    save_model_directory(saved, make_decoder(), tokenizer_files={}, generation=None, mateconv={"step": 7})
+    assert read == [{"step": 5}] and load_model_directory(saved).mateconv == {"step": 7}
 
 
 @pytest.mark.parametrize(

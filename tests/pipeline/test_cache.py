@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,9 @@ from foundation.locks import DirectoryLock
 from pipeline import cache
 from pipeline.config import PipelineConfig
 from pipeline.process import process
+from pipeline.sources.staging import stage
 
-from .conftest import ROOT, arguments, digests, lock_of
+from .conftest import ROOT, InProcess, arguments, digests, lock_of
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,82 @@ def test_damaged_areas_are_listed_and_cleared(there: Path, capsys: pytest.Captur
     assert "unknown dataset: damaged" in capsys.readouterr().out
     assert cache.main(["clear", "--yes"]) == 0
     assert areas(there) == []
+
+
+def test_an_area_that_may_be_anybodys_is_left_alone_while_anything_runs(there: Path) -> None:
+    (there / areas(there)[0] / "work.json").unlink()
+    (there / areas(there)[1] / "work.json").write_text("{")
+    with DirectoryLock(there / "another.lock", "a test"):
+        assert cache.main(["clear", "--yes"]) == 1
+    assert len(areas(there)) == 2
+    assert cache.main(["clear", "--yes"]) == 0
+    assert areas(there) == []
+
+
+def test_temporaries_are_left_alone_while_anything_runs(there: Path) -> None:
+    """A repair works in one, under the lock of its own dataset; a process of another machine is known by that alone."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    for number in (os.getpid(), done.pid):
+        (there / f".tmp-repair-z-{number}-0123abcd").mkdir()
+    with DirectoryLock(there / "z.lock", "repairing z"):
+        assert cache.main(["clear", "--output", "x", "--yes"]) == 0
+    assert len(areas(there)) == 3
+    assert cache.main(["clear", "--output", "y", "--yes"]) == 0
+    assert areas(there) == [f".tmp-repair-z-{os.getpid()}-0123abcd"]
+
+
+@pytest.mark.parametrize("at_a_url", [True, False])
+def test_a_run_goes_on_while_others_clear(
+    there: Path, corpus: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_a_url: bool
+) -> None:
+    """A slice whose work lies at a URL, of which this machine holds what is being made; and one while its input is
+    fetched, before its work is described."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("pipeline.run.make_executor", lambda config, setup, count: InProcess(setup))
+    work = f"file://{tmp_path}/work" if at_a_url else str(tmp_path / "work")
+    Path("config.yaml").write_text(f'pipeline: {{work_directory: "{work}", output: dataset/z}}\n')
+    pipe = pytest.importorskip("fsspec").filesystem("memory").pipe_file
+    pipe("/in/a.jsonl", (corpus / "a.jsonl").read_bytes())
+    config = PipelineConfig(
+        input=["memory://in/a.jsonl"], output=Path("dataset/z"), tokenizer=tokenizer, block_bytes=9000,
+        work_directory=work, task_slice="1/1",
+    )  # fmt: skip
+    answers: list[int] = []
+
+    def clear(*_: object) -> None:
+        if len(answers) < 3:
+            answers.append(cache.main(["clear", "--yes"]))
+
+    def staged(*given: Any) -> Any:
+        inputs = stage(*given)
+        clear()
+        return inputs
+
+    monkeypatch.setattr("pipeline.process.stage", staged)
+    monkeypatch.setattr("pipeline.workspace.parts.failpoint", clear)
+    process(config)
+    assert answers == [1, 1, 1]
+    assert process(config.model_copy(update={"task_slice": None}), resume=True).changed
+    assert cache.main(["clear", "--yes"]) == 0
+
+
+def test_work_at_a_url_is_told_where_it_is(
+    there: Path, corpus: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("pipeline.run.make_executor", lambda config, setup, count: InProcess(setup))
+    url = f"file://{tmp_path}/work"
+    Path("config.yaml").write_text(f'pipeline: {{work_directory: "{url}", output: dataset/z}}\n')
+    process(
+        PipelineConfig(
+            input=[f"{corpus}/a.jsonl"], output=Path("dataset/z"), tokenizer=tokenizer, work_directory=url,
+            task_slice="1/1",
+        )
+    )  # fmt: skip
+    assert cache.main(["info"]) == 0
+    assert f" z: a cache of {url}/" in capsys.readouterr().out
 
 
 def test_the_command_as_typed(tmp_path: Path) -> None:

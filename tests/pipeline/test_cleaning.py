@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from html import unescape
+from html.entities import html5
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from pydantic import ValidationError
 from pipeline.cleaning.base import Texts
 from pipeline.cleaning.blanks import strip, tidy_lines
 from pipeline.cleaning.cleaner import STEPS, Cleaner
+from pipeline.cleaning.html import DecodeHtmlEntities
+from pipeline.cleaning.unicode_form import UnicodeForm
 from pipeline.config import PipelineConfig
 from pipeline.filters.base import TextBatch
 from pipeline.filters.length import LengthFilter
@@ -28,6 +32,8 @@ _PIECES = (
     "<!-- --> <script> </script> <style> ]]> <![CDATA[ <a href='x>y'> <br <br/> <BR > <img src=x alt=\"a<b\"> "
     "http:// https://x.org/a?b=c www. ftp://h @ me@x.org . , 1.2.3.4 256.1.1.1 2001:db8::1 :: 12:30:45 \\1"
 )
+_REFERENCES = "& ; # x X 0 3 8 38 26 amp AMP lt semi fjlig bogus é a &#x3 &amp;"
+_MARKS = "\u0300\u0316\u0344\u0f73\uff9eかカeé\u1100\u1161\U0001d15e\U0001d165"
 TEXT = st.lists(
     st.sampled_from([*_PIECES.split(" "), " ", "\n"]) | st.characters(exclude_categories=["Cs"]), max_size=25
 ).map("".join)
@@ -171,8 +177,32 @@ def test_long_runs_of_blanks(blanks: int) -> None:
 def test_hostile_texts_take_no_square_time() -> None:
     """A few megabytes of what makes careless patterns quadratic; it would take hours."""
     hostile = ["<!--", "<script>", "<a href='", "<a ", "&amp;", "&#38;", "a@", "http:", ":", "1.", " ", "\u200d", "Ã "]
-    for piece in hostile:
+    for piece in [*hostile, "\u0300\u0316"]:
         cleaner(**ALL).clean([piece.encode() * 200_000])
+    assert cleaner(**ALL).clean([b"&#x3" * 200_000 + b"8" + b";" * 200_000]) == [b"8"]
+    blank = "\u2028".encode() * 2_000_000
+    assert cleaner().clean([blank, b"x" + blank, blank + b"x", blank + b"x" + blank]) == [b"", b"x", b"x", b"x"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(_REFERENCES.split(" "))).map("".join))
+def test_references_are_decoded_until_none_is_left(text: str) -> None:
+    before, left = None, text
+    while left != before:
+        before, left = left, re.sub(r"&(?:(?:amp|AMP|#0*38|#[xX]0*26);)+", "&", left)
+        known = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+        left = re.sub(known, lambda e: unescape(e[0]) if e[0][1] == "#" or e[0][1:] in html5 else e[0], left)
+    assert DecodeHtmlEntities().clean(text.encode()).decode() == left
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(_MARKS)), st.integers(1, 40))
+def test_long_runs_of_marks_are_brought_to_the_form_that_unicode_defines(
+    form: Any, some: list[str], times: int
+) -> None:
+    text = "".join(some) * times
+    assert UnicodeForm(form).clean(text.encode()).decode() == unicodedata.normalize(form, text)
 
 
 @given(TEXT)

@@ -6,13 +6,18 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from foundation.errors import UserError
 from foundation.locks import DirectoryLock
+from pipeline.cleaning.jsonl_file import clean_jsonl
 from pipeline.config import PipelineConfig
+from pipeline.preview.dry_run import dry_run
 from pipeline.process import process
+from pipeline.sources import files
+from pipeline.sources.base import Identity
 
 from .conftest import Run, arguments, digests, lock_of
 
@@ -130,6 +135,53 @@ def test_input_that_changes_while_read_is_refused(small: PipelineConfig, monkeyp
     with pytest.raises(UserError, match=r"growing.jsonl: changed while it was read"):
         process(config)
     assert not (small.output / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("log.csv", {}), ("log.json", {}), ("log.parquet", {}), ("log.arrow", {}), ("log.jsonl", {"max_samples": 9}),
+        ("log.jsonl", {"tokenizer": None, "vocab_size": 400}), ("log.jsonl", {"decontaminate": ["log.jsonl"]}),
+    ],
+)  # fmt: skip
+def test_input_that_changes_before_workers_read_it_is_refused(
+    small: PipelineConfig, growing: list[str], name: str, settings: dict[str, Any]
+) -> None:
+    """The process that plans reads inputs, too."""
+    Path(name).write_text(("text\n" if name.endswith(".csv") else '{"text": "a line"}\n') * 30)
+    config = small.model_copy(update={"input": [name], "block_bytes": 64, **settings})
+    with pytest.raises(UserError, match=rf"^{name}: changed while it was read; run again when nothing writes to it"):
+        process(config)
+    assert growing == [name] and not (small.output / "manifest.json").exists()
+
+
+def test_input_that_changes_is_refused_by_commands_of_one_process(small: PipelineConfig, growing: list[str]) -> None:
+    raw = Path("log.jsonl")
+    raw.write_text('{"text": "a line"}\n' * 9)
+    config = small.model_copy(update={"input": [str(raw)]})
+    for command in (lambda: dry_run(config), lambda: clean_jsonl(raw, Path("clean.jsonl"), config)):
+        with pytest.raises(UserError, match=r"^log\.jsonl: changed while it was read"):
+            command()
+    assert growing == ["log.jsonl"] * 2 and not Path("clean.jsonl").exists()
+
+
+@pytest.fixture
+def growing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Every input is appended to once it was identified; the names of those. The working directory is `tmp_path`."""
+    names: list[str] = []
+    real = files.identify
+
+    def identify_then_grow(path: str) -> Identity:
+        identity = real(path)
+        with open(path, "a") as out:
+            out.write("more\n")
+        names.append(path)
+        return identity
+
+    monkeypatch.setattr("pipeline.plan.identify", identify_then_grow)
+    monkeypatch.setattr("pipeline.sources.files.identify", identify_then_grow)
+    monkeypatch.chdir(tmp_path)
+    return names
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_what_a_kill_left_beside_a_report_of_documents_goes(
     small: PipelineConfig, expected: dict[str, str], run: Run
 ) -> None:
     assert run(*arguments(small), failpoint="publish.before_checksums").returncode < 0
-    (small.output / "duplicates" / f"{atomic.TEMPORARY_PREFIX}clusters.jsonl-1-abcd").write_text("half a line")
+    (small.output / "duplicates" / f"{atomic.TEMPORARY_PREFIX}clusters.jsonl-1-abcd0123").write_text("half a line")
     assert run(*arguments(small), "--resume").returncode == 0
     assert digests(small.output) == expected
 

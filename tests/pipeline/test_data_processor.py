@@ -9,8 +9,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from foundation.errors import UserError
 from pipeline import DataProcessor, data_processor
@@ -76,6 +79,65 @@ def test_valid_records_are_cleaned_and_kept_whole(corpus: Path, tokenizer: Path,
     assert {row["reason"] for row in rows} == {"invalid_utf8", "missing_text_field", "empty"} == set(checked.reasons)
     assert (checked.valid, checked.invalid) == (len(good), len(bad)) and sum(checked.reasons.values()) == len(bad)
     assert checked.quarantine == Path("out.quarantine.jsonl")
+
+
+class _AsWritten(str):
+    """A number, by its digits."""
+
+
+def as_written(line: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(line, parse_int=_AsWritten, parse_float=_AsWritten)
+    return record
+
+
+NUMBERS = [
+    "123456789012345678901234567890", "18446744073709551616", "-9223372036854775809", "18446744073709551615",
+    "0.1234567890123456789", "1e-400", "-0.0", "1.50", "1E5", "0.1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_keep_all_their_digits(tokenizer: Path, number: str) -> None:
+    talk = '"messages": [{"role": "user", "content": "a<br />b"}]'
+    Path("in.jsonl").write_text(f'{{"text": "a<br />b", "id": {number}}}\n{{{talk}, "ids": [{number}, 1]}}\n')
+    checked = DataProcessor(tokenizer).validate_and_clean_jsonl("in.jsonl", "out.jsonl")
+    plain, chat = map(as_written, Path("out.jsonl").read_bytes().splitlines())
+    assert checked.valid == 2 and (plain["text"], chat["messages"][0]["content"]) == ("a\nb", "a\nb")
+    assert plain["id"] == number and chat["ids"] == [number, "1"]
+
+
+def test_a_value_may_lie_deep(tokenizer: Path) -> None:
+    """Deeper than orjson writes."""
+    line = b'{"text":"a","deep":' + b"[" * 300 + b'{"x":1.0}' + b"]" * 300 + b"}\n"
+    Path("in.jsonl").write_bytes(line)
+    DataProcessor(tokenizer).validate_and_clean_jsonl("in.jsonl", "out.jsonl")
+    assert Path("out.jsonl").read_bytes() == line
+
+
+_KEYS = st.text(st.sampled_from('ab"\\{}[],:é\n'), max_size=4)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | _KEYS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    records=st.lists(st.dictionaries(_KEYS, _VALUES, max_size=5), min_size=1, max_size=40),
+    indented=st.booleans(),
+    escaped=st.booleans(),
+)
+def test_all_other_fields_stay(tokenizer: Path, records: list[dict[str, Any]], indented: bool, escaped: bool) -> None:
+    """Whatever their names and values, and however they are written."""
+    separators = (" , ", "\t: ") if indented else (",", ":")
+    whole = [{**record, "text": "a<br />b"} for record in records]
+    raw = [json.dumps(record, ensure_ascii=escaped, separators=separators) for record in whole]
+    Path("in.jsonl").write_text("\n".join(raw), encoding="utf-8")
+    Path("out.jsonl").unlink(missing_ok=True)
+    DataProcessor(tokenizer).validate_and_clean_jsonl("in.jsonl", "out.jsonl")
+    written = [as_written(line) for line in Path("out.jsonl").read_bytes().splitlines()]
+    assert written == [{**as_written(line.encode()), "text": "a\nb"} for line in raw]
 
 
 def test_archives_and_conversations(tokenizer: Path) -> None:

@@ -18,6 +18,7 @@ from pipeline.dedup.minhash import ARRAY, signatures
 from pipeline.dedup.normalized import ARRAY as NORMALIZED
 from pipeline.dedup.normalized import normalized_hashes
 from pipeline.publishing.decide import DROPPED, Decisions, decide
+from pipeline.settings.inputs import Split
 from pipeline.sources.base import Identity, InputOptions, Task
 from pipeline.statistics.accounts import EXACT_DUPLICATE, KEPT, LEFT_OUT_BY_WEIGHT, NEAR_DUPLICATE
 from pipeline.workspace.parts import DOCUMENT, Part, PartWriter, Summary
@@ -150,7 +151,7 @@ def _made(path: Path) -> Path:
     st.lists(st.sampled_from([None, *SPLITS]), min_size=4, max_size=4),
     st.lists(st.sampled_from([0.3, 1.0, 1.0, 2.5]), min_size=4, max_size=4),
 )
-def test_splits_weights_and_accounts(groups: list[list[int]], splits: list[str | None], weights: list[float]) -> None:
+def test_splits_weights_and_accounts(groups: list[list[int]], splits: list[Split | None], weights: list[float]) -> None:
     texts = [[article(n) for n in group] for group in groups]
     options = [InputOptions(split=s, weight=w) for s, w in zip(splits, weights, strict=True)][: len(texts)]
     with TemporaryDirectory() as place:

@@ -117,6 +117,44 @@ def test_jsonl_is_the_cleaned_text(made: Path, tmp_path: Path) -> None:
     assert {"text", "source", "label"} == set(rows[0]) | {"label"}
 
 
+@pytest.mark.parametrize("run_tokens", [1, 1 << 18])
+def test_jsonl_joins_what_max_length_cut(
+    made: Path, corpus: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_tokens: int
+) -> None:
+    """Cuts lie inside characters here, and pieces of a document in two shards."""
+    process(
+        PipelineConfig(
+            input=[str(corpus)], output=tmp_path / "d" / "cut", tokenizer=tokenizer, workers=1, max_length=23,
+            shard_tokens=3000, val_fraction=0.1, test_fraction=0.05, max_bad_fraction=0.2,
+        )
+    )  # fmt: skip
+    whole = export(made, "jsonl", tmp_path / "whole")
+    monkeypatch.setattr("pipeline.exports.jsonl._RUN_TOKENS", run_tokens)
+    joined = export(tmp_path / "d" / "cut", "jsonl", tmp_path / "joined")
+    for split in ("train", "val", "test"):
+        assert len(documents(tmp_path / "d" / "cut", split)) > 2 * len(documents(made, split))
+        assert (joined / f"{split}.jsonl").read_bytes() == (whole / f"{split}.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("tokens", [22, 43, 44, 45, 66])
+def test_copies_of_a_document_in_pieces_stay_apart(tokenizer: Path, tmp_path: Path, tokens: int) -> None:
+    encoder, text = Tokenizer.load(tokenizer), ""
+    while len(encoder.encode(text)) < tokens:
+        text += chr(ord("a") + len(text) * 7 % 26)
+    assert len(encoder.encode(text)) == tokens
+    (tmp_path / "one.jsonl").write_text(json.dumps({"text": text}))
+    output = tmp_path / "d" / "copies"
+    process(
+        PipelineConfig(
+            input=[{"path": str(tmp_path / "one.jsonl"), "weight": 3}], output=output, tokenizer=tokenizer, workers=1,
+            max_length=23, val_fraction=0,
+        )
+    )  # fmt: skip
+    assert len(documents(output, "train")) == 3 * -(-tokens // 22)
+    rows = (export(output, "jsonl", tmp_path / "text") / "train.jsonl").read_text().splitlines()
+    assert [json.loads(row)["text"] for row in rows] == [text] * 3
+
+
 def test_nothing_is_overwritten_and_failures_leave_nothing(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +171,14 @@ def test_nothing_is_overwritten_and_failures_leave_nothing(
         export(made, "jsonl", tmp_path / "new")
     assert caught.value.filename == str(tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+def test_a_link_stays_one(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new"):
+        (tmp_path / f"to-{name}").symlink_to(name)
+        assert (export(made, "jsonl", tmp_path / f"to-{name}") / "train.jsonl").is_file()
+        assert (tmp_path / f"to-{name}").is_symlink() and (tmp_path / name / "train.jsonl").is_file()
 
 
 @pytest.mark.parametrize(

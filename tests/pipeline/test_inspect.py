@@ -16,8 +16,13 @@ import pytest
 from foundation.errors import UserError
 from pipeline import inspect
 from pipeline.config import PipelineConfig
-from pipeline.inspection.tracing import SourceReader, config_of, find_sources
+from pipeline.inspection import finding
+from pipeline.inspection.finding import find_sources
+from pipeline.inspection.recorded import config_of
+from pipeline.inspection.tracing import SourceReader
 from pipeline.process import process
+from pipeline.sources.base import Identity
+from pipeline.sources.files import identify
 from shards.dataset import Dataset
 from shards.manifest import Manifest
 
@@ -153,6 +158,20 @@ def test_an_input_that_is_gone_or_another_is_said_so(
     shutil.copytree(corpus, moved)
     out = told(capsys, str(made), "--source", "a.jsonl", "--offset", "0", "--input", str(tmp_path / "deeper"))
     assert f"origin   {moved / 'a.jsonl'}, line 1:" in out
+
+
+def test_only_the_input_of_the_document_is_looked_for(
+    made: Path, corpus: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def remember(path: str) -> Identity:
+        asked.append(path)
+        return identify(path)
+
+    monkeypatch.setattr(finding, "identify", remember)
+    assert ", line 1:" in told(capsys, str(made), "--source", "b.jsonl", "--offset", "0", "--input", str(corpus))
+    assert asked == [str(corpus / "b.jsonl")]
 
 
 @pytest.mark.parametrize(

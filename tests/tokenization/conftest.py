@@ -8,15 +8,10 @@ from typing import Any
 
 import pytest
 import tokenizers
-from hypothesis import settings
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from tokenization.tokenizer import Tokenizer
 from tokenization.train import train_byte_bpe
-
-# A busy machine is slow at times, and the first call of an engine builds its tables.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. The dog sleeps; the fox runs away!",

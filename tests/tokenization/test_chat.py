@@ -35,6 +35,10 @@ TOOLS = """{%- if tools is not none %}tools{% endif %}{{- documents is none }} {
     {%- if loop.index0 == 2 %}{% break %}{% endif %}
     {{- message | tojson }}{{ message | tojson(indent=2) }}
 {%- endfor %}{% if add_generation_prompt %}go{% endif %}"""
+METHODS = """{%- for message in messages %}
+    {%- set content = message.content.replace('i', 'ee').replace('e', 'a', 1) %}
+    {{- content.split('.')[-1].strip() ~ '|'.join(content.split()) ~ '{} {role}'.format(1, role=message.role) }}
+{%- endfor %}"""
 MESSAGES = [
     {"role": "system", "content": " Be <b>brief</b> & kind. "},
     {"role": "user", "content": "你好\n\n'quoted' \"twice\""},
@@ -44,7 +48,7 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("prompt", [True, False])
-@pytest.mark.parametrize("template", [CHATML, INDENTED, TOOLS], ids=["chatml", "indented", "tools"])
+@pytest.mark.parametrize("template", [CHATML, INDENTED, TOOLS, METHODS], ids=["chatml", "indented", "tools", "methods"])
 @pytest.mark.parametrize("first", [0, 1])
 def test_transformers_gives_the_same_text(tmp_path, bpe: Tokenizer, template: str, prompt: bool, first: int):
     transformers = pytest.importorskip("transformers")

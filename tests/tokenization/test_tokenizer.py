@@ -186,8 +186,22 @@ def test_the_chat_template_from_its_file_or_the_configuration(bpe: Tokenizer, bu
     inside = build.files(text, {"chat_template": "A {{ messages }}"})
     assert Tokenizer.from_files(inside).chat_template == "A {{ messages }}"
     assert Tokenizer.from_files({**inside, "chat_template.jinja": "诗".encode()}).chat_template == "诗"
-    named = build.files(text, {"chat_template": [{"name": "default", "template": "x"}]})
-    assert Tokenizer.from_files(named).chat_template is None
+
+
+@pytest.mark.parametrize(
+    ("several", "taken"),
+    [
+        ([{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}], "D"),
+        ([{"name": "tool_use", "template": "T"}], None),
+        ([{"name": "default", "template": 5}, "default", {"name": ["default"]}, {}], None),
+        ([], None),
+    ],
+)
+def test_of_several_chat_templates_default_is_taken(
+    bpe: Tokenizer, build: SimpleNamespace, several: list[Any], taken: str | None
+):
+    inside = build.files(bpe.files()["tokenizer.json"].decode(), {"chat_template": several})
+    assert Tokenizer.from_files(inside).chat_template == taken
 
 
 @pytest.mark.parametrize("frame", ["$A", "<|cls|> $A", "<|cls|> <|sep|> $A <|endoftext|>"])

@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 
 from foundation import cli
+from foundation.circumstances import left_out
+from foundation.section import bare_name
 from shards.documents import RECORD
 from shards.manifest import Manifest, RoleEntry, SplitEntry
 from shards.writer import SplitWriter
@@ -146,8 +148,9 @@ class Command:
     base: list[str] = field(default_factory=list)
 
     def argv(self, *more: str) -> list[str]:
-        """The command line; later options override earlier ones."""
-        return [sys.executable, str(ROOT / "train.py"), *self.base, *more]
+        """The command line; `more` overrides `base`, also where a flag that is repeated goes on."""
+        again = {bare_name(word.partition("=")[0]) for word in more if word.startswith("--")}
+        return [sys.executable, str(ROOT / "train.py"), *left_out(self.base, again), *more]
 
     def environment(self, **extra: str) -> dict[str, str]:
         """This process's environment for a child, single-threaded, plus `extra`."""

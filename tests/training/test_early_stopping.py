@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foundation.circumstances import left_out
 from tests.training.conftest import random_documents
 from training.config import TrainingConfig
 from training.evaluation.early_stopping import stopped_early, take_note
@@ -72,7 +73,8 @@ def test_other_validation_data_begin_a_new_account() -> None:
 def overfit(command: Any, make_dataset: Callable[..., Path]) -> Any:
     """The command on six training documents: it learns the language first, then these six by heart."""
     train, validation = random_documents(1, 6, 280), random_documents(2, 11, 280)
-    command.base += [*OVERFIT, "--train_data_path", str(make_dataset("overfit", train, validation))]
+    data = str(make_dataset("overfit", train, validation))
+    command.base = [*left_out(command.base, {"train_data_path"}), *OVERFIT, "--train_data_path", data]
     return command
 
 

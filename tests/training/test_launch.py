@@ -132,6 +132,19 @@ def test_quoted_paths_survive_the_shell(tmp_path: Path, capsys: Any) -> None:
     assert "a b'c" in words and shlex.join(words)
 
 
+@pytest.mark.parametrize("flag", ["--train_data_path", "--train-data-path=", "--data_path", "--data-path"])
+def test_another_dataset_behind_the_script_takes_the_place_of_its_own(flag: str, tmp_path: Path, capsys: Any) -> None:
+    """A second --train_data_path would be mixed with the first."""
+    given = [f"{flag}mine"] if flag.endswith("=") else [flag, "mine"]
+    text = shown("1gpu-fast", capsys)
+    ((_, *words),) = run_with_fakes(text, tmp_path, *given, "--seed", "5")
+    loaded = load_config("train.py", "", train.SECTIONS, TrainFlags, words[words.index("train.py") + 1 :])
+    assert loaded.get(DataConfig).train_data_path == ("mine",) and loaded.get(TrainingConfig).seed == 5
+    ((_, *words),) = run_with_fakes(text, tmp_path, "--seed", "5")
+    loaded = load_config("train.py", "", train.SECTIONS, TrainFlags, words[words.index("train.py") + 1 :])
+    assert loaded.get(DataConfig).train_data_path == ("dataset/demo",)
+
+
 @pytest.mark.parametrize("variant", ["fast", "standard", "quality"])
 def test_which_scripts_train_encoders_is_told(variant: str) -> None:
     """docs/guides/several-gpus.md says which take `--task mlm` behind their name, and which do not."""

@@ -6,6 +6,8 @@ import shlex
 import textwrap
 from collections.abc import Sequence
 
+from foundation.section import bare_name
+from training.config import DataConfig
 from training.launching.recipes import Machines, Recipe
 
 PORT = 29500
@@ -18,24 +20,32 @@ def script(recipe: Recipe, train_data_path: str, out_dir: str) -> str:
         "#!/usr/bin/env bash",
         *head,
         *_comment(f"{recipe.name}: {recipe.machines.words}; {recipe.variant.words}."),
-        "# Run it in the repository, its environment active. More options may follow: they override those below.",
+        "# Run it in the repository, its environment active. More options may follow: they override those below, and",
+        "# --train_data_path takes the place of the dataset here.",
         "# Started again, it continues the run in its out_dir. A step has the same samples on any number of GPUs.",
         "set -euo pipefail",
         'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"',
+        *_dataset(train_data_path),
         *_launch(recipe),
     ]
-    arguments = ["train.py", "--ddp", "--resume", *_flags(recipe, train_data_path, out_dir)]
+    arguments = ["train.py", "--ddp", "--resume", *_flags(recipe, out_dir)]
     return "\n".join([*lines, *_continued(arguments), '  "$@"']) + "\n"
 
 
-def train_arguments(recipe: Recipe, train_data_path: str, out_dir: str) -> list[str]:
-    """What train.py gets from the script."""
-    return ["--ddp", "--resume", *(word for flag in _flags(recipe, train_data_path, out_dir) for word in flag.split())]
+def _flags(recipe: Recipe, out_dir: str) -> list[str]:
+    return [f"--{key} {shlex.quote(value)}" for key, value in (("out_dir", out_dir), *recipe.variant.flags)]
 
 
-def _flags(recipe: Recipe, train_data_path: str, out_dir: str) -> list[str]:
-    paths = [("train_data_path", train_data_path), ("out_dir", out_dir)]
-    return [f"--{key} {shlex.quote(value)}" for key, value in (*paths, *recipe.variant.flags)]
+def _dataset(train_data_path: str) -> list[str]:
+    """The flag names a list, which a second one would add to: the script gives it only where it does not follow."""
+    names = ("train_data_path", *map(bare_name, DataConfig.other_names("train_data_path")))
+    patterns = " | ".join(f'*" __{name}"*' for name in dict.fromkeys(names))
+    return [
+        'case " ${*//-/_}" in',
+        f"  {patterns}) ;;",
+        f'  *) set -- "$@" --train_data_path {shlex.quote(train_data_path)} ;;',
+        "esac",
+    ]
 
 
 def _comment(text: str) -> list[str]:

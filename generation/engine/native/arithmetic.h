@@ -84,15 +84,22 @@ static inline void narrow(float value, bf16 *to) {  // to nearest, ties to even;
     to->bits = value != value ? 0x7fc0 : (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+// The two halves of v, added. Compilers keep them in registers; GCC has no __builtin_shufflevector before 12.
+template <class half, class whole>
+static inline half folded(whole v) {
+    half halves[2];
+    std::memcpy(halves, &v, sizeof(v));
+    return halves[0] + halves[1];
+}
+
 static inline float sum(vec v) {
 #if LANES == 16
-    vec8 a = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-             __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    vec8 a = folded<vec8>(v);
 #else
     vec a = v;
 #endif
 #if LANES >= 8
-    vec4 b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+    vec4 b = folded<vec4>(a);
 #else
     vec4 b = a;
 #endif

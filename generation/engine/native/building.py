@@ -92,11 +92,11 @@ def _processor() -> str:
 
 def _cache() -> Path | None:
     """The user's directory for compiled code; None where it cannot be made, or others could write to it."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mateconv" / "kernels"
     try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mateconv" / "kernels"
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = base.stat()
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
         return None
     private = found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return base if private and os.access(base, os.W_OK) else None

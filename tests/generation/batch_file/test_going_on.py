@@ -217,10 +217,21 @@ def test_files_that_are_not_ours_are_not_overwritten(make: Make, source: Path, t
         with pytest.raises(UserError, match="nothing says"):
             run_batch(make(), CONFIG, source, output)
     assert output.read_text() == "mine\n"
-    with pytest.raises(UserError, match="is the batch file itself"):
+    before = source.read_bytes()
+    with pytest.raises(UserError, match="is the file that is read"):
         run_batch(make(), CONFIG, source, source, overwrite=True)
-    with pytest.raises(UserError, match="is a directory"):
-        run_batch(make(), CONFIG, source, tmp_path)
+    assert source.read_bytes() == before
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(UserError, match="is a directory, a device or a pipe"):
+            run_batch(make(), CONFIG, source, other, overwrite=True)
+
+
+def test_rows_go_where_a_link_leads(make: Make, source: Path, whole: bytes, tmp_path: Path) -> None:
+    link = tmp_path / "link.jsonl"
+    link.symlink_to("o.jsonl")
+    run_batch(make(), CONFIG, source, link)
+    assert link.is_symlink() and (tmp_path / "o.jsonl").read_bytes() == whole
 
 
 def test_two_runs_do_not_write_one_file(make: Make, source: Path, tmp_path: Path) -> None:

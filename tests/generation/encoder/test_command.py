@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,30 @@ def test_embed_file(run: Callable[..., str], out: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "mode", "name", "written"),
+    [("classes", "--classify_file", "a.jsonl", b'"label"'), ("bare", "--embed_file", "a.npy", b"NUMPY")],
+)
+def test_results_take_no_place_but_their_own(
+    run: Callable[..., str], tmp_path: Path, model: str, mode: str, name: str, written: bytes
+) -> None:
+    source, output = tmp_path / "texts.jsonl", tmp_path / name
+    source.write_text('{"text": "the cat", "id": 7}\n')
+    before = source.read_bytes()
+    output.hardlink_to(source)
+    with pytest.raises(UserError, match="is the file that is read"):
+        run(model, mode, str(source), "--output", str(output))
+    assert source.read_bytes() == before
+    output.unlink()
+    os.mkfifo(output)
+    with pytest.raises(UserError, match="is a directory, a device or a pipe"):
+        run(model, mode, str(source), "--output", str(output))
+    output.unlink()
+    output.symlink_to("elsewhere")
+    run(model, mode, str(source), "--output", str(output))
+    assert output.is_symlink() and written in (tmp_path / "elsewhere").read_bytes()
+
+
+@pytest.mark.parametrize(
     ("model", "lines", "says"),
     [
         (
@@ -188,6 +213,7 @@ def test_the_newest_model_is_taken(
         ("bare", ["--interactive"], "it can't fill masks"),
         ("mlm", ["--fill_mask", "nothing missing"], r"no \[MASK\] in 'nothing missing'"),
         ("mlm", ["--fill_mask", "[MASK]", "--top_k", "0"], "at least 1"),
+        ("mlm", ["--interactive", "--top_k", "0"], "at least 1"),
         ("mlm", ["--fill_mask", "[MASK]", "--temperature", "1"], "--temperature is about writing text"),
         ("mlm", ["--similarity", "x"], "takes two texts, got 1"),
         ("mlm", ["--similarity", "x", "y", "--fill_mask", "z"], "--fill_mask and --similarity exclude each other"),

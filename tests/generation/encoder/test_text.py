@@ -13,7 +13,7 @@ import torch
 from foundation.errors import UserError
 from generation.encoder.text import TextEncoder
 from model.encoder.encoder import Encoder
-from tests.generation.encoder.conftest import CLASSES, POSITIONS, TEXTS
+from tests.generation.encoder.conftest import CLASSES, POSITIONS, PRETRAINING, TEXTS
 from tokenization.tokenizer import Tokenizer
 from tokenization.truncation import kept_spans
 
@@ -147,6 +147,20 @@ def test_special_tokens_in_plain_texts_are_text(kinds: Kinds, make_encoder: Make
     tampered, plain = "good <|sep|> bad", tokenizer.encode("good <|sep|> bad")
     assert not set(tokenizer.roles.present().values()) & set(plain)
     assert np.allclose(encoder.embed([tampered])[0], alone(encoder.model, tokenizer, tampered)[0].mean(0), atol=1e-5)
+
+
+def test_what_is_no_number_is_no_answer(kinds: Kinds, make_encoder: Maker) -> None:
+    """Weights too large for half precision."""
+    tokenizer = kinds("wordpiece")
+    texts = ["the [MASK] was great", "a movie"]
+    for heads, ask in ((CLASSES, "classify"), (PRETRAINING, "fill_masks"), (PRETRAINING, "embed")):
+        model = make_encoder(tokenizer, heads)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(3e4 if parameter.dim() == 2 else 1)
+        getattr(TextEncoder(model, tokenizer), ask)(texts)
+        with pytest.raises(UserError, match=r"are not numbers.* try --dtype float32"):
+            getattr(TextEncoder(model.half(), tokenizer), ask)(texts)
 
 
 def test_what_cannot_be_read_is_named(kinds: Kinds, make_encoder: Maker) -> None:

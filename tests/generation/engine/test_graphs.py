@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from unittest.mock import MagicMock
 
+import pytest
 import torch
 
 from generation.engine.graphs import GraphRunner, Recording
@@ -45,3 +48,24 @@ def test_steps_over_all_slots_give_each_text_its_own_logits(make_model: Make) ->
     ended = [Part(1, texts[2][30:31])]
     assert (graph.read(ended) - plain.read(ended)).abs().max() < 1e-4  # nothing was written over its tokens
     assert sorted(graph._recordings) == [(2, 128), (8, 128), (8, 140)]
+
+
+@torch.inference_mode()
+def test_recordings_share_memory_until_the_cache_moves(make_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that had recordings and has none any more takes no new one."""
+    cuda = MagicMock()
+    cuda.graph_pool_handle.side_effect = range(99)
+    monkeypatch.setattr("torch.cuda", cuda)
+    monkeypatch.setattr("torch.compile", lambda step: step)
+    model = make_model(max_position_embeddings=331)
+    cache = KVCache(model.config, 5, 331, device=model.device, dtype=model.dtype)
+    runner = GraphRunner(model, cache)
+    made: list[tuple[int, int]] = []  # where the cache lay, and the pool
+    for slots, tokens in ((1, 1), (3, 1), (3, 1), (1, 129), (2, 200), (5, 1)):
+        cache.reserve(slots, tokens)
+        before = len(cuda.graph.call_args_list)
+        runner._recording(1 << (slots - 1).bit_length(), tokens)
+        made += [(cache.keys.data_ptr(), call.kwargs["pool"]) for call in cuda.graph.call_args_list[before:]]
+    moved = [now[0] != last[0] for last, now in itertools.pairwise(made)]
+    assert [now[1] != last[1] for last, now in itertools.pairwise(made)] == moved
+    assert True in moved and False in moved

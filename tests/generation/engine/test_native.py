@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import platform
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,32 @@ def test_it_is_compiled_once_and_kept_where_only_the_user_writes(
     assert building.library() is not None
     kept[0].parent.chmod(0o777)
     assert building._cache() is None
+
+
+@compiled
+def test_a_user_without_a_home_has_the_kernels(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with a uid that no list of users has: they are compiled for the process."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(building, "compiled", lambda compiler, target: target)
+    library = building.library()
+    assert isinstance(library, Path) and not library.parent.exists()
+
+
+@compiled
+def test_the_code_asks_for_nothing_that_gcc_11_has_not(tmp_path: Path) -> None:
+    compiler = building.find_compiler() or []
+    if "clang" in subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip("its own headers ask for more")
+    later = ["-D__builtin_shufflevector=of_gcc_12"]
+    checked = [*compiler, *building.FLAGS, "-fsyntax-only", *later, *map(str, building.SOURCES)]
+    assert subprocess.run(checked, cwd=tmp_path, capture_output=True, text=True).stderr == ""
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("compiler", "says"), [("nothing-of-this-name", "no C++ compiler"), ("false", "failed")])

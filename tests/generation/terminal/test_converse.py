@@ -188,9 +188,17 @@ def test_paths_that_cannot_be_used_do_not_end_the_loop(
     chatting: TextGenerator, histories: list[list[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    lines = [f"/load {tmp_path / 'none'}", f"/load {tmp_path}", "one", f"/save {tmp_path / 'file' / 'x'}", "two"]
+    lines = [
+        f"/load {tmp_path / 'none'}",
+        f"/load {tmp_path}",
+        "one",
+        f"/save {tmp_path / 'file' / 'x'}",
+        "/load ~nobody-here/x",
+        "two",
+    ]
     shown = _answers(_talk(chatting, lines))
     assert shown[0].endswith("no such file") and str(tmp_path) in shown[1] and str(tmp_path / "file") in shown[3]
+    assert shown[4] == "~nobody-here/x: no such file"
     assert len(histories) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from pathlib import Path
@@ -109,6 +110,57 @@ def test_no_text_in_the_evaluation_file(tmp_path: Path) -> None:
         read_evaluation(PipelineConfig(decontaminate=[str(path)]))
     found = read_evaluation(PipelineConfig(decontaminate=[{"path": str(path), "text_field": "question"}]))
     assert found.ngrams is not None and len(found.ngrams) == 7
+
+
+GOOD = json.dumps({"text": QUESTION})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (f'{GOOD}\n{{"question": "x"}}\n{GOOD}\n{{"question": "y"}}\n{{"text": 7}}\n'.encode(),
+         r"eval.jsonl: 3 of 5 records .*commonest reason, 2 times: missing_text_field, .*'question'.*text_field: …"),
+        (f'{GOOD}\n{{"text": "broken\n'.encode(), "1 of 2 records .*1 times: invalid_json.*mend them"),
+        (GOOD.encode() + b'\n{"text": "\xff"}', "1 of 2 records .*invalid_utf8"),
+        (b"\xef\xbb\xbf" + GOOD.encode(), "1 of 1 records .*byte_order_mark"),
+    ],
+)  # fmt: skip
+def test_records_that_cannot_be_read_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    """Else the dataset would be said to be free of what nobody looked for."""
+    (tmp_path / "eval.jsonl").write_bytes(data)
+    with pytest.raises(UserError, match=message):
+        read_evaluation(PipelineConfig(decontaminate=[str(tmp_path / "eval.jsonl")]))
+
+
+def test_a_damaged_evaluation_file_is_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(b"".join(json.dumps({"text": f"{n} {random.random()}"}).encode() + b"\n" for n in range(999)))
+    path = tmp_path / "eval.jsonl.gz"
+    config = PipelineConfig(decontaminate=[str(path)])
+    path.write_bytes(whole)
+    found = read_evaluation(config).ngrams
+    assert found is not None and len(found) == 999
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"eval\.jsonl\.gz: damaged \(.*put a whole copy"):
+        read_evaluation(config)
+
+
+def test_ways_to_name_the_field(tmp_path: Path) -> None:
+    """For one file, for all, by a template; labels need not be known, an empty text has nothing to find."""
+    path = str(evaluation_file(tmp_path / "eval.jsonl", [QUESTION, ""], field="question"))
+    own = read_evaluation(PipelineConfig(decontaminate=[{"path": path, "text_field": "question"}])).fingerprint
+    assert own == read_evaluation(PipelineConfig(decontaminate=[path], text_field="question")).fingerprint
+    template = {"path": path, "text_template": "{question}"}
+    assert own == read_evaluation(PipelineConfig(decontaminate=[template])).fingerprint
+    (tmp_path / "labelled.jsonl").write_text(
+        json.dumps({"question": QUESTION, "text": "x", "label": "good"}) + '\n\n{"question": "", "label": 2.5}\n'
+    )
+    config = PipelineConfig(
+        decontaminate=[{"path": str(tmp_path / "labelled.jsonl"), "text_field": "question", "label_field": "label"}]
+    )
+    assert own == read_evaluation(config).fingerprint
+    (tmp_path / "eval.csv").write_text(f'label,question\ngood,"{QUESTION}"\n')
+    table = {"path": str(tmp_path / "eval.csv"), "text_field": "question"}
+    assert own == read_evaluation(PipelineConfig(decontaminate=[table])).fingerprint
 
 
 def test_empty_table() -> None:

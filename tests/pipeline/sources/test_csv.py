@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.sources.base import Limits
+from pipeline.sources.registry import source_for
 from tests.pipeline.sources.reading import read
 
 FIELD = st.lists(st.sampled_from([*'ab,"\n;\t 世', "\r\n"]), max_size=8).map("".join)
@@ -120,6 +122,15 @@ def test_every_bad_row_is_quarantined(tmp_path: Path) -> None:
         for (_, line, record), raw in zip(found.bad, [*bad, b'"never closed,1'], strict=True):
             assert data[record.offset :].startswith(record.raw) and raw.startswith(record.raw)
             assert record.size == len(raw) and data[: record.offset].count(b"\n") + 1 == line
+
+
+def test_bad_rows_fill_batches_as_good_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.sources.csv_rows.CHUNK", 1000)
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text\n" + b'"closed"too early\n' * 500)
+    [task] = read(path).tasks
+    batches = list(source_for(task.path, task.options).open(task, Limits(10**6, 10**6)))
+    assert sum(batch.records for batch in batches) == 500 and max(batch.records for batch in batches) < 100
 
 
 def test_an_unclosed_quote_costs_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,23 @@ def test_the_key_of_a_task_is_its_own(tmp_path: Path) -> None:
     (tmp_path / "x").rename(tmp_path / "y")
     assert set(after.values()) == {task.key for task in read(tmp_path / "y").tasks}
     assert set(after.values()).isdisjoint(task.key for task in read(tmp_path / "y", text_field="body").tasks)
+
+
+def test_directories_are_told_apart_by_what_their_files_hold(tmp_path: Path) -> None:
+    """Names, sizes and times are soon the same: an archive of a repository gives all files one time."""
+    for name, text in (("a", "one river"), ("b", "the sea.."), ("c", "one river")):
+        for number in range(200):
+            file = tmp_path / "books" / name / f"{number}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{text} {number % 10}")
+            os.utime(file, (10**9, 10**9))
+    found = read(tmp_path / "books", input_format="text_files")
+    sizes, stamps, _ = zip(*(task.identity for task in found.tasks), strict=True)
+    assert len(found.tasks) == 3 and len(set(sizes)) == len(set(stamps)) == 1
+    first, other, copy = (task.key for task in found.tasks)
+    assert first == copy != other
+    shutil.copytree(tmp_path / "books" / "b", tmp_path / "moved")  # keeps the times
+    assert [task.key for task in read(tmp_path / "moved", input_format="text_files").tasks] == [other]
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 5, 9, 10, 11, 99])

@@ -187,6 +187,15 @@ def test_downloads_are_kept_and_read_without_a_hub(hub: Hub, tmp_path: Path, mon
         read("hf://datasets/o/named", **settings)
 
 
+def test_a_new_commit_keeps_the_work_on_files_that_it_leaves(hub: Hub) -> None:
+    first, validation = read("hf://datasets/o/named").tasks
+    known = hub.repositories["o/named"]["main"]
+    hub.repositories = {"o/named": {"main": {**known, "data/dev-0.jsonl": jsonl("w")}}}
+    same, changed = read("hf://datasets/o/named").tasks
+    assert same.path != first.path and same.key == first.key
+    assert changed.identity.size == validation.identity.size and changed.key != validation.key
+
+
 def test_mistakes_are_named(hub: Hub) -> None:
     for address, message in (
         ("o/nothing", "no such dataset, or it is private"), ("o/carded@v9:plain", "no such revision"),

@@ -147,6 +147,21 @@ def test_many_bad_records_come_with_a_way_out(tmp_path: Path, tokenizer: Path, d
         process(config(tmp_path, tokenizer, [tmp_path / "a.csv"]))
 
 
+def test_one_bad_record_with_most_of_the_bytes_stops_the_run(tmp_path: Path, tokenizer: Path) -> None:
+    """A missing bracket: to a JSON parser, all that follows stands inside of the element."""
+    elements = [json.dumps({"text": text}) for text in TEXTS]
+    elements[50] = elements[50][:-1]
+    path = tmp_path / "a.json"
+    path.write_text("[" + ",".join(elements) + "]")
+    setup = config(tmp_path, tokenizer, [path], max_bad_fraction=0.1)
+    with pytest.raises(UserError, match=rf"1 records with \d+ of the {path.stat().st_size} bytes.*1 invalid_json"):
+        process(setup)
+    assert not (setup.output / "manifest.json").exists()
+    process(setup.model_copy(update={"max_bad_fraction": 0.5}), resume=True)
+    statistics = json.loads((setup.output / "stats.json").read_text())
+    assert statistics["accounts"]["read"]["records"] == 51
+
+
 def test_a_new_file_is_the_only_one_that_is_read_again(tmp_path: Path, tokenizer: Path) -> None:
     for n in range(5):
         pq.write_table(pa.table({"text": [f"{n} {text}" for text in TEXTS]}), tmp_path / f"{n}.parquet")

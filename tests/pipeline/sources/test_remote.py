@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import random
 import sys
+import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,9 +24,16 @@ import pytest
 
 from foundation.errors import UserError
 from pipeline.config import PipelineConfig
+from pipeline.dedup.decontaminate import read_evaluation
+from pipeline.plan import make_plan
+from pipeline.preview.dry_run import dry_run
 from pipeline.process import process
-from pipeline.sources.base import InputChanged, Limits
+from pipeline.sources.base import InputChanged, Limits, Task
+from pipeline.sources.files import RemoteFault
+from pipeline.sources.find import find_inputs
 from pipeline.sources.registry import source_for
+from pipeline.sources.staging import stage
+from pipeline.tokenizer_stage import prepare_tokenizer
 from tests.pipeline.sources.reading import read
 
 TEXTS = [f"document {n} " + "word " * (n % 30) for n in range(400)]
@@ -29,12 +41,12 @@ LINES = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in TEXTS)
 
 
 class Web:
-    """A web server of `files`; `ranges` tells whether it knows byte ranges and lengths."""
+    """A web server of `files`; `ranges` and `lengths`: whether it gives parts of them and says how long they are."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.ranges = True
-        self.sent = 0
+        self.ranges = self.lengths = True
+        self.sent = self.failures = 0
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,8 +60,9 @@ class Web:
 
             def do_GET(self) -> None:
                 data = web.files.get(self.path)
-                if data is None:
-                    self.send_response(404)
+                if data is None or web.failures:
+                    web.failures -= 1 if data is not None else 0
+                    self.send_response(404 if data is None else 503)
                     self.send_header("Content-Length", "0")
                     return self.end_headers()
                 asked, size = self.headers.get("Range"), len(data)
@@ -63,14 +76,16 @@ class Web:
                 if web.ranges:
                     self.send_header("Accept-Ranges", "bytes")
                     self.send_header("Content-Range", f"bytes {first}-{first + len(data) - 1}/{size}")
+                if web.lengths:
                     self.send_header("Content-Length", str(len(data)))
                 else:
                     self.send_header("Connection", "close")
                 self.end_headers()
+                self.close_connection = not web.lengths
                 if self.command == "GET":
                     web.sent += len(data)
-                    self.wfile.write(data)
-                self.close_connection = not web.ranges
+                    with suppress(ConnectionError):  # whoever asked for a part hangs up on the whole
+                        self.wfile.write(data)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -113,23 +128,76 @@ def test_a_remote_file_that_changed_is_noticed(web: Web) -> None:
             list(source_for(task.path, task.options).open(task, Limits(10**6, 10**6)))
 
 
-def made(tmp_path: Path, name: str, tokenizer: Path, *inputs: str) -> tuple[bytes, bool]:
+def test_a_store_that_fails_while_a_plan_is_made_is_asked_again(web: Web, tmp_path: Path) -> None:
+    """As workers do it. What fails for good is told in one line, and never taken for a change of the file."""
+    pq.write_table(pa.table({"text": TEXTS}), tmp_path / "a.parquet")
+    web.files = {"/a.parquet": (tmp_path / "a.parquet").read_bytes(), "/a.jsonl": LINES}
+
+    def planned(name: str, failures: int, **settings: Any) -> tuple[PipelineConfig, list[Task]]:
+        config = PipelineConfig(input=[f"{web.url}/{name}"], **settings)
+        found = find_inputs(config)
+        web.failures = failures
+        return config, make_plan(found, config)
+
+    assert len(planned("a.parquet", 3)[1]) == 1 and not web.failures
+    (task,) = planned("a.jsonl", 3, max_samples=7)[1]
+    assert task.max_records == 7 and not web.failures
+    web.files["/b.parquet"] = web.files["/a.parquet"]
+    with pytest.raises(UserError, match=r"/b\.parquet: cannot be read \(ClientResponseError: 503"):
+        planned("b.parquet", 99)
+    web.failures = 0
+    config, tasks = planned("a.jsonl", 0, vocab_size=300)
+    web.failures = 3
+    assert prepare_tokenizer(config, tasks, tmp_path / "tokenizer", None).vocab_size > 256 and not web.failures
+    web.failures = 99
+    with pytest.raises(RemoteFault):
+        list(source_for(task.path, task.options).open(task, Limits(10**6, 10**6)))
+
+
+def made(tmp_path: Path, name: str, tokenizer: Path, *inputs: str, **settings: Any) -> tuple[bytes, bool]:
     """The manifest of a dataset, and whether the run changed it."""
+    settings = {"block_bytes": 4000, **settings}
     config = PipelineConfig(
-        input=list(inputs), output=tmp_path / name / "x", tokenizer=str(tokenizer), workers=1, block_bytes=4000
+        input=list(inputs), output=tmp_path / name / "x", tokenizer=str(tokenizer), workers=1, **settings
     )
     changed = process(config, resume=True).changed
     return (config.output / "manifest.json").read_bytes(), changed
 
 
-def test_a_web_server_without_ranges(web: Web, tmp_path: Path, tokenizer: Path) -> None:
-    """What cannot be read in pieces is copied to the work area first."""
-    web.ranges = False
-    web.files["/a.jsonl"] = LINES
-    (tmp_path / "a.jsonl").write_bytes(LINES)
-    first = made(tmp_path, "web", tokenizer, f"{web.url}/a.jsonl")
-    assert first == made(tmp_path, "local", tokenizer, str(tmp_path / "a.jsonl")) and first[1]
-    assert made(tmp_path, "web", tokenizer, f"{web.url}/a.jsonl") == (first[0], False)
+def test_a_web_server_with_ranges_is_read_by_ranges(web: Web, tmp_path: Path, tokenizer: Path) -> None:
+    """Nothing is copied, and of a listing's files, whose sizes it does not tell, all is read."""
+    local = tmp_path / "local"
+    local.mkdir()
+    (local / "a.jsonl").write_bytes(LINES)
+    (local / "b.jsonl").write_bytes(LINES.replace(b"document", b"writing"))
+    waste = [random.Random(n).randbytes(3000) for n in range(len(TEXTS))]
+    pq.write_table(pa.table({"text": TEXTS, "waste": waste}), local / "wide.parquet", row_group_size=100)
+    web.files = {f"/d/{path.name}": path.read_bytes() for path in local.iterdir()}
+    web.files["/d/"] = b"".join(b'<a href="%s">x</a>' % path.name.encode() for path in local.iterdir())
+    remote = [f"{web.url}/d/*.jsonl", f"{web.url}/d/wide.parquet"]
+    first = made(tmp_path, "web", tokenizer, *remote)
+    assert web.sent < (local / "wide.parquet").stat().st_size / 2
+    assert not list((tmp_path / "web").rglob("inputs"))
+    assert first == made(tmp_path, "local", tokenizer, f"{local}/*.jsonl", f"{local}/wide.parquet") and first[1]
+    assert len(json.loads(first[0])["inputs"]) == 3
+    assert made(tmp_path, "web", tokenizer, *remote) == (first[0], False)
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_a_web_server_without_ranges(web: Web, tmp_path: Path, tokenizer: Path, lengths: bool) -> None:
+    """What cannot be read in pieces is copied to the work area first, however large, and whatever the server says."""
+    web.ranges, web.lengths = False, lengths
+    data = LINES + b"?" * 10**7 + b"\n" + LINES
+    (tmp_path / "a.jsonl").write_bytes(data)
+    web.files = {"/d/a.jsonl": data, "/d/": b'<a href="a.jsonl">x</a>'}
+    settings = {"block_bytes": 10**6}
+    first = made(tmp_path, "web", tokenizer, f"{web.url}/d/*.jsonl", **settings)
+    assert first == made(tmp_path, "local", tokenizer, str(tmp_path / "a.jsonl"), **settings) and first[1]
+    assert made(tmp_path, "web", tokenizer, f"{web.url}/d/*.jsonl", **settings) == (first[0], False)
+    estimate = dry_run(PipelineConfig(input=[f"{web.url}/d/a.jsonl"], tokenizer=str(tokenizer), **settings))
+    assert estimate.seen_records == 2 * len(TEXTS) + 1
+    near, far = (PipelineConfig(decontaminate=[place]) for place in (str(tmp_path / "a.jsonl"), f"{web.url}/d/a.jsonl"))
+    assert read_evaluation(near).fingerprint == read_evaluation(far).fingerprint
 
 
 def test_files_that_only_this_process_sees(tmp_path: Path, tokenizer: Path) -> None:
@@ -149,6 +217,42 @@ def test_files_that_only_this_process_sees(tmp_path: Path, tokenizer: Path) -> N
         assert made(tmp_path, "memory", tokenizer, "memory://inputs/*.jsonl", "memory://inputs/sub/c.txt")[1]
     finally:
         memory.rm("/inputs", recursive=True)
+
+
+def test_copies_are_known_by_all_that_they_hold(tmp_path: Path) -> None:
+    """Those of files that differ in a single byte are two, those of one file are one."""
+    memory = fsspec.filesystem("memory")
+    for name, letter in (("a", b"a"), ("b", b"b"), ("c", b"a")):
+        memory.pipe_file(f"/alike/{name}.txt", b"." * 10_000 + letter + b"." * 990_000)
+    try:
+        config = PipelineConfig(input=["memory://alike"])
+        first, other, copy = make_plan(stage(find_inputs(config), tmp_path), config)
+        assert first.key == copy.key != other.key
+    finally:
+        memory.rm("/alike", recursive=True)
+
+
+def test_files_of_one_size_and_time_are_told_apart(tmp_path: Path, tokenizer: Path) -> None:
+    """No document takes another's place: neither one beside it in an archive, nor that of an older archive."""
+
+    def zipped(first: str) -> list[str]:
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            for name, text in (("a.txt", first), ("b.txt", "the sea")):
+                archive.writestr(zipfile.ZipInfo(name), text)
+        return [f"zip://{name}.txt::{tmp_path}/x.zip" for name in "ab"]
+
+    config = PipelineConfig(input=list(zipped("a river")), output=tmp_path / "x", tokenizer=str(tokenizer), workers=1)
+    manifest = process(config).manifest
+    assert manifest is not None and len({entry.fingerprint for entry in manifest.inputs}) == 2
+    keys = [[task.key for task in read(zipped(first)).tasks] for first in ("a river", "a ocean")]
+    assert keys[0][0] != keys[1][0] and keys[0][1] == keys[1][1]
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, text in (("a.txt", b"a river"), ("b.txt", b"the sea")):
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(text), 10**9
+            archive.addfile(member, io.BytesIO(text))
+    first, second = read([f"tar://{name}.txt::{tmp_path}/x.tar" for name in "ab"]).tasks
+    assert first.identity == second.identity and first.key != second.key
 
 
 def test_what_cannot_be_opened_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

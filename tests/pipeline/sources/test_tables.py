@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.sources.base import InputChanged, Piece
+from pipeline.sources.base import InputChanged, Limits, Piece
+from pipeline.sources.files import identify
 from pipeline.sources.registry import source_for
 from tests.pipeline.sources.reading import read
 
@@ -59,6 +60,19 @@ def test_templates_and_chats_in_columns(tmp_path: Path) -> None:
     assert found.texts[0] == "hi\nno 0"
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_a_chat_that_is_not_utf8_is_quarantined_alone(tmp_path: Path, kind: Any) -> None:
+    raw = pa.array([b"hi", b"caf\xe9", None, "世界".encode()], pa.large_binary() if kind == pa.large_string() else None)
+    contents = type(pa.array([], kind)).from_buffers(4, *raw.buffers()[1:], raw.buffers()[0])
+    messages = pa.StructArray.from_arrays([pa.array(["user"] * 4), contents], ["role", "content"])
+    chats = pa.ListArray.from_arrays(pa.array([0, 1, 3, 3, 4], pa.int32()), messages)
+    pq.write_table(pa.table({"messages": chats}), tmp_path / "a.parquet")
+    found = read(tmp_path / "a.parquet")
+    assert found.texts == ["hi", "世界"] and found.reasons == ["invalid_utf8", "no_messages"]
+    [(_, line, bad), _] = found.bad
+    assert (bad.offset, line) == (1, 2) and "'messages'" in bad.detail and rb"caf\\xe9" in bad.raw
+
+
 def test_damaged_and_empty_parquet_files(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": TEXTS}), tmp_path / "a.parquet", row_group_size=40, compression="snappy")
     data = (tmp_path / "a.parquet").read_bytes()
@@ -73,6 +87,22 @@ def test_damaged_and_empty_parquet_files(tmp_path: Path) -> None:
     assert [(name, bad.reason) for name, _, bad in found.bad] == [
         ("b.parquet", "damaged_file"), ("d.parquet", "damaged_file")
     ]  # fmt: skip
+
+
+def test_memory_that_runs_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: Any) -> Any:
+        raise pa.ArrowMemoryError("malloc of size 10 failed")
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": TEXTS}), path)
+    [task], [file] = (found := read(path)).tasks, found.inputs
+    source, limits = source_for(task.path, task.options), Limits(10**6, 10**6)
+    monkeypatch.setattr("pipeline.sources.parquet._parquet", no_memory)
+    with pytest.raises(MemoryError):
+        list(source.open(task, limits))
+    os.utime(path, ns=(1, 1))  # the footer of this one is not known yet
+    with pytest.raises(MemoryError):
+        source.plan(file, identify(str(path)), limits)
 
 
 def test_the_digest_is_of_what_is_read(tmp_path: Path) -> None:
@@ -146,8 +176,6 @@ def test_dictionaries_of_splits(tmp_path: Path) -> None:
 
 
 def test_changed_while_read(tmp_path: Path) -> None:
-    from pipeline.sources.base import Limits
-
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": TEXTS * 300}), path, row_group_size=1000)
     task = read(path).tasks[0]

@@ -100,11 +100,23 @@ def test_only_the_tasks_of_a_damaged_shard_are_mapped(
     assert len(opened.shards) > 5
 
 
-def test_a_damaged_part_is_made_again(dataset: Path, corpus: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("tokens.bin", lambda data: bytes([data[0] ^ 1]) + data[1:]),
+        ("documents.npy", lambda data: data[:-10]),
+        ("documents.npy", lambda data: b""),
+        ("documents.npy", lambda data: bytes(len(data))),
+        ("documents.npy", lambda data: data.replace(b"(", b"[", 1)),
+        ("summary.json", lambda data: data[:-10]),
+        ("summary.json", lambda data: data.replace(b"documents.npy", b"documents.npx")),
+    ],
+)
+def test_a_damaged_part_is_made_again(dataset: Path, corpus: Path, name: str, damage) -> None:
     whole = digests(dataset)
     flip(next(dataset.rglob("*.bin")), 1)
     for part in (work(dataset) / "parts").iterdir():
-        flip(part / "tokens.bin", 1)
+        (part / name).write_bytes(damage((part / name).read_bytes()))
     assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0
     assert digests(dataset) == whole
 
@@ -189,7 +201,9 @@ def test_work_in_another_directory_and_of_slices_repairs_too(corpus: Path, token
     assert digests(config.output) == whole
 
 
-def test_evaluation_files_are_asked_for_when_they_are_needed(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
+def test_evaluation_files_are_asked_for_when_they_are_needed(
+    corpus: Path, tokenizer: Path, tmp_path: Path, dataset: Path
+) -> None:
     words = " ".join(f"word{number}" for number in range(20))
     (tmp_path / "exam.jsonl").write_text(json.dumps({"text": words}))
     config = configuration(corpus, tokenizer, tmp_path / "d" / "x")
@@ -203,3 +217,6 @@ def test_evaluation_files_are_asked_for_when_they_are_needed(corpus: Path, token
         command.main(options)
     Path("config.yaml").write_text(f"pipeline: {{decontaminate: [{tmp_path / 'exam.jsonl'}]}}\n")
     assert command.main(options) == 0 and digests(config.output) == whole
+    without = digests(dataset)
+    flip(dataset / "stats.json", 3)  # of a dataset that was made without evaluation files
+    assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0 and digests(dataset) == without

@@ -19,7 +19,10 @@ from pipeline.process import process
 from pipeline.settings.inputs import InputSpec
 from pipeline.verification.checksums import write_checksums
 from pipeline.verify import verify
+from shards.dataset import Dataset
 from shards.manifest import Manifest
+from shards.packing_plan import open_plan
+from shards.plan_place import cache_places
 
 from ..conftest import ROOT, documents
 from .damage import every_file, flip, reseal, write_kinds
@@ -62,6 +65,25 @@ def test_missing_truncated_and_stray_files_are_named(dataset: Path) -> None:
     (dataset / "train" / "left-over.bin").write_bytes(b"\0\0")
     (dataset / "notes.txt").write_text("mine")
     assert set(verify(dataset, None).problems.found) == {names[0], names[1], "train/left-over.bin", "notes.txt"}
+
+
+def test_what_training_keeps_with_a_dataset_is_no_damage(dataset: Path, corpus: Path) -> None:
+    """Nor is it a part of the dataset: no list names it, and the lists of earlier versions that do are read without."""
+    opened = Dataset.open(dataset)
+    shard = next(path for path in (dataset / "train").iterdir() if path.suffix == ".bin")
+    for place in (dataset, shard):  # trained on as a whole, and on one shard of it
+        open_plan(opened, 64, cache_places(place, dataset.parent), lambda share: None)
+    plans = [path.relative_to(dataset).as_posix() for path in dataset.rglob("*") if ".plans" in path.parts]
+    assert len(plans) > 4 and not verify(dataset, None).problems
+    write_checksums(dataset)
+    assert ".plans" not in (dataset / "SHA256SUMS").read_text()
+    path = dataset / "SHA256SUMS"
+    _, *lines = path.read_text().splitlines(keepends=True)
+    lines.append(f"{'0' * 64}  .plans/ids-0.json\n")
+    path.write_text(f"# SHA-256 of the lines below: {fingerprint.of_bytes(''.join(lines).encode())}\n{''.join(lines)}")
+    assert not verify(dataset, None).problems
+    flip(dataset / "stats.json", 1)
+    assert command.main([str(dataset), "--input", str(corpus), "--repair"]) == 0
 
 
 @pytest.mark.parametrize(
