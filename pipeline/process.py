@@ -26,6 +26,7 @@ from foundation.locks import DirectoryLock
 from foundation.logs import get_logger, setup
 from pipeline.config import PipelineConfig, ProcessFlags
 from pipeline.mapping.encode import FAST_ENGINE
+from pipeline.mapping.versions import told
 from pipeline.plan import make_plan, plan_fingerprint
 from pipeline.publishing.target import LocalTarget, RemoteTarget, Target
 from pipeline.settings.inputs import DEFAULT_INPUT
@@ -93,10 +94,14 @@ def process(
         work.open()
         if evaluation is not None:
             evaluation.store(work.directory)
-        if existing and work.has_published(existing.identity, plan):
+        of_now = existing is not None and existing.versions == work.versions
+        if existing and of_now and work.has_published(existing.identity, plan):
             target.fetch_statistics()
             return Result(existing, target.directory, changed=False)
         setup(work.log)
+        if existing and not of_now:
+            differ = told(existing.versions, work.versions)
+            log.warning("%s: made with other versions (%s); making all of it anew", place.shown, differ)
         starting.prepare()
         from pipeline.run import Run  # what a finished dataset need not wait for
         from pipeline.setup import Setup

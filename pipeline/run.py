@@ -14,6 +14,7 @@ from pipeline.clock import Clock
 from pipeline.executors.base import Executor, Outcome
 from pipeline.executors.choose import make_executor
 from pipeline.mapping.setup import MapSetup
+from pipeline.mapping.versions import told
 from pipeline.setup import Setup
 from pipeline.sources.base import Task
 from pipeline.tokenizer_stage import prepare_tokenizer
@@ -56,6 +57,7 @@ class Run:
             unique = {task.key: task for task in tasks}  # copies of one file have the same part
             with self._clock.timed("check"):
                 pending = [task for task in unique.values() if not work.is_done(task)]
+            self._tell_other_versions(pending, len(unique))
             if 0 < len(pending) < len(unique):
                 log.info("resuming: %d of %d tasks are done", len(unique) - len(pending), len(unique))
             with self._clock.timed("tokenizer"):
@@ -70,6 +72,16 @@ class Run:
                 "the fast tokenizer is wrong on %r; encoding this dataset with the reference engine instead", mismatch
             )
             work.commit_mismatch(mismatch)
+
+    def _tell_other_versions(self, pending: list[Task], total: int) -> None:
+        """Say which parts are there and count no longer."""
+        now = self._work.versions
+        others = [made for task in pending if (made := self._work.versions_of(task)) is not None and made != now]
+        if others:
+            log.warning(
+                "%d of %d tasks were mapped with other versions (%s) and are mapped again: a dataset mixes none",
+                len(others), total, told(others[0], now),
+            )  # fmt: skip
 
     def _tokenizer(self) -> Tokenizer:
         setup, work = self._setup, self._work

@@ -24,6 +24,7 @@ from pipeline.mapping.rejects import RejectedDocuments
 from pipeline.mapping.setup import Mapped, MapSetup
 from pipeline.mapping.structured import Encoded, StructuredEncoder
 from pipeline.mapping.token_lengths import TokenLengths, select
+from pipeline.mapping.versions import versions
 from pipeline.plan import limits
 from pipeline.sources.base import Batch, Conversation, Reading, Task
 from pipeline.sources.registry import source_for
@@ -43,6 +44,7 @@ class Mapper:
         self.structured = StructuredEncoder(tokenizer, self.encoder, self.config.sentence_borders)
         terminator = len(tokenizer.roles.terminator)
         self.filters = FilterChain(self.config, setup.store.directory.parent)
+        self.versions = versions(self.config.settings())
         self.lengths = TokenLengths(self.config.min_tokens, self.config.max_tokens, terminator)
 
     def run(self, task: Task, progress: Callable[[int], None], reading: Reading | None = None) -> Mapped:
@@ -96,7 +98,7 @@ class _TaskRun:
         self._cleaner = Cleaner(config)
         self._counter = ContentCounter(mapper.encoder.vocab_size)
         self._rejected = RejectedDocuments(config.rejected_samples, writer)
-        self._summary = Summary(engine=mapper.encoder.name)
+        self._summary = Summary(engine=mapper.encoder.name, versions=mapper.versions)
         self._left = task.max_records
         self._clock = time.perf_counter()
 

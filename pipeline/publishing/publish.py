@@ -8,19 +8,18 @@ dataset or the new one, and running again gives the same bytes.
 from __future__ import annotations
 
 import shutil
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tokenizers
 
 from foundation import atomic, fingerprint
 from foundation.errors import UserError
 from foundation.failpoints import failpoint
 from pipeline.config import PipelineConfig
+from pipeline.mapping.versions import versions
 from pipeline.publishing.decide import Decisions
 from pipeline.publishing.layout import FOLDERS, is_ours
 from pipeline.publishing.pieces import cut
@@ -160,7 +159,7 @@ def build_manifest(
         tokenizer_fingerprint=tokenizer.fingerprint,
         pipeline_fingerprint=fingerprint.of_json(settings),
         settings=settings,
-        versions={"tokenizers": tokenizers.__version__, "unicode": unicodedata.unidata_version},
+        versions=versions(settings),
         block_bytes=config.block_bytes,
         inputs=inputs,
         splits=splits,

@@ -19,6 +19,7 @@ from pipeline.config import PipelineConfig
 from pipeline.dedup.decontaminate import TABLE
 from pipeline.inspection.finding import find_sources
 from pipeline.inspection.recorded import EVALUATION_SETTING, TRAINED, config_of, tokenizer_of
+from pipeline.mapping.versions import told, versions
 from pipeline.process import process
 from pipeline.settings.inputs import InputSpec
 from pipeline.sources.base import InputFile
@@ -82,6 +83,11 @@ def _make(
     configured: PipelineConfig,
 ) -> Path:
     """Make the dataset again in `scratch`."""
+    if manifest is not None and manifest.versions != (now := versions(settings)):
+        raise UserError(
+            f"the dataset was made with other versions ({told(manifest.versions, now)}), so these cannot give it back;"
+            " `python -m pipeline.process --resume` makes it anew"
+        )
     output = scratch / dataset.name
     given = None if tokenizer_of(settings) == TRAINED else scratch / "given"
     evaluation = settings.get(EVALUATION_SETTING, [])

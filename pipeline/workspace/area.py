@@ -12,6 +12,7 @@ from foundation import atomic, fingerprint
 from foundation.locks import DirectoryLock
 from pipeline.mapping.encode import REFERENCE
 from pipeline.mapping.setup import Mapped
+from pipeline.mapping.versions import versions
 from pipeline.sources.base import Task
 from pipeline.workspace.journal import Journal
 from pipeline.workspace.part_store import PartStore
@@ -28,6 +29,8 @@ class Work:
 
     def __init__(self, place: Place, settings: dict[str, Any], name: str = WHOLE) -> None:
         self.place, self.settings, self.name = place, settings, name
+        self.versions = versions(settings)
+        """What parts are made with now."""
         self._identity = {"output": place.label, "settings": settings}
         self.directory = place.work_root / fingerprint.of_json(self._identity)[:32]
         self.staged = self.directory / "staged" / place.name
@@ -86,11 +89,19 @@ class Work:
         """The part of a task, whether or not it is there."""
         return self.store.part(task.key)
 
-    def is_done(self, task: Task) -> bool:
-        """Whether the journal has committed the task's part and it is still whole on the disk. Reads it."""
+    def versions_of(self, task: Task) -> dict[str, str] | None:
+        """What the task's part was made with; None where the journal has committed none."""
         part = self.part(task)
         try:
-            return self._journal.commits(task.key, part.checksum()) and part.is_whole()
+            return part.summary().versions if self._journal.commits(task.key, part.checksum()) else None
+        except FileNotFoundError:
+            return None
+
+    def is_done(self, task: Task) -> bool:
+        """Whether the task's part is committed, made with the versions of now, and still whole on the disk. Reads
+        it."""
+        try:
+            return self.versions_of(task) == self.versions and self.part(task).is_whole()
         except FileNotFoundError:
             return False
 

@@ -60,6 +60,7 @@ class Summary:
     digests: list[str] = field(default_factory=list)
     damage: str | None = None
     engine: str = ""
+    versions: dict[str, str] = field(default_factory=dict)  # of what mapped it; none in parts of early versions
     seconds: dict[str, float] = field(default_factory=dict)
     files: dict[str, list[int]] = field(default_factory=dict)  # of the part's other files: bytes, CRC-32
 
@@ -140,7 +141,8 @@ class PartWriter:
             self._rows[name].write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
     def commit(self, summary: Summary) -> None:
-        """Write, sync and rename. A part of the same name is the same part, made by a worker that lost its parent."""
+        """Write, sync and rename. A part of the same name is the same part, made by a worker that lost its parent, or
+        one that counts no longer."""
         with atomic.naming(self._temporary):
             self._write(summary)
         failpoint("map.before_rename", self._final)

@@ -71,7 +71,7 @@ class RemoteWork(Work):
         self._there = self._storage.sizes()
         self._mismatch = self._event(ENGINE)
         self._published = self._event(PUBLISHED)
-        self._engines: dict[str, str] | None = None
+        self._summaries: dict[str, dict[str, Any]] | None = None
 
     def _event(self, name: str) -> dict[str, Any] | None:
         data = self._storage.read(name) if name in self._there else None
@@ -82,21 +82,21 @@ class RemoteWork(Work):
         """The part of a task; its files are fetched when they are read."""
         return RemotePart(self._cache.directory / task.key, self._cache)
 
-    def is_done(self, task: Task) -> bool:
-        """Whether the part was put and was not made by an engine that is wrong."""
-        if f"parts/{task.key}/{SUMMARY}" not in self._there:
-            return False
-        return self._mismatch is None or self._engine(task.key) == REFERENCE
-
-    def _engine(self, key: str) -> str | None:
-        """The engine of a part that is there. Asked for only after a mismatch, then read for all at once."""
-        if self._engines is None:
+    def versions_of(self, task: Task) -> dict[str, str] | None:
+        """What the part was made with; None where none was put, or only by an engine that is wrong."""
+        if self._summaries is None:  # of all parts at once
             names = [name for name in self._there if name.startswith("parts/") and name.endswith(f"/{SUMMARY}")]
-            summaries = self._storage.read_all(names)
-            self._engines = {
-                name.split("/")[1]: json.loads(data)["engine"] for name, data in zip(names, summaries, strict=True)
-            }
-        return self._engines.get(key)
+            found = zip(names, self._storage.read_all(names), strict=True)
+            self._summaries = {name.split("/")[1]: json.loads(data) for name, data in found}
+        summary = self._summaries.get(task.key)
+        if summary is None or (self._mismatch is not None and summary["engine"] != REFERENCE):
+            return None
+        made: dict[str, str] = summary.get("versions", {})
+        return made
+
+    def is_done(self, task: Task) -> bool:
+        """Whether the part was put, made with the versions of now and by no engine that is wrong."""
+        return self.versions_of(task) == self.versions
 
     @property
     def mismatch(self) -> str | None:
@@ -106,8 +106,8 @@ class RemoteWork(Work):
     def commit_part(self, task: Task, mapped: Mapped) -> None:
         """The worker has put the part, counters last; nothing more is to be recorded."""
         self._there[f"parts/{task.key}/{SUMMARY}"] = 0
-        if self._engines is not None:
-            self._engines[task.key] = mapped.engine
+        if self._summaries is not None:
+            self._summaries[task.key] = {"engine": mapped.engine, "versions": self.versions}
         shutil.rmtree(self._cache.directory / task.key, ignore_errors=True)
 
     def commit_mismatch(self, text: str) -> None:

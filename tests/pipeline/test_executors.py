@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,9 +59,9 @@ def test_ray_gives_the_same_bytes(small: PipelineConfig, expected: dict[str, str
 
 
 def test_ray_charges_and_replaces_lost_workers(
-    small: PipelineConfig, expected: dict[str, str], ray: Any, capfd: pytest.CaptureFixture[str]
+    small: PipelineConfig, expected: dict[str, str], ray: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """An actor is killed with every fourth task; the tasks are tried again by new ones."""
+    """An actor is killed with its fourth task, once a task; the tasks are tried again by others."""
     from pipeline.executors import ray as adapter
 
     class Mortal(adapter._Worker):
@@ -71,7 +72,9 @@ def test_ray_charges_and_replaces_lost_workers(
             import signal
 
             self.count += 1
-            if self.count == 4:
+            killed = tmp_path / task.key
+            if self.count == 4 and not killed.exists():
+                killed.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().run(task)
 
@@ -82,6 +85,64 @@ def test_ray_charges_and_replaces_lost_workers(
         adapter._Worker = original  # type: ignore[misc]
     assert digests(small.output) == expected
     assert "its Ray worker was lost" in "".join(capfd.readouterr())
+
+
+def hold(ray: Any, cpus: int) -> Any:
+    """Another program's actor on `cpus` of the two CPUs."""
+
+    class Other:
+        def here(self) -> None: ...
+
+    actor = ray.remote(num_cpus=cpus)(Other).remote()
+    ray.get(actor.here.remote())
+    return actor
+
+
+def test_ray_leaves_no_task_with_a_worker_that_has_no_cpu(
+    small: PipelineConfig, expected: dict[str, str], ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impatient(refs: list[Any], **options: Any) -> Any:
+        found = wait(refs, **(options | {"timeout": 30}))
+        assert found[0], "waits for a worker that cannot be placed"
+        return found
+
+    wait = ray.wait
+    other = hold(ray, 1)
+    try:
+        monkeypatch.setattr(ray, "wait", impatient)
+        process(small.model_copy(update={"executor": "ray", "workers": 2}))
+    finally:
+        ray.kill(other)
+    assert digests(small.output) == expected
+
+
+def test_ray_without_a_free_cpu_says_so_once_and_waits(
+    small: PipelineConfig, expected: dict[str, str], ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPUs are given free when the warning has come."""
+    from pipeline.executors import ray as adapter
+
+    said: list[str] = []
+
+    def warned(text: str, *values: object) -> None:
+        said.append(text % values)
+        ray.kill(other)
+
+    other = hold(ray, 2)
+    monkeypatch.setattr(adapter, "PATIENCE", 0.1)
+    monkeypatch.setattr(adapter.log, "warning", warned)
+    process(small.model_copy(update={"executor": "ray", "workers": 2}))
+    assert digests(small.output) == expected
+    assert len(said) == 1 and "no free CPU" in said[0]
+
+
+def test_ray_workers_of_other_versions_do_not_start(
+    small: PipelineConfig, ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where none can start, for whatever reason, the run ends."""
+    monkeypatch.setattr("pipeline.executors.ray.versions", lambda settings: {"tokenizers": "9"})
+    with pytest.raises(UserError, match=r"no worker could start: .* has other versions .*, now 9"):
+        process(small.model_copy(update={"executor": "ray", "workers": 1}))
 
 
 def test_ray_reports_a_task_that_always_fails(small: PipelineConfig, ray: Any) -> None:

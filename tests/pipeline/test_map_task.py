@@ -21,6 +21,7 @@ from pipeline.mapping.map_task import Mapper
 from pipeline.mapping.setup import MapSetup
 from pipeline.mapping.structured import Encoded
 from pipeline.mapping.token_lengths import TokenLengths, select
+from pipeline.mapping.versions import versions
 from pipeline.plan import make_plan
 from pipeline.settings.cleaning import CleaningSettings
 from pipeline.sources.base import Conversation
@@ -61,7 +62,7 @@ def test_a_worker_of_rays_needs_its_copy_of_the_tokenizer_only_to_start(
     setup = MapSetup(
         small, tmp_path / "elsewhere", PartStore(parts, staging), choose_engine(small, Tokenizer.load(given))
     )
-    worker = _Worker(setup, {path.name: path.read_bytes() for path in given.iterdir()})
+    worker = _Worker(setup, {path.name: path.read_bytes() for path in given.iterdir()}, versions(small.settings()))
     assert not list(temporary.iterdir())  # Ray ends a worker without a word: what lies there would stay for ever
     for task in make_plan(find_inputs(small), small):
         assert worker.run(task)[0] == "done"
