@@ -103,7 +103,7 @@ def test_the_guide_names_recipes_and_presets_as_such() -> None:
 
 def test_troubleshooting_quotes_what_the_programs_say() -> None:
     """A message alone on the left of a row; … stands for what differs."""
-    text = "".join(path.read_text() for path in ROOT.glob("*/**/*.py") if path.parts[len(ROOT.parts)] in PACKAGES)
+    text = "".join(path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
     said = re.sub(r'"\s+f?"|\{[^{}]*\}', "", text)  # in one piece, without what differs
     quoted = re.findall(r"^\| `([^`|]+)` \|", (GUIDE / "troubleshooting.md").read_text(), re.MULTILINE)
     parts = [part.strip(" ,") for message in quoted for part in message.split("…")]
