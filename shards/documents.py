@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from foundation.errors import UserError
+from foundation.errors import UserError, first_line
 
 NO_LABEL = -1
 
@@ -72,8 +72,8 @@ def _map(path: Path, dtype: np.dtype[np.void], what: str) -> Rows:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path}: the {what} of a token shard are missing; make the dataset again") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path}: damaged {what} ({error}); make the dataset again") from None
+    except Exception as error:  # NumPy reads its header as Python: TokenError, SyntaxError; or as a zip: BadZipFile
+        raise UserError(f"{path}: damaged {what} ({first_line(error)}); make the dataset again") from None
     if values.dtype != dtype or values.ndim != 1:
         raise UserError(f"{path}: {what} of {values.dtype} {values.shape}, expected {dtype}; make the dataset again")
     return values  # type: ignore[no-any-return]

@@ -96,6 +96,10 @@ class RoleEntry(_Model):
     id: int
 
 
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON's")
+
+
 class Manifest(_Model):
     """Identity and contents of a dataset directory, format version 1 (no clock time, host or path)."""
 
@@ -143,7 +147,7 @@ class Manifest(_Model):
     def decode(cls, data: bytes, path: str) -> Manifest:
         """The manifest in the bytes of a `manifest.json`; `path` names it in errors."""
         try:
-            value = json.loads(data)
+            value = json.loads(data, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged manifest ({error}); make the dataset again") from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:

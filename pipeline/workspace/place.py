@@ -77,4 +77,9 @@ def place_of(config: PipelineConfig) -> Place:
 
 def cache_directory() -> Path:
     """The user's directory for what can be made again (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mateconv"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mateconv"
+    except RuntimeError:
+        raise UserError(
+            "this user has no home directory for work on a URL; set XDG_CACHE_HOME, or --work_directory"
+        ) from None

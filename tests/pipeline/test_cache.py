@@ -19,6 +19,7 @@ from pipeline import cache
 from pipeline.config import PipelineConfig
 from pipeline.process import process
 from pipeline.sources.staging import stage
+from pipeline.workspace.place import cache_directory
 
 from .conftest import ROOT, InProcess, arguments, digests, lock_of
 
@@ -219,3 +220,13 @@ def test_the_command_as_typed(tmp_path: Path) -> None:
         [sys.executable, "-m", "pipeline.cache", "clean"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 2 and "'info', 'usage' or 'clear'" in result.stderr
+
+
+def test_a_user_without_a_home_directory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(UserError, match="set XDG_CACHE_HOME"):
+        cache_directory()

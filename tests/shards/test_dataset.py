@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -99,6 +100,19 @@ def test_foreign_content_of_the_right_size_is_refused(small: tuple[Path, list[np
     assert str(file) in refused(path)
 
 
+def test_a_header_that_is_damaged_anywhere_is_no_traceback(small: tuple[Path, list[np.ndarray]]):
+    """NumPy reads it as Python, and a file that begins as a zip as an archive."""
+    file = next((small[0] / "train").glob("*.docs.npy"))
+    whole = file.read_bytes()
+    for place in range(128):
+        for byte in b"('P\xff":
+            file.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            with contextlib.suppress(UserError):
+                Dataset.open(small[0])
+    file.write_bytes(b"PK\x03\x04" + whole[4:])
+    assert str(file) in refused(small[0])
+
+
 def test_pickled_records_are_never_loaded(small: tuple[Path, list[np.ndarray]]):
     path, _ = small
     file = next((path / "train").glob("*.docs.npy"))
@@ -148,6 +162,11 @@ def test_manifests_that_say_something_else(small: tuple[Path, list[np.ndarray]],
 def test_damaged_manifests(small: tuple[Path, list[np.ndarray]], data: bytes):
     (small[0] / "manifest.json").write_bytes(data)
     assert "manifest.json" in refused(small[0])
+
+
+def test_a_manifest_holds_no_nan(small: tuple[Path, list[np.ndarray]]):
+    edit_manifest(small[0], settings={"max_bad_fraction": float("nan")})
+    assert "NaN is no number" in refused(small[0])
 
 
 def test_a_manifest_cannot_lead_out_of_its_directory(small: tuple[Path, list[np.ndarray]]):

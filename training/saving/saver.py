@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from foundation.cli import describe_os_error
+from foundation.errors import first_line
 from foundation.logs import get_logger
 from training.parts import Parts
 from training.saving import checkpoint
@@ -75,8 +76,9 @@ class Saver:
         """The run ends by an error: let the running write finish; its own error is told, not raised."""
         try:
             self._writer.wait()
-        except OSError as error:
-            log.error("the last save failed as well: %s", describe_os_error(error))
+        except Exception as error:
+            told = describe_os_error(error) if isinstance(error, OSError) else first_line(error)
+            log.error("the last save failed as well: %s", told)
 
     def _write(self, content: dict[str, Any], card: str, checkpoint_is_due: bool) -> None:
         """With a `card`, the model is the best one."""
