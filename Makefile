@@ -73,9 +73,10 @@ map: $(VENV)/.runtime
 	$(PY) .ci/config_file.py
 	$(PY) .ci/house_map.py
 
-# In several processes, each with one thread: most of the tests wait for one core, or for a process that they started.
+# In one process more than there are cores, of one thread each: tests wait for processes that they started, and for disks.
+WORKERS = $$($(PY) -c "import os; print(min(4, 1 + (os.cpu_count() or 1)))")
 test: lint
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(VENV)/.dev
 	$(PY) -m pytest -m slow
