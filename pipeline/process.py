@@ -24,6 +24,7 @@ from foundation.errors import UserError
 from foundation.interrupts import tidy_stop
 from foundation.locks import DirectoryLock
 from foundation.logs import get_logger, setup
+from foundation.page.wording import differences
 from pipeline.config import PipelineConfig, ProcessFlags
 from pipeline.mapping.encode import FAST_ENGINE
 from pipeline.mapping.versions import told
@@ -94,12 +95,11 @@ def process(
         work.open()
         if evaluation is not None:
             evaluation.store(work.directory)
-        of_now = existing is not None and existing.versions == work.versions
-        if existing and of_now and work.has_published(existing.identity, plan):
+        if existing and existing.versions == work.versions and work.has_published(existing.identity, plan):
             target.fetch_statistics()
             return Result(existing, target.directory, changed=False)
         setup(work.log)
-        if existing and not of_now:
+        if existing and existing.versions != work.versions:
             differ = told(existing.versions, work.versions)
             log.warning("%s: made with other versions (%s); making all of it anew", place.shown, differ)
         starting.prepare()
@@ -156,8 +156,9 @@ def _check_existing(
             " move what is there, or let --overwrite replace it"
         )
     if manifest and manifest.pipeline_fingerprint != fingerprint.of_json(settings):
+        told_settings = differences(manifest.settings, settings, (None, None), repr)
         raise UserError(
-            f"{shown}: the dataset there was made with other settings: {_difference(manifest.settings, settings)}."
+            f"{shown}: the dataset there was made with other settings: {told_settings}."
             " --overwrite makes it anew with the new ones; another --output keeps both"
         )
     return manifest
@@ -171,11 +172,6 @@ def _check_roles(shown: str, manifest: Manifest, tokenizer: Tokenizer) -> None:
             f"{shown}: the tokenizer's special tokens have other roles than when the dataset there was made: {roles}."
             " --overwrite makes it anew; another --output keeps both"
         )
-
-
-def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    return ", ".join(f"{key} {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
 
 
 def main(argv: list[str]) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from foundation.errors import UserError
+from foundation.page.wording import differences
 
 TRAINED_ROLES: dict[str, str] = {
     "end_of_text": "<|endoftext|>",
@@ -47,8 +48,7 @@ _KNOWN_NAMES: dict[str, tuple[str, ...]] = {
 
 def changed(old: Mapping[str, int], new: Mapping[str, int]) -> str:
     """Which roles differ, in words; empty where none does. `old` and `new` hold the ids of the roles there are."""
-    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {old.get(name, 'none')}, now {new.get(name, 'none')}" for name in names)
+    return differences(old, new, ("none", "none"))
 
 
 @dataclass(frozen=True)

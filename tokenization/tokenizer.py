@@ -35,7 +35,6 @@ class Tokenizer:
         self.where = where
         self._definition = self._files[TOKENIZER_JSON]
         self._tokens = self._build(self._definition)
-        self._definition = with_kind(self._definition, self._kind)
         self.config = self._read_config()
         self.roles: Roles = find_roles(self.config, self._tokens.token_to_id)
         self._mark_roles_special()
@@ -93,7 +92,7 @@ class Tokenizer:
         added = self._tokens.get_added_tokens_decoder()
         forgotten = {i for i in self.roles.present().values() if i in added and not added[i].special}
         if forgotten:
-            definition = self.json()
+            definition = json.loads(self._definition)
             for token in definition["added_tokens"]:
                 token["special"] |= token["id"] in forgotten
             self._definition = json.dumps(definition, ensure_ascii=False).encode()
@@ -101,15 +100,15 @@ class Tokenizer:
 
     def _for_text(self) -> tokenizers.Tokenizer:
         """What encodes text: it never gives a special token, whatever the text spells."""
-        special = {self._tokens.id_to_token(token): token for token in self.special_ids}
-        found = [name for name, token in special.items() if name is not None and token in self._ids(name)]
-        if not found or self._kind not in ("Unigram", "WordLevel", "WordPiece"):
+        if self._kind not in ("Unigram", "WordLevel", "WordPiece"):
             return self._tokens
-        return self._build(unspelt(self._definition, found))
+        special = {self._tokens.id_to_token(token): token for token in self.special_ids}
+        found = [name for name, token in special.items() if name is not None and token in self._ids(self._tokens, name)]
+        return self._build(unspelt(self.definition, found)) if found else self._tokens
 
-    def _ids(self, text: str) -> list[int]:
+    def _ids(self, engine: tokenizers.Tokenizer, text: str) -> list[int]:
         try:
-            return self._tokens.encode(text, add_special_tokens=False).ids
+            return engine.encode(text, add_special_tokens=False).ids
         except BaseException as error:
             raise self._told(error) from None
 
@@ -157,23 +156,19 @@ class Tokenizer:
             template = named[-1] if named else None
         return template if isinstance(template, str) else None
 
-    @property
+    @cached_property
     def definition(self) -> bytes:
-        """`tokenizer.json`, every token with a role marked special."""
-        return self._definition
+        """`tokenizer.json`, every token with a role marked special, the model's kind named."""
+        return with_kind(self._definition, self._kind)
 
     def json(self) -> dict[str, Any]:
         """`definition` decoded."""
-        value: dict[str, Any] = json.loads(self._definition)
+        value: dict[str, Any] = json.loads(self.definition)
         return value
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """Token ids of `text`. With `special`, spelt-out special tokens become their ids (templates, never users)."""
-        engine = self._with_special if special else self._plain
-        try:
-            return engine.encode(text, add_special_tokens=False).ids
-        except BaseException as error:
-            raise self._told(error) from None
+        return self._ids(self._with_special if special else self._plain, text)
 
     def encode_batch(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
         """Token ids of each text, as `encode` gives them; uses the library's own threads."""

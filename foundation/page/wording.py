@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any
 
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -19,6 +21,19 @@ def escape(text: str) -> str:
 def printable(text: str) -> str:
     """Text with its line ends, in which all else that is invisible or would reorder a line is spelt out."""
     return _SHOWN_CONTROLS.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+
+
+def differences(
+    old: Mapping[str, object],
+    new: Mapping[str, object],
+    absent: tuple[object, object],
+    spelt: Callable[[Any], str] = str,
+) -> str:
+    """Which values differ, in words; empty where none does. `absent` stands for what `old` and `new` do not hold."""
+    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    return ", ".join(
+        f"{name} {spelt(old.get(name, absent[0]))}, now {spelt(new.get(name, absent[1]))}" for name in names
+    )
 
 
 def printable_line(text: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import tokenizers
 
+from foundation.page.wording import differences
+
 MAPPING_VERSION = 1
 """Raised by hand with every change after which equal input and settings give other bytes."""
 _OPTIONAL = {"repair_mojibake": "ftfy", "languages": "lingua-language-detector"}
@@ -32,5 +34,4 @@ def _installed(package: str) -> str:
 
 def told(made: dict[str, str], now: dict[str, str]) -> str:
     """What differs between the versions `made` and `now`, for messages."""
-    names = [name for name in sorted(made.keys() | now.keys()) if made.get(name) != now.get(name)]
-    return ", ".join(f"{name} {made.get(name, 'unknown')}, now {now.get(name, 'unused')}" for name in names)
+    return differences(made, now, ("unknown", "unused"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,11 +115,8 @@ def holder(lock: Path) -> str | None:
     """Who holds a lock, as its file says; None when nobody does."""
     if not lock.exists():
         return None
-    try:
-        with DirectoryLock(lock, "looking"):
-            return None
-    except (UserError, PermissionError):  # the latter: it is another user's
-        pass
+    with suppress(UserError, PermissionError), DirectoryLock(lock, "looking"):  # the latter: it is another user's
+        return None
     try:
         return lock.read_text(errors="replace").strip() or "another process"
     except OSError:
