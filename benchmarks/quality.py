@@ -4,7 +4,7 @@
     python -m benchmarks.quality --data dataset/imdb --directory results --model nanogpt --nanogpt ../nanoGPT
     python -m benchmarks.quality --directory results --table
 
-One run trains one model of 8 layers, 8 heads and width 256 (about 15M parameters at 32k tokens of vocabulary) and
+One run trains one model of 4 layers, 4 heads and width 512 (about 15M parameters at 4,096 tokens of vocabulary) and
 writes its curve to DIRECTORY/NAME.json: every 500k tokens the training loss since the last point, the loss over the
 whole validation split, and the time spent. Everything but the model and the optimizer is the same for all: batches
 (16 sequences of 256 tokens in the order of the seed), schedule (100 steps of warm-up, cosine to a tenth), betas,

@@ -13,7 +13,7 @@ from model.config import ModelConfig
 from model.decoder import Decoder
 from shards.packing import IGNORE
 
-LAYERS, HEADS, WIDTH, SEQUENCE = 8, 8, 256, 256
+LAYERS, HEADS, WIDTH, SEQUENCE = 4, 4, 512, 256
 BETAS, DECAY = (0.9, 0.95), 0.1
 
 
