@@ -11,13 +11,13 @@ TORCH := 2.13.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format map test-slow lock install install-dev clean
+.PHONY: help demo test tests lint style types format map test-slow lock install install-dev clean
 
 help:
 	@echo "make demo       raw text -> token shards -> a trained model -> samples, on text your Python already holds"
 	@echo "make test       lint, types, import contracts and the test suite"
 	@echo "make test-slow  the tests that take minutes (many kills, long runs)"
-	@echo "make lint       ruff, mypy --strict, import contracts"
+	@echo "make lint       make style (ruff, import contracts) and make types (mypy --strict)"
 	@echo "make format     rewrite the code in the one format that make lint accepts"
 	@echo "make map        config.yaml and the README's line for every file, taken from the code"
 	@echo "make install    .venv with what the commands need;  make install-dev: and what the tests need"
@@ -59,11 +59,15 @@ demo: $(VENV)/.runtime
 	@echo "  python -m pipeline.process --input my.jsonl --output dataset/mine      # your own text"
 	@echo "  python train.py --train_data_path dataset/mine --out_dir out/mine"
 
-lint: $(VENV)/.dev
+lint: style types
+
+style: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+
+types: $(VENV)/.dev
+	$(PY) -m mypy
 
 format: $(VENV)/.dev
 	$(PY) -m ruff check --fix .
@@ -73,9 +77,13 @@ map: $(VENV)/.runtime
 	$(PY) .ci/config_file.py
 	$(PY) .ci/house_map.py
 
-# In one process more than there are cores, of one thread each: tests wait for processes that they started, and for disks.
+# The types are checked beside the tests, and these run in one process more than there are cores, of one thread each:
+# tests wait for processes that they started, and for disks.
 WORKERS = $$($(PY) -c "import os; print(min(4, 1 + (os.cpu_count() or 1)))")
-test: lint
+test: style
+	@$(MAKE) --no-print-directory -j 2 types tests
+
+tests: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(VENV)/.dev

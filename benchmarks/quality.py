@@ -34,11 +34,12 @@ from foundation.errors import UserError
 from foundation.quantities import Count
 from shards.dataset import Dataset
 from shards.packing import IGNORE, PackedBatch, PackedSamples, SequentialSamples
+from training.devices.host_memory import keep_freed_memory
 
 ROWS = 16
 WARMUP_STEPS, LOW, CLIP = 100, 0.1, 1.0
 POINT_TOKENS = 500_000
-SAVE_STEPS = 25
+SAVE_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,7 @@ def main(argv: list[str]) -> int:
     if arguments.data is None:
         parser.error("--data is needed")
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory(torch.device(arguments.device))
     identity = Dataset.open(arguments.data).identity
     chosen = {name: getattr(arguments, name) for name in ("model", "optimizer", "learning_rate", "seed", "tokens")}
     run = Run(Settings(**chosen, dataset=identity), arguments)

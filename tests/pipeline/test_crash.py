@@ -19,6 +19,7 @@ import pytest
 from foundation import atomic
 from pipeline.config import PipelineConfig
 from pipeline.process import process
+from tests.quick import quick
 
 from .conftest import ROOT, Run, arguments, digests
 
@@ -30,6 +31,11 @@ FAILPOINTS = [
     "publish.mid_split:3", "publish.before_tokenizer", "publish.before_manifest", "publish.after_manifest",
     "publish.before_stats", "publish.before_report", "publish.before_checksums",
 ]  # fmt: skip
+QUICK = (
+    "tokenizer.after_saving", "map.mid_part:3", "journal.after_append:6", "dedup.mid_write:3", "shard.before_rename:1",
+    "publish.mid_split:3", "publish.before_manifest",
+)  # fmt: skip
+"""One of each stage."""
 PUBLISHED = ("publish.after_manifest", "publish.before_stats", "publish.before_report", "publish.before_checksums")
 ELSEWHERE = {
     "share.": "pipeline/test_remote.py",
@@ -92,7 +98,7 @@ def test_same_bytes_for_any_number_of_workers(small: PipelineConfig, expected: d
     assert digests(small.output) == expected
 
 
-@pytest.mark.parametrize("failpoint", FAILPOINTS)
+@pytest.mark.parametrize("failpoint", quick(FAILPOINTS, QUICK))
 def test_failpoints(small: PipelineConfig, expected: dict[str, str], run: Run, failpoint: str) -> None:
     options = arguments(small)
     killed = run(*options, failpoint=failpoint)
@@ -213,6 +219,7 @@ def test_hundred_kills(small: PipelineConfig, expected: dict[str, str], tmp_path
     assert_survives_kills(small.model_copy(update={"workers": 2}), expected, 100, seed=int(time.time()), cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_ray_slices_and_local_processes_agree(small: PipelineConfig, expected: dict[str, str]) -> None:
     """One after the other into the same work area: a slice by Ray, a slice by two processes, the rest by one."""
     pytest.importorskip("ray", reason="Ray is an optional extra")

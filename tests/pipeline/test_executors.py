@@ -98,6 +98,7 @@ def hold(ray: Any, cpus: int) -> Any:
     return actor
 
 
+@pytest.mark.slow
 def test_ray_leaves_no_task_with_a_worker_that_has_no_cpu(
     small: PipelineConfig, expected: dict[str, str], ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ def test_ray_leaves_no_task_with_a_worker_that_has_no_cpu(
     assert digests(small.output) == expected
 
 
+@pytest.mark.slow
 def test_ray_without_a_free_cpu_says_so_once_and_waits(
     small: PipelineConfig, expected: dict[str, str], ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +138,7 @@ def test_ray_without_a_free_cpu_says_so_once_and_waits(
     assert len(said) == 1 and "no free CPU" in said[0]
 
 
+@pytest.mark.slow
 def test_ray_workers_of_other_versions_do_not_start(
     small: PipelineConfig, ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

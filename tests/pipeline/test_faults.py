@@ -176,7 +176,12 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("signals", "code"),
-    [([signal.SIGTERM], 75), ([signal.SIGINT], 130), ([signal.SIGINT, signal.SIGINT], 130), ([signal.SIGKILL], -9)],
+    [
+        ([signal.SIGTERM], 75),
+        pytest.param([signal.SIGINT], 130, marks=pytest.mark.slow),
+        ([signal.SIGINT, signal.SIGINT], 130),
+        pytest.param([signal.SIGKILL], -9, marks=pytest.mark.slow),
+    ],
 )
 def test_signals(large: PipelineConfig, tmp_path: Path, run: Run, signals: list[signal.Signals], code: int) -> None:
     """It ends within seconds with its workers, keeps what is done, says how to go on, and then goes on."""

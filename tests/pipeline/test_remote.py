@@ -17,6 +17,7 @@ from pipeline.process import process
 from pipeline.workspace.part_store import PartCache
 from pipeline.workspace.storage import Storage, url_of
 from shards.dataset import Dataset
+from tests.quick import quick
 
 from .conftest import Run, arguments, digests
 
@@ -140,11 +141,13 @@ def test_s3_in_and_out(small: PipelineConfig, corpus: Path, bucket: str, tmp_pat
     assert not process(config, resume=True).changed
 
 
-@pytest.mark.parametrize(
-    "failpoint",
-    ["upload.mid_shards:1", "upload.mid_shards:4", "upload.before_tokenizer", "upload.before_manifest",
-     "upload.after_manifest", "upload.before_removal"],
-)  # fmt: skip
+UPLOADING = [
+    "upload.mid_shards:1", "upload.mid_shards:4", "upload.before_tokenizer", "upload.before_manifest",
+    "upload.after_manifest", "upload.before_removal",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("failpoint", quick(UPLOADING, ["upload.mid_shards:4", "upload.after_manifest"]))
 def test_killed_while_uploading(
     small: PipelineConfig, expected: dict[str, str], bucket: str, run: Run, tmp_path: Path, failpoint: str
 ) -> None:
@@ -170,6 +173,7 @@ def _stamp(url: str) -> Any:
     return filesystem.info(path)["LastModified"]
 
 
+@pytest.mark.slow
 def test_slices_on_machines_that_share_only_a_bucket(
     small: PipelineConfig,
     expected: dict[str, str],

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_a_second_run_on_one_directory_is_stopped_and_names_the_first(command: A
     try:
         metrics = command.directory / "out" / "metrics.jsonl"
         while first.poll() is None and not metrics.exists():
-            pass
+            time.sleep(0.01)
         second = command.call("--resume")
         assert second.returncode == 2 and f"process {first.pid}" in second.stderr
     finally:

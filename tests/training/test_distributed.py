@@ -63,6 +63,7 @@ def rows_seen(directory: Path, ranks: int) -> list[list[list[int]]]:
     return [[row for shares in zip(*step, strict=True) for share in shares for row in share] for step in steps]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_processes(
     command: Any, launcher: Launcher, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,7 +73,12 @@ def test_a_killed_process_ends_the_others(command: Any, launcher: Launcher) -> N
     ("fault", "message", "tracebacks"),
     [
         ('raise ZeroDivisionError("planted")', "error: process 1 of 2: ZeroDivisionError: planted", 1),
-        ('raise UserError("token id 999 is outside")', "error: process 1 of 2: token id 999 is outside", 0),
+        pytest.param(
+            'raise UserError("token id 999 is outside")',
+            "error: process 1 of 2: token id 999 is outside",
+            0,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_error_in_one_process_is_told_once(

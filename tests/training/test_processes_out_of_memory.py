@@ -85,6 +85,7 @@ def test_a_sequence_that_does_not_fit_one_process_is_told_once(command: Any, lau
     assert "--activation_checkpointing true" in done.stderr and "--batch_size auto" not in done.stderr
 
 
+@pytest.mark.slow
 def test_processes_that_are_started_again_take_less(command: Any, launcher: Launcher) -> None:
     """In step 6, with a checkpoint of step 4 and a fixed global batch; torchrun starts them again by itself."""
     fixed = ("--global_batch_size", "8", "--resume", "--preflight", "false")

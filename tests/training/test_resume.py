@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.quick import quick
 from training.saving import checkpoint
 
 SIGKILLED = -signal.SIGKILL
@@ -109,13 +110,11 @@ EVERYTHING = (
     *("--accumulation_steps", "2", "--use_ema", "true", "--dropout", "0.1", "--eval_interval", "3"),
     *("--early_stopping", "true", "--min_delta", "10"),  # no validation is an improvement after the first
 )
+POINTS = ("checkpoint.write:700", "checkpoint.written:2", "checkpoint.renamed:2", "checkpoint.published:2")
 SCHEDULERS = ("cosine", "linear", "polynomial", "wsd", "constant")
 
 
-@pytest.mark.parametrize(
-    "scheduler",
-    [name if name in ("cosine", "wsd") else pytest.param(name, marks=pytest.mark.slow) for name in SCHEDULERS],
-)
+@pytest.mark.parametrize("scheduler", quick(SCHEDULERS, ["cosine", "wsd"]))
 def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
     command: Any, scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,9 +149,7 @@ def test_killed_at_any_moment_and_resumed_it_is_the_same_run(command: Any) -> No
     assert_same_run(command, command.directory / "whole", command.directory / "cut")
 
 
-@pytest.mark.parametrize(
-    "point", ["checkpoint.write:700", "checkpoint.written:2", "checkpoint.renamed:2", "checkpoint.published:2"]
-)
+@pytest.mark.parametrize("point", quick(POINTS, ["checkpoint.write:700", "checkpoint.renamed:2"]))
 def test_killed_inside_a_checkpoint_and_resumed_it_is_the_same_run(command: Any, point: str) -> None:
     assert command.call("--out_dir", "whole").returncode == 0
     killed = command.run("--out_dir", "cut", MATECONV_FAILPOINT=point)

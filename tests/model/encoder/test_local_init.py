@@ -80,6 +80,7 @@ def test_a_model_that_will_be_loaded_is_not_started() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_context_is_learned_sooner() -> None:
     """Every second word follows from the one before. By chance only how frequent words are is learned: ln 37 = 3.61."""
     torch.manual_seed(1)

@@ -22,6 +22,7 @@ from pipeline.verify import verify
 from pipeline.workspace.parts import Part
 from shards.dataset import Dataset
 from shards.manifest import Manifest
+from tests.quick import quick
 
 from ..conftest import ROOT, digests, lock_of
 from .damage import configuration, every_file, flip, work, write_kinds
@@ -63,7 +64,7 @@ def test_a_shard_is_rebuilt_from_the_parts_alone(dataset: Path, monkeypatch: pyt
     assert digests(dataset) == whole
 
 
-@pytest.mark.parametrize("max_length", [None, 31])
+@pytest.mark.parametrize("max_length", quick([None, 31], [31]))
 def test_only_the_tasks_of_a_damaged_shard_are_mapped(
     corpus: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_length: int | None
 ) -> None:
@@ -152,7 +153,7 @@ def test_repair_waits_for_nobody(dataset: Path, corpus: Path) -> None:
         command.main([str(dataset), "--input", str(corpus), "--repair"])
 
 
-@pytest.mark.parametrize("max_length", [None, 31])
+@pytest.mark.parametrize("max_length", quick([None, 31], [31]))
 def test_every_kind_of_input_is_checked_and_repaired(tokenizer: Path, tmp_path: Path, max_length: int | None) -> None:
     inputs = write_kinds(tmp_path / "raw")
     config = PipelineConfig(
@@ -201,6 +202,7 @@ def test_work_in_another_directory_and_of_slices_repairs_too(corpus: Path, token
     assert digests(config.output) == whole
 
 
+@pytest.mark.slow
 def test_evaluation_files_are_asked_for_when_they_are_needed(
     corpus: Path, tokenizer: Path, tmp_path: Path, dataset: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def test_a_resume_adds_and_cuts_nothing(command: Any) -> None:
     stopped = command.start("--max_steps", "100k", "--eval_interval", "100k")
     metrics = command.directory / "out" / "metrics.jsonl"
     while stopped.poll() is None and not (metrics.exists() and metrics.stat().st_size):
-        pass
+        time.sleep(0.01)
     stopped.send_signal(signal.SIGTERM)
     stopped.communicate(timeout=60)
     before = events(command.directory / "out" / "history.jsonl")

@@ -90,6 +90,7 @@ def test_broken_off_at_random_steps_and_resumed_it_is_the_same_run(
     assert_goes_on(encoder, monkeypatch, sorted(random.Random(5).sample(range(2, 13), 2)), arguments)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_is_the_same_run(encoder: Command) -> None:
     """SIGKILL after the weights of step 7 have moved."""
     arguments = (*EVERYTHING, "--max_steps", "10")
