@@ -1,9 +1,10 @@
-"""The table and the curves of `benchmarks.quality`: mean and spread over the seeds of its finished runs."""
+"""The tables and the curves of `benchmarks.quality`: mean and spread over the seeds, every run by itself."""
 
 from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,36 @@ def final_losses(results: list[dict[str, Any]]) -> list[float]:
     return [result["curve"][-1]["validation"] for result in results]
 
 
+def print_rows(*rows: Sequence[object]) -> None:
+    """A table in Markdown; the first row is its head."""
+    head, *rest = rows
+    for row in (head, ["---"] * len(head), *rest):
+        print("| " + " | ".join(f"{cell:.4f}" if isinstance(cell, float) else f"{cell}" for cell in row) + " |")
+
+
 def print_table(groups: Groups) -> None:
-    """Mean and spread over the seeds, a row for each model, optimizer and learning rate."""
-    print(f"{'model':8} {'optimizer':9} {'rate':>7} {'seeds':>5}" + "".join(f" {name:>9}" for name in COLUMNS))
+    """Mean and spread over the seeds at the end, a row for each model, optimizer and learning rate."""
+    rows: list[Sequence[object]] = []
     for (model, optimizer, rate), results in sorted(groups.items()):
         losses = final_losses(results)
-        deviation = statistics.stdev(losses) if len(losses) > 1 else float("nan")
-        row = "".join(f" {value:9.4f}" for value in (statistics.mean(losses), deviation, min(losses), max(losses)))
-        print(f"{model:8} {optimizer:9} {rate:7g} {len(losses):5}{row}")
+        deviation = statistics.stdev(losses) if len(losses) > 1 else "-"
+        rows.append(
+            [model, optimizer, f"{rate:g}", len(losses), statistics.mean(losses), deviation, min(losses), max(losses)]
+        )
+    print_rows(["model", "optimizer", "rate", "seeds", *COLUMNS], *rows)
+
+
+def print_runs(groups: Groups) -> None:
+    """The validation loss of every run at each point of its curve, by millions of tokens."""
+    runs = [result for _, results in sorted(groups.items()) for result in results]
+    curves = [{f"{point['tokens'] / 1e6:.1f}": point["validation"] for point in run["curve"]} for run in runs]
+    places = sorted({place for curve in curves for place in curve}, key=float)
+    names = [[run["settings"][key] for key in ("model", "optimizer", "learning_rate", "seed")] for run in runs]
+    rows = [
+        [model, optimizer, f"{rate:g}", seed, *(curve.get(place, "-") for place in places)]
+        for (model, optimizer, rate, seed), curve in zip(names, curves, strict=True)
+    ]
+    print_rows(["model", "optimizer", "rate", "seed", *(f"{place} M" for place in places)], *rows)
 
 
 def draw(groups: Groups, path: Path) -> None:
@@ -67,12 +90,15 @@ def draw(groups: Groups, path: Path) -> None:
     axes.set(xlabel="million tokens", ylabel="validation loss (nats per token)", ylim=(lowest - 0.1, lowest + 2))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Title": "Validation loss over tokens", "Date": None})
     print(path)
 
 
 def show(directory: Path) -> None:
-    """Print the table, draw `curves.svg` beside the results."""
+    """Print the tables, draw `curves.svg` beside the results."""
     groups = read_groups(directory)
     print_table(groups)
+    print()
+    print_runs(groups)
+    print()
     draw(groups, directory / "curves.svg")

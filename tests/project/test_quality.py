@@ -176,8 +176,10 @@ def test_schedule_is_that_of_torch() -> None:
 def test_table_has_means_and_spread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def write(model: str, seed: int, loss: float, finished: bool = True) -> None:
         settings = {"model": model, "optimizer": "adamw", "learning_rate": 0.002, "seed": seed}
-        curve = [{"tokens": 100, "validation": 9.0}, {"tokens": 200, "validation": loss}]
-        curve[1:1] = [{"tokens": 150, "validation": 5.0}] * (seed == 1)  # a point that only this run has is not drawn
+        curve = [{"tokens": 500_100, "validation": 9.0}, {"tokens": 1_500_200, "validation": loss}]
+        curve[1:1] = [{"tokens": 1_000_000, "validation": 5.0}] * (
+            seed == 1
+        )  # a point that only this run has is not drawn
         text = json.dumps({"settings": settings, "finished": finished, "curve": curve})
         (tmp_path / f"{model}{seed}.json").write_text(text)
 
@@ -187,11 +189,17 @@ def test_table_has_means_and_spread(tmp_path: Path, capsys: pytest.CaptureFixtur
     write("nanogpt", 0, 5.5)
     write("nanogpt", 1, 1.0, finished=False)
     quality_table.show(tmp_path)
-    _, nanogpt, ours, picture = capsys.readouterr().out.splitlines()
-    assert nanogpt.split() == ["nanogpt", "adamw", "0.002", "1", "5.5000", "nan", "5.5000", "5.5000"]
+    table, runs, picture = capsys.readouterr().out.strip().split("\n\n")
+    _, _, nanogpt, ours = table.splitlines()
+    assert nanogpt == "| nanogpt | adamw | 0.002 | 1 | 5.5000 | - | 5.5000 | 5.5000 |"
     mean, deviation = statistics.mean(losses), statistics.stdev(losses)
-    assert ours.split() == ["ours", "adamw", "0.002", "3", f"{mean:.4f}", f"{deviation:.4f}", "4.1250", "4.7500"]
-    assert Path(picture).read_text().count("ours, adamw at 0.002") >= 1
+    assert ours == f"| ours | adamw | 0.002 | 3 | {mean:.4f} | {deviation:.4f} | 4.1250 | 4.7500 |"
+    assert runs.splitlines()[0] == "| model | optimizer | rate | seed | 0.5 M | 1.0 M | 1.5 M |"
+    assert runs.splitlines()[3:5] == [
+        "| ours | adamw | 0.002 | 0 | 9.0000 | - | 4.5000 |", "| ours | adamw | 0.002 | 1 | 9.0000 | 5.0000 | 4.7500 |"
+    ]  # fmt: skip
+    drawn = Path(picture).read_text()
+    assert drawn.count("ours, adamw at 0.002") >= 1 and "<title>Validation loss over tokens</title>" in drawn
 
 
 def test_table_of_nothing_is_refused(tmp_path: Path) -> None:
