@@ -13,8 +13,8 @@ import torch
 from training.devices.host_memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[2]
-# A step takes and frees about 150 MB in blocks of 40, which glibc by itself always maps anew. Kept, all find their places
-# within a few steps, seldom one of them later.
+# A step takes and frees about 150 MB in blocks of 40, which glibc by itself always maps anew. Kept, all find their
+# places within a few steps, seldom one of them later.
 PROGRAM = """
 import resource, sys, torch
 from training.devices.host_memory import keep_freed_memory
@@ -22,8 +22,8 @@ if sys.argv[1] == "keep":
     assert keep_freed_memory(torch.device("cpu"))
 model = torch.nn.Sequential(torch.nn.Linear(7, 5003), torch.nn.GELU(), torch.nn.Tanh())
 inputs = torch.randn(2003, 7)
-for step in range(16):
-    if step == 12:
+for step in range(9):
+    if step == 6:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     model(inputs).square().sum().backward()
     model.zero_grad()
