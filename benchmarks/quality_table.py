@@ -55,13 +55,15 @@ def print_table(groups: Groups) -> None:
 
 def print_runs(groups: Groups) -> None:
     """The validation loss of every run at each point of its curve, by millions of tokens."""
-    runs = [result for _, results in sorted(groups.items()) for result in results]
-    curves = [{f"{point['tokens'] / 1e6:.1f}": point["validation"] for point in run["curve"]} for run in runs]
-    places = sorted({place for curve in curves for place in curve}, key=float)
-    names = [[run["settings"][key] for key in ("model", "optimizer", "learning_rate", "seed")] for run in runs]
+    curves = {
+        (*group, run["settings"]["seed"]): {f"{at['tokens'] / 1e6:.1f}": at["validation"] for at in run["curve"]}
+        for group, runs in groups.items()
+        for run in runs
+    }
+    places = sorted({place for curve in curves.values() for place in curve}, key=float)
     rows = [
         [model, optimizer, f"{rate:g}", seed, *(curve.get(place, "-") for place in places)]
-        for (model, optimizer, rate, seed), curve in zip(names, curves, strict=True)
+        for (model, optimizer, rate, seed), curve in sorted(curves.items())
     ]
     print_rows(["model", "optimizer", "rate", "seed", *(f"{place} M" for place in places)], *rows)
 

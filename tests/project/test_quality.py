@@ -177,9 +177,8 @@ def test_table_has_means_and_spread(tmp_path: Path, capsys: pytest.CaptureFixtur
     def write(model: str, seed: int, loss: float, finished: bool = True) -> None:
         settings = {"model": model, "optimizer": "adamw", "learning_rate": 0.002, "seed": seed}
         curve = [{"tokens": 500_100, "validation": 9.0}, {"tokens": 1_500_200, "validation": loss}]
-        curve[1:1] = [{"tokens": 1_000_000, "validation": 5.0}] * (
-            seed == 1
-        )  # a point that only this run has is not drawn
+        # A point that only this run has is not drawn.
+        curve[1:1] = [{"tokens": 1_000_000, "validation": 5.0}] * (seed == 1)
         text = json.dumps({"settings": settings, "finished": finished, "curve": curve})
         (tmp_path / f"{model}{seed}.json").write_text(text)
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.quick import quick
 from tokenization.engines import audit, fast, words
 from tokenization.engines.reference import ReferenceEngine
 from tokenization.engines.words import WordsEngine
@@ -55,7 +56,7 @@ def test_it_equals_the_reference(tokenizer: Tokenizer, engine: WordsEngine, text
     assert_equal(tokenizer, engine, [text.encode() for text in texts], end)
 
 
-@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", quick([17, 1], [17]))
 def test_every_character(tokenizer: Tokenizer, engine: WordsEngine, step: int):
     """Code points between letters, blanks and Chinese: a character that is removed, replaced or decomposed by the
     tokenizer must not be where a text is cut."""

@@ -14,13 +14,14 @@ import torch
 from foundation.errors import UserError
 from shards.dataset import Dataset
 from shards.packing import PackedSamples
+from tests.quick import quick
 from training.devices.distributed import join_world
 from training.step import Stepper
 
 Launcher = Callable[..., list[str]]
 
 
-@pytest.mark.parametrize("name", ["torchrun", pytest.param("launch", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", quick(["torchrun", "launch"], ["torchrun"]))
 def test_two_processes_equal_one_with_twice_the_accumulation(command: Any, launcher: Launcher, name: str) -> None:
     """4 microsteps in one process, 2 in each of two: the same samples, losses within 1e-4 (only rounding
     differs)."""
