@@ -73,9 +73,7 @@ def process(
     inputs = find_inputs(config) if inputs is None else inputs
     given = Tokenizer.load(config.tokenizer) if config.tokenizer else None
     evaluation = _evaluation(config)
-    settings = config.settings() | {"tokenizer": given.fingerprint if given else "trained"}
-    if evaluation is not None:
-        settings["decontaminate"] = [evaluation.fingerprint]
+    settings = _settings(config, given, evaluation)
     place.check_writable()
     check_apart(inputs, place.shown)
     work = work_of(place, settings, WHOLE if share is None else f"{share[0] + 1}-of-{share[1]}")
@@ -95,12 +93,12 @@ def process(
         work.open()
         if evaluation is not None:
             evaluation.store(work.directory)
-        if existing and existing.versions == work.versions and work.has_published(existing.identity, plan):
+        differ = told(existing.versions, work.versions) if existing else ""
+        if existing and not differ and work.has_published(existing.identity, plan):
             target.fetch_statistics()
             return Result(existing, target.directory, changed=False)
         setup(work.log)
-        if existing and existing.versions != work.versions:
-            differ = told(existing.versions, work.versions)
+        if differ:
             log.warning("%s: made with other versions (%s); making all of it anew", place.shown, differ)
         starting.prepare()
         from pipeline.run import Run  # what a finished dataset need not wait for
@@ -117,6 +115,12 @@ def process(
         unique = list({task.key: task for task in tasks}.values())  # no part is made by two slices at once
         run.map_slice(unique[share[0] :: share[1]])
         return Result(None, target.directory, changed=True)
+
+
+def _settings(config: PipelineConfig, given: Tokenizer | None, evaluation: Evaluation | None) -> dict[str, Any]:
+    """What decides the dataset's content, as its manifest tells it."""
+    settings = config.settings() | {"tokenizer": given.fingerprint if given else "trained"}
+    return settings if evaluation is None else settings | {"decontaminate": [evaluation.fingerprint]}
 
 
 def _evaluation(config: PipelineConfig) -> Evaluation | None:

@@ -68,7 +68,7 @@ class Listing(NamedTuple):
         for path, info in infos.items():
             name = path.removeprefix(inside).lstrip("/")
             if info["type"] == "file" and not any(part.startswith(".") for part in name.split("/")):
-                found.append(Entry(fs.unstrip_protocol(path), name, files.listed_identity(info)))
+                found.append(Entry(files.address(fs, path, url), name, files.listed_identity(info)))
         return cls(url, sorted(found, key=_by_name))
 
 

@@ -69,6 +69,13 @@ def filesystem(url: str) -> tuple[Any, str]:
     return fs, str(path)
 
 
+def address(fs: Any, inside: str, url: str) -> str:
+    """The URL of a path within the file system of `url`; of a chain with its other links (`zip://*.txt::s3://…`)."""
+    links = url.split("::")
+    place = next(number for number, link in enumerate(links) if "://" in link)
+    return "::".join([*links[:place], str(fs.unstrip_protocol(inside)), *links[place + 1 :]])
+
+
 @contextmanager
 def explained(url: str, planned: bool = False) -> Iterator[None]:
     """Turn whatever a remote store's library raises in the block into a `UserError` that names `url`: `InputChanged`

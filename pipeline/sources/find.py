@@ -182,8 +182,8 @@ def _expand_url(url: str, options: InputOptions, wanted: str) -> list[InputFile]
         if glob.has_magic(inside.replace("?", "") if files.protocol(url) in ("http", "https") else inside):
             infos = fs.glob(inside, detail=True)
             names = sorted(name for name, info in infos.items() if info["type"] == "file")
-            listed = [(fs.unstrip_protocol(name), name.rsplit("/", 1)[-1]) for name in names]
-            identities = {fs.unstrip_protocol(name): files.listed_identity(infos[name]) for name in names}
+            listed = [(files.address(fs, name, url), name.rsplit("/", 1)[-1]) for name in names]
+            identities = {files.address(fs, name, url): files.listed_identity(infos[name]) for name in names}
             found = [replace(file, identity=identities[file.path]) for file in _known(listed, options, wanted)]
             if not found:
                 raise UserError(f"{url}: matches no file of a known kind ({KNOWN})")

@@ -255,6 +255,28 @@ def test_files_of_one_size_and_time_are_told_apart(tmp_path: Path, tokenizer: Pa
     assert first.identity == second.identity and first.key != second.key
 
 
+def test_a_pattern_or_a_directory_within_a_chain(tmp_path: Path) -> None:
+    """What is found there keeps the archive's place and the cache."""
+    memory = fsspec.filesystem("memory")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("a.txt", "b.txt", "below/c.txt"):
+            archive.writestr(name, f"the text of {name}")
+    memory.pipe_file("/chained/x.zip", (tmp_path / "x.zip").read_bytes())
+    memory.pipe_file("/chained/d.txt", b"the text of d.txt")
+    try:
+        for url, names in (
+            (f"zip://*.txt::{tmp_path}/x.zip", "ab"), (f"zip://below::{tmp_path}/x.zip", "c"),
+            (f"zip://**/*.txt::file://{tmp_path}/x.zip", "abc"), ("zip://*.txt::memory://chained/x.zip", "ab"),
+            ("simplecache::zip://*.txt::memory://chained/x.zip", "ab"),
+        ):  # fmt: skip
+            assert [record.text[-5] for record in read(url).documents] == list(names), url
+        for url in ("simplecache::memory://chained", "simplecache::memory://chained/*.txt"):
+            found = find_inputs(PipelineConfig(input=[url]))
+            assert [file.path for file in found] == ["simplecache::memory:///chained/d.txt"]
+    finally:
+        memory.rm("/chained", recursive=True)
+
+
 def test_what_cannot_be_opened_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     for url, message in (
