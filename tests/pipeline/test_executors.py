@@ -148,6 +148,7 @@ def test_ray_workers_of_other_versions_do_not_start(
         process(small.model_copy(update={"executor": "ray", "workers": 1}))
 
 
+@pytest.mark.slow
 def test_ray_reports_a_task_that_always_fails(small: PipelineConfig, ray: Any) -> None:
     config = small.model_copy(update={"executor": "ray", "workers": 2})
     with pytest.raises(UserError, match=r"nothing was published(.|\n)*NotImplementedError"):

@@ -147,7 +147,7 @@ UPLOADING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("failpoint", quick(UPLOADING, ["upload.mid_shards:4", "upload.after_manifest"]))
+@pytest.mark.parametrize("failpoint", quick(UPLOADING, ["upload.mid_shards:4"]))
 def test_killed_while_uploading(
     small: PipelineConfig, expected: dict[str, str], bucket: str, run: Run, tmp_path: Path, failpoint: str
 ) -> None:
