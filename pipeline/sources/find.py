@@ -182,8 +182,9 @@ def _expand_url(url: str, options: InputOptions, wanted: str) -> list[InputFile]
         if glob.has_magic(inside.replace("?", "") if files.protocol(url) in ("http", "https") else inside):
             infos = fs.glob(inside, detail=True)
             names = sorted(name for name, info in infos.items() if info["type"] == "file")
-            listed = [(files.address(fs, name, url), name.rsplit("/", 1)[-1]) for name in names]
-            identities = {files.address(fs, name, url): files.listed_identity(infos[name]) for name in names}
+            addresses = {files.address(fs, name, url): name for name in names}
+            listed = [(address, name.rsplit("/", 1)[-1]) for address, name in addresses.items()]
+            identities = {address: files.listed_identity(infos[name]) for address, name in addresses.items()}
             found = [replace(file, identity=identities[file.path]) for file in _known(listed, options, wanted)]
             if not found:
                 raise UserError(f"{url}: matches no file of a known kind ({KNOWN})")
