@@ -21,7 +21,7 @@ from training.devices.peaks import peak_flops
 from training.tasks.mlm import MlmTask
 
 MODE, BATCHES, TRIED_STEPS, ROUNDS = "compiled-bfloat16", 4, 5, 3
-FIRST_ROWS, MOST_ROWS, GAIN = 8, 512, 1.02  # more rows that are not so much faster are not worth their memory
+FIRST_TOKENS, MOST_TOKENS, GAIN = 2**12, 2**18, 1.02  # more that are not so much faster are not worth their memory
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,9 @@ def _best(
     architecture: str, shape: EncoderShape, task: MlmTask, arguments: argparse.Namespace, device: torch.device
 ) -> Ready:
     """The number of rows asked for, else the largest that pays: it doubles as long as tokens get cheaper."""
-    rows, best, price = arguments.rows or FIRST_ROWS, 0, float("inf")
-    while rows <= MOST_ROWS:
+    rows, best, price = arguments.rows or max(1, FIRST_TOKENS // shape.length), arguments.rows or 0, float("inf")
+    while not arguments.rows and (rows * shape.length <= MOST_TOKENS or not best):
         found = _ready(architecture, shape, task, rows, arguments, device)
-        if arguments.rows and found is not None:
-            return found
         cost = float("inf") if found is None else found.seconds(TRIED_STEPS, device)
         if found is not None:
             print(f"{architecture:10} {rows} rows: {1 / cost:,.0f} real tokens/s", flush=True)

@@ -3,8 +3,8 @@
     python -m benchmarks.generate                        on a CPU: 39M parameters, one prompt and sixteen
     python -m benchmarks.generate --device cuda          125M in bfloat16, in this process
 
-All have the same random weights and take the likeliest token after the same prompts; where their texts differ, that is
-said. `transformers` runs with its dynamic and its static cache, as its generate does by itself.
+All have the same random weights and take the likeliest token after the same prompts; where their texts in float32 differ,
+a CPU says so. `transformers` runs with its dynamic and its static cache, as its generate does by itself.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def compare_here(entries: Sequence[GenerationEntry], rounds: int, device: torch.
     seconds: dict[str, list[float]] = {entry.name: [] for entry in entries}
     for number in range(-2, rounds):
         for entry, (one, works) in zip(entries, ready, strict=True):
-            took = timed_steps(one, [works[number + 2][0]], 1, device)
+            took = timed_steps(one, [works[(number + 2) % len(works)][0]], 1, device)
             seconds[entry.name] += took if number >= 0 else []
     return seconds
 
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--modes", nargs="+", help=f"WEIGHTS:ROWS (default: {' '.join(DEFAULT)}; on a GPU bfloat16:1)")
+    parser.add_argument("--modes", nargs="+", help=f"WEIGHTS:ROWS (default: {' '.join(DEFAULT)}; on a GPU bfloat16:1 and 16)")
     parser.add_argument("--size", choices=("39m", "125m"), help="default: 39m, on a GPU 125m")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender that are timed")
     parser.add_argument("--new_tokens", type=int, default=128)

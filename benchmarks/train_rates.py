@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.contenders import Contender, contender, dtype_of, random_batch, timed_steps, trainer
 from benchmarks.train_models import Shape, parameters_of
+from foundation.device import pick_device
 from foundation.errors import UserError
 from model.costs import flops_per_token
 from model.documents import positions_within
@@ -29,7 +30,8 @@ SIZES = {
 }
 DOCUMENT = 300  # mean length of a document in tokens; web text and reviews have about as many
 BATCHES, ROUNDS, TRIED_STEPS = 4, 3, 5
-FIRST_TOKENS, MOST_TOKENS = {"cuda": 2**15, "cpu": 2**8}, {"cuda": 2**17, "cpu": 2**10}  # of the microbatches tried
+FIRST_TOKENS = {"cuda": 2**15, "mps": 2**12, "cpu": 2**8}  # of the microbatches tried
+MOST_TOKENS = {"cuda": 2**17, "mps": 2**15, "cpu": 2**10}
 GAIN = 1.02  # a microbatch twice as large that is not so much faster is not worth its memory
 
 
@@ -86,7 +88,7 @@ class Rates:
 
     def __init__(self, name: str, mode: str, arguments: argparse.Namespace) -> None:
         self.name, self.mode, self.arguments = name, mode, arguments
-        self.shape, self.device = size_of(name), torch.device(arguments.device)
+        self.shape, self.device = size_of(name), pick_device(arguments.device)
         given = arguments.peak_tflops
         self.peak = peak_flops(self.device, dtype_of(mode)) if given is None else 1e12 * given
 

@@ -131,11 +131,12 @@ def load_config(
     document = moved(document, lines, path, problems)
     merged = _yaml_sections(document, lines, path, sections, problems)
     stages = stages_of(document, path)
+    by_stage: dict[str, dict[str, Any]] = {}
     by_flag: dict[str, dict[str, Any]] = {name: {} for name in ("", *sections)}
     origin: dict[tuple[str, str], str] = {}
     if stage is not None:
-        by_flag |= settings_of(stage, stages, sections, path, problems)
-        origin = {(name, leaf): f"stage {stage!r}" for name, values in by_flag.items() for leaf in values}
+        by_stage = settings_of(stage, stages, sections, path, problems)
+        origin = {(name, leaf): f"stage {stage!r}" for name, values in by_stage.items() for leaf in values}
     of_stage = frozenset(leaf for _, leaf in origin)
     for leaf, value in parsed.values.items():
         section = flag_set.owner[leaf] or ""
@@ -144,13 +145,14 @@ def load_config(
     built: dict[str, Section] = {}
     for name, kind in sections.items():
         section_lines = {kind.key_of(key[1]): line for key, line in lines.items() if len(key) > 1 and key[0] == name}
-        built[name] = _build(kind, name, kind.merge(merged[name], by_flag[name]), path, section_lines, origin, problems)
+        over_file = kind.over(by_stage.get(name, {}), by_flag[name])
+        built[name] = _build(kind, name, kind.merge(merged[name], over_file), path, section_lines, origin, problems)
     built_flags = _build(flags, "", by_flag[""], None, {}, origin, problems)
     if problems:
         raise UserError("\n  ".join(["the configuration has problems:", *problems]))
-    over_file = frozenset(parsed.values) | of_stage
-    given = over_file | {key for values in merged.values() for key in values}
-    loaded = Loaded(built, built_flags, given, over_file, of_stage, stages)
+    by_flag_or_stage = frozenset(parsed.values) | of_stage
+    given = by_flag_or_stage | {key for values in merged.values() for key in values}
+    loaded = Loaded(built, built_flags, given, by_flag_or_stage, of_stage, stages)
     if parsed.print_config:
         print(loaded.text(), end="")
         raise SystemExit(0)

@@ -17,9 +17,14 @@ class Section(BaseModel):
     """Fields that the command line takes by their place; they come before the flags."""
 
     @classmethod
+    def over(cls, low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings `high` laid over `low`: flags over a stage, and both over the file."""
+        return {**low, **high}
+
+    @classmethod
     def merge(cls, from_file: Mapping[str, Any], from_flags: Mapping[str, Any]) -> dict[str, Any]:
         """The values to build a section from: the command line wins over the file."""
-        return {**from_file, **from_flags}
+        return cls.over(from_file, from_flags)
 
     @classmethod
     def other_names(cls, leaf: str) -> list[str]:

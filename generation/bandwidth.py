@@ -9,10 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from foundation.device import is_out_of_memory
 from generation.engine.native import building
 from model.base import LanguageModel
 
 ROUNDS, SECONDS = 5, 0.3
+WORDS = 2**28  # float32 numbers that a GPU reads: 1 GiB, far more than its caches hold
 
 
 @torch.inference_mode()
@@ -21,26 +23,44 @@ def read_bandwidth(model: LanguageModel, compiled: bool = True) -> float:
     by as many threads as torch uses, with the engine's own kernels where it has them and they are to be `compiled`.
     Takes up to a third of a second, of large models one sum.
 
-    Weights that fit a cache are read from there, as generation reads them.
+    Weights that fit a CPU's cache are read from there, as generation reads them. A GPU, where sums of a model's many
+    small tensors would measure how fast kernels start, reads one large tensor of its own.
     """
-    flat = [weight.detach().reshape(-1) for weight in model.parameters()]
-    # Sums of halves would be bound by their conversion: the same bytes are read as float32.
-    words = [w[: w.numel() // 2 * 2].view(torch.float32) if w.element_size() == 2 else w for w in flat]
+    device = next(model.parameters()).device
+    words = _weights(model) if device.type == "cpu" else [_large(device)]
     size = sum(w.nbytes for w in words)
-    cuda = any(w.is_cuda for w in words)
-    read = _reader(compiled and words[0].device.type == "cpu")
+    read = _reader(compiled and device.type == "cpu")
     best, begun = float("inf"), time.perf_counter()
     for _ in range(ROUNDS):
         start = time.perf_counter()
         for w in words:
             read(w)
-        if cuda:
-            torch.cuda.synchronize()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
         end = time.perf_counter()
         best = min(best, end - start)
         if end - begun > SECONDS:
             break
     return size / best
+
+
+def _weights(model: LanguageModel) -> list[Tensor]:
+    flat = [weight.detach().reshape(-1) for weight in model.parameters()]
+    # Sums of halves would be bound by their conversion: the same bytes are read as float32.
+    return [w[: w.numel() // 2 * 2].view(torch.float32) if w.element_size() == 2 else w for w in flat]
+
+
+def _large(device: torch.device) -> Tensor:
+    """A tensor of `WORDS` numbers, of fewer where memory is short."""
+    count = WORDS
+    while count > 1:
+        try:
+            return torch.zeros(count, device=device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            count //= 4
+    return torch.zeros(1, device=device)
 
 
 def _reader(kernels: bool) -> Callable[[Tensor], object]:

@@ -104,6 +104,12 @@ class ModelConfig(Section):
     )
 
     @classmethod
+    def over(cls, low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+        """A preset takes the place of the architecture below it."""
+        shape = presets.shape_of(high.get("preset"))
+        return super().over({name: value for name, value in low.items() if name not in shape}, high)
+
+    @classmethod
     def merge(cls, from_file: Mapping[str, Any], from_flags: Mapping[str, Any]) -> dict[str, Any]:
         """A preset stands between the file, whose architecture it replaces, and the flags, which win over it."""
         values = super().merge(from_file, from_flags)

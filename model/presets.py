@@ -81,10 +81,15 @@ def architecture_of(name: str | None) -> str | None:
     return None if found is None else str(found)
 
 
+def shape_of(name: Any) -> dict[str, Any]:
+    """The architecture that a preset stands for; empty for any name that is no preset."""
+    return dict(PRESETS.get(name, {})) if isinstance(name, str) else {}
+
+
 def merged(name: Any, settings: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
     """`settings` of the model with the architecture of the preset `name` in place of their own, but for those `given`
     on the command line. Any name that is no preset leaves them as they are."""
-    shape = dict(PRESETS.get(name, {})) if isinstance(name, str) else {}
+    shape = shape_of(name)
     if shape and "architecture" not in shape and settings.get("architecture") not in (None, DECODER):
         # Sizes that were chosen for decoders: an encoder has its own rule, and no heads of keys.
         shape = {**shape, "intermediate_size": None}

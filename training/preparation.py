@@ -33,7 +33,7 @@ from training.saving.resume import Identity, check_resume
 from training.saving.run_directory import RunDirectory
 from training.saving.smaller_microbatch import left
 from training.saving.snapshot import Snapshot
-from training.saving.start import Start, find_start
+from training.saving.start import Start, find_start, is_of_run
 from training.state import RunState
 from training.tasks.base import Task
 from training.tasks.choose import choose_task
@@ -101,7 +101,7 @@ def prepare(config: RunConfig, world: World, device: torch.device, stack: ExitSt
     samples = open_samples(task, directory.path, start.content)
     identity = _identity(config, task, samples, split, start)
     snapshot = _snapshot(config, task, world, device, identity, fresh=start.fresh)
-    state = _state(start, snapshot, training)
+    state = _state(start, snapshot, training, directory)
     state.mixture = samples.history
     row = (config.data.max_seq_len, samples.tokens_a_row)
     length = run_length(training, state, samples.samples_per_epoch, split.global_batch, *row)
@@ -148,9 +148,11 @@ def _snapshot(
     return Snapshot(task, module, optimizers, strategy, precision, identity, average)
 
 
-def _state(start: Start, snapshot: Snapshot, training: TrainingConfig) -> RunState:
+def _state(start: Start, snapshot: Snapshot, training: TrainingConfig, directory: RunDirectory) -> RunState:
     if start.content is None or start.path is None:
         return RunState()
     state = snapshot.restore(start.content, start.path, training)
     log.info("resuming %s at step %d", start.path, state.step)
+    if not is_of_run(start.path, directory.path):
+        state.wandb_id = None  # a branch writes no curves into those of the run that it left
     return state

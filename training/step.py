@@ -124,6 +124,7 @@ class Stepper:
     def forget(self) -> None:
         """Drop what an unfinished step left behind; compiled code is tried by itself again, in what shapes come now."""
         self.optimizers.zero_grad()
+        self.precision.set_scale(self.precision.scaler.state_dict())
         self._tried = False
 
     def _accumulate(

@@ -206,7 +206,8 @@ class Trainer:
         if self._parts.sampling:
             with self._times.part("samples"):
                 samples = self._parts.sampling.make(self._state)
-            self._parts.loggers.show(self._state.step, samples)
+            if samples:
+                self._parts.loggers.show(self._state.step, samples)
         return True
 
     def _leave(self) -> int:

@@ -35,3 +35,17 @@ def test_all_weights_are_read(
 def test_reading_sums_every_number(size: int) -> None:
     numbers = torch.arange(size, dtype=torch.float32) % 7
     assert float(bandwidth._reader(True)(numbers)) == numbers.sum().item()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("room, size", [(4099, 4099), (4098, 1024), (0, 1)])
+def test_a_gpu_reads_one_large_tensor_or_what_fits(monkeypatch: pytest.MonkeyPatch, room: int, size: int) -> None:
+    zeros = torch.zeros
+
+    def fits(count: int, device: torch.device) -> torch.Tensor:
+        if count > max(1, room):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return zeros(count, device=device)
+
+    monkeypatch.setattr(torch, "zeros", fits)
+    monkeypatch.setattr(bandwidth, "WORDS", 4099)
+    assert bandwidth._large(torch.device("cpu")).numel() == size

@@ -101,6 +101,7 @@ def test_rows_double_as_long_as_they_pay_and_fit(
 
     monkeypatch.setattr(encoder_rates, "_ready", ready)
     monkeypatch.setattr(torch.compiler, "reset", lambda: None)  # imports the compiler, for seconds
+    monkeypatch.setattr(encoder_rates, "FIRST_TOKENS", 8 * LENGTH + 3)
     arguments = argparse.Namespace(rows=None)
 
     def best() -> int:
@@ -114,6 +115,9 @@ def test_rows_double_as_long_as_they_pay_and_fit(
     limits["memory"] = 7
     with pytest.raises(UserError, match="memory of cpu is too small for so many rows of 29"):
         best()
+    made.clear()
+    limits["memory"], arguments.rows = 10**6, 10**6
+    assert best() == 10**6 and made == [10**6], "what is asked for is taken, however much that is"
 
 
 def test_shapes() -> None:

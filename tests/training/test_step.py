@@ -135,6 +135,24 @@ def test_an_interrupted_step_leaves_nothing_behind() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_float16_goes_on_after_a_step_that_ran_out_of_memory_behind_its_backward_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = TinyModel()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    steps, batch = stepper(model, optimizer, dtype=torch.float16), [microbatch(1, 3, 7, 11)]
+    assert steps.run(batch, 0.1, never) is not None
+    steps.precision.scaler.update(512.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(optimizer, "step", lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
+        with pytest.raises(torch.OutOfMemoryError):
+            steps.run(batch, 0.1, never)
+    steps.forget()
+    assert steps.precision.scaler.get_scale() == 512.0
+    result = steps.run(batch, 0.1, never)
+    assert result is not None and not result.skipped
+
+
 def test_float16_overflow_lowers_the_scale_and_is_not_a_bad_step() -> None:
     torch.manual_seed(3)
     model = TinyModel()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -19,8 +21,17 @@ class Precision:
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.dtype = dtype
+        self.scaler = self._new_scaler()
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
         # Disabled, a GradScaler passes everything through: the loop needs no second path.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+    def set_scale(self, saved: Mapping[str, Any]) -> None:
+        """Go on with the loss scale of a scaler's `state_dict()`, and with nothing of a step that did not end."""
+        self.scaler = self._new_scaler()
+        if saved and self.scaler.is_enabled():
+            self.scaler.load_state_dict(dict(saved))
 
     def autocast(self) -> AbstractContextManager[object]:
         """Matrix products in the format, everything delicate in float32."""

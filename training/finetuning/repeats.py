@@ -121,7 +121,7 @@ def _spread(values: Sequence[float]) -> float | None:
 
 
 def _tell(summary: Mapping[str, Any], path: Path) -> None:
-    for key in ("test_accuracy", "val_accuracy", "val_loss"):
+    for key in ("test_accuracy", "val_accuracy_ema", "val_accuracy", "val_loss_ema", "val_loss"):
         if key in summary["mean"]:
             spread = summary["std"][key]
             log.info(

@@ -11,9 +11,11 @@ import numpy as np
 from foundation import atomic
 from training.loggers import Row
 from training.loggers.json_lines import read_lines
-from training.saving.run_directory import METRICS, PLOT, SPIKES
+from training.loggers.run_history import STARTED
+from training.saving.run_directory import HISTORY, METRICS, PLOT, SPIKES
 
 _TRAIN, _VALIDATION, _EMA, _SPIKE, _OTHER = "#4c78a8", "#e45756", "#2a8c6a", "#d6942a", "#7a7a7a"
+_UNITS = {"mlm_nsp": "nats, two losses", "classify": "nats per document"}
 
 
 def draw_run(directory: Path) -> None:
@@ -21,7 +23,13 @@ def draw_run(directory: Path) -> None:
     rows = read_lines(directory / METRICS)
     if rows:
         spikes = [event for event in read_lines(directory / SPIKES) if event.get("event") == "spike"]
-        draw_history(rows, directory / PLOT, spikes)
+        starts = [event for event in read_lines(directory / HISTORY) if event.get("event") == STARTED]
+        draw_history(rows, directory / PLOT, spikes, loss_unit(starts[-1].get("task") if starts else None))
+
+
+def loss_unit(task: object) -> str:
+    """What the losses of a run of `task` are measured in."""
+    return _UNITS.get(str(task), "nats per token")
 
 
 def column(rows: Sequence[Row], key: str) -> tuple[list[int], np.ndarray]:
@@ -53,9 +61,11 @@ def settled_from(count: int) -> int:
     return count // 20 if count >= 100 else 0
 
 
-def draw_history(rows: Sequence[Row], path: Path, spikes: Sequence[Row] = ()) -> None:
-    """Training loss (each step pale, smoothed strong), validation losses and spikes; gradient norm and learning rate
-    below."""
+def draw_history(
+    rows: Sequence[Row], path: Path, spikes: Sequence[Row] = (), unit: str = loss_unit("causal")
+) -> None:
+    """Training loss in `unit` (each step pale, smoothed strong), validation losses and spikes; gradient norm and
+    learning rate below."""
     from matplotlib.backends.backend_agg import (
         FigureCanvasAgg,  # slow to import, and no window is ever opened
     )
@@ -65,6 +75,7 @@ def draw_history(rows: Sequence[Row], path: Path, spikes: Sequence[Row] = ()) ->
     FigureCanvasAgg(figure)
     losses, norms, rates = figure.subplots(3, 1, sharex=True, height_ratios=[4, 1, 1])
     _draw_losses(losses, rows, spikes)
+    losses.set(ylabel=f"loss ({unit})", title=f"Training history: {rows[-1]['tokens']:,} tokens")
     _draw_norms(norms, rows)
     steps, values = column(rows, "lr")
     rates.plot(steps, values, color=_OTHER, linewidth=1.5)
@@ -82,6 +93,8 @@ def _draw_losses(axes: Any, rows: Sequence[Row], spikes: Sequence[Row]) -> None:
     steps, losses = column(rows, "loss")
     axes.plot(steps, losses, color=_TRAIN, alpha=0.25, linewidth=1, label="training, each logged step")
     smoothed = smooth(losses, smoothing_span(len(losses)))
+    first = settled_from(len(losses))
+    shown = [losses[first:]]
     axes.plot(steps, smoothed, color=_TRAIN, linewidth=2, label="training, smoothed")
     for key, name, colour in (("val_loss", "validation", _VALIDATION), ("val_loss_ema", "of the EMA", _EMA)):
         places, values = column(rows, key)
@@ -89,16 +102,16 @@ def _draw_losses(axes: Any, rows: Sequence[Row], spikes: Sequence[Row]) -> None:
             best = int(np.nanargmin(values))
             label = f"{name}, best {values[best]:.3f} at step {places[best]}"
             axes.plot(places, values, color=colour, linewidth=2, marker="o", markersize=4, label=label)
+            shown.append(values[np.array(places) >= steps[first]])
     if spikes:
         places, values = column(spikes, "loss")
         axes.plot(places, values, color=_SPIKE, linestyle="", marker="^", markersize=6, label="spikes")
-    summed = any(key.endswith("_loss") and key != "val_loss" for key in rows[-1])
-    unit = "nats, several losses" if summed else "nats per token"
-    axes.set(ylabel=f"loss ({unit})", title=f"Training history: {rows[-1]['tokens']:,} tokens")
-    later = losses[settled_from(len(losses)) :]
-    if np.isfinite(later).any() and len(later) < len(losses):
-        room = 0.05 * (np.nanmax(later) - np.nanmin(losses))
-        axes.set_ylim(np.nanmin(losses) - room, np.nanmax(later) + room)  # the first steps lie above the picture
+    later = np.concatenate(shown)
+    later = later[np.isfinite(later)]
+    if first and len(later):
+        low, high = min(np.nanmin(losses), later.min()), later.max()
+        room = 0.05 * (high - low)
+        axes.set_ylim(low - room, high + room)  # the first steps lie above the picture
     axes.legend(frameon=False)
 
 

@@ -25,6 +25,10 @@ WORKSPACE = 2.0
 """On a CPU, resident memory of the forward and backward pass over the bytes that autograd keeps: gradients of
 activations, buffers of the matrix products and gaps of the allocator come on top. Seen: 1.3 to 1.6, and 0.1 to 0.2 GB
 more with several microsteps (7 and 15 million parameters, both number formats)."""
+RECOMPUTING = 6.0, 2.5
+"""The same with activation checkpointing: over the bytes kept, around which blocks that come and go leave gaps, and
+over those of the one block that is there again. Seen: 6.2, and 1.3 to 2.2 (4 to 12 layers of 256 and 512, both number
+formats)."""
 STATE_BYTES = 8  # Adam's two moments of a weight in float32; no optimizer here keeps more
 
 
@@ -73,9 +77,9 @@ def step_memory(
             return _Peaks(module, strategy, device, forward).line(share).and_also(missing)
         finally:
             module.zero_grad(set_to_none=True)
-    one = _kept(module, forward, 1)
-    slope = max(0.0, _kept(module, forward, 2) - one) if share > 1 else 0.0
-    return StepMemory(one - slope, slope).and_also(missing + _present(device) + 4 * _moved(snapshot.optimizers))
+    one, sequence = _kept_by(module, forward, share)
+    beside = missing + _present(device) + 4 * _moved(snapshot.optimizers)
+    return StepMemory(WORKSPACE * (one - sequence), _workspace(snapshot, forward, share, sequence)).and_also(beside)
 
 
 def missing_moments(optimizers: Optimizers) -> int:
@@ -171,9 +175,31 @@ class _Peaks:
         return peak
 
 
-def _kept(module: nn.Module, forward: Callable[[int], torch.Tensor], count: int) -> float:
-    """Bytes that the forward pass over `count` sequences keeps for the backward pass, with the workspace that comes on
-    top."""
+def _workspace(
+    snapshot: Snapshot, forward: Callable[[int], torch.Tensor], share: int, kept: int
+) -> float:
+    """Resident bytes of a sequence of which the forward pass keeps `kept`."""
+    model = snapshot.model
+    if not model.recompute:
+        return WORKSPACE * kept
+    model.recompute = False
+    try:
+        _, whole = _kept_by(snapshot.module, forward, share)
+    finally:
+        model.recompute = True
+    block = max(0, whole - kept) / model.config.num_hidden_layers
+    return RECOMPUTING[0] * kept + RECOMPUTING[1] * block
+
+
+def _kept_by(module: nn.Module, forward: Callable[[int], torch.Tensor], share: int) -> tuple[int, int]:
+    """Bytes that the forward pass over one sequence keeps for the backward pass, and how many of them a further one
+    adds; all of them where there is no further one."""
+    one = _kept(module, forward, 1)
+    return one, max(0, _kept(module, forward, 2) - one) if share > 1 else one
+
+
+def _kept(module: nn.Module, forward: Callable[[int], torch.Tensor], count: int) -> int:
+    """Bytes that the forward pass over `count` sequences keeps for the backward pass."""
     weights = {local_part(parameter).untyped_storage().data_ptr() for parameter in module.parameters()}
     kept: dict[int, int] = {}
 
@@ -186,4 +212,4 @@ def _kept(module: nn.Module, forward: Callable[[int], torch.Tensor], count: int)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = forward(count)
     del loss
-    return WORKSPACE * sum(kept.values())
+    return sum(kept.values())

@@ -35,7 +35,7 @@ class Untouched:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._model, self._optimizers = snapshot.model, snapshot.optimizers
-        self._scaler, self._device = snapshot.precision.scaler, snapshot.precision.device
+        self._precision, self._device = snapshot.precision, snapshot.precision.device
 
     def __enter__(self) -> Untouched:
         model = self._model
@@ -49,7 +49,7 @@ class Untouched:
             for member in self._optimizers.members.values()
         ]
         self._rates = [group["lr"] for group in self._optimizers.groups()]
-        self._scale = self._scaler.state_dict()
+        self._scale = self._precision.scaler.state_dict()
         self._random = torch.get_rng_state()
         self._random_there = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
         return self
@@ -65,8 +65,7 @@ class Untouched:
         for group, rate in zip(self._optimizers.groups(), self._rates, strict=True):
             group["lr"] = rate
         self._optimizers.zero_grad()
-        if self._scaler.is_enabled():
-            self._scaler.load_state_dict(self._scale)
+        self._precision.set_scale(self._scale)
         self._model.train(self._training)
         torch.set_rng_state(self._random)
         if self._random_there is not None:

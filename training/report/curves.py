@@ -10,7 +10,7 @@ import numpy as np
 
 from foundation.page import html
 from foundation.page.wording import escape
-from training.loggers.history_plot import column, settled_from, smooth, smoothing_span
+from training.loggers.history_plot import column, loss_unit, settled_from, smooth, smoothing_span
 from training.report.charts import Point, Series, line_chart, small_chart
 from training.report.files import RunFiles
 
@@ -53,8 +53,8 @@ def losses(run: RunFiles) -> str:
     ]
     shown = [one for one in series if one.values()]
     chart = line_chart("Loss by step", shown, halts(run), after=_settled(run))
-    note = "nats a token" if _settled(run) == -math.inf else "nats a token; the first steps may lie above the picture"
-    return html.section("Loss", legend(shown) + chart, note) if chart else ""
+    cut = "" if _settled(run) == -math.inf else "; the first steps may lie above the picture"
+    return html.section("Loss", legend(shown) + chart, loss_unit(run.facts.get("task")) + cut) if chart else ""
 
 
 def _settled(run: RunFiles) -> float:

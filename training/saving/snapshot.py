@@ -109,8 +109,7 @@ class Snapshot:
             log.warning("%s: the state of its optimizer does not fit the changed settings; moments begin anew", path)
         if self.average is not None:
             self._restore_average(self.average, saved, path)
-        if saved["scaler"] and self.precision.scaler.is_enabled():
-            self.precision.scaler.load_state_dict(saved["scaler"])
+        self.precision.set_scale(saved["scaler"])
         return RunState(**saved["state"])
 
     def _restore_average(self, average: WeightAverage, saved: Mapping[str, Any], path: Path) -> None:

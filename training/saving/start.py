@@ -67,7 +67,7 @@ def find_start(
 
 def _decide(directory: RunDirectory, training: TrainingConfig, flags: TrainFlags) -> Start:
     if flags.resume_from is not None:
-        if not _within(flags.resume_from, directory.path):
+        if not is_of_run(flags.resume_from, directory.path):
             directory.refuse_existing()
             log.info("%s is continued in %s", flags.resume_from, directory.path)
         return Start(*find_checkpoint(flags.resume_from))
@@ -101,6 +101,6 @@ def _refuse_lost_checkpoints(directory: RunDirectory, save_interval: int) -> Non
         )
 
 
-def _within(path: Path, directory: Path) -> bool:
+def is_of_run(path: Path, directory: Path) -> bool:
     """Whether the checkpoint `path` is one of the run in `directory`."""
     return checkpoint.run_of(path).resolve() == directory.resolve()

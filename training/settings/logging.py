@@ -15,10 +15,13 @@ def _codes(value: Any) -> Any:
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, (list, tuple)):
         return value
-    return tuple(part.strip() for word in words for part in (word.split(",") if isinstance(word, str) else [word]))
+    if any(isinstance(word, bool) for word in words):
+        raise ValueError("YAML takes no and off for a truth value; write 'no', with quotes")
+    return tuple(part.strip() for word in words for part in (word.split(",") if isinstance(word, str) else [str(word)]))
 
 
-Code = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9-]+$")]
+Code = Annotated[str, Field(pattern="^([A-Za-z]{2,3}(-[A-Za-z0-9]+)*|multilingual|code)$")]
+"""What the Hub takes: ISO 639 with what may follow it, or one of its two words."""
 
 
 class LoggingConfig(Settings):
@@ -55,7 +58,7 @@ class LoggingConfig(Settings):
         description="license of the model, for its card: an SPDX name such as apache-2.0; null: the card says unknown",
     )
     language: Annotated[tuple[Code, ...], BeforeValidator(_codes)] = Field(
-        (), description="languages of the texts, for the model card: en zh; none: those the datasets were filtered for"
+        (), description="languages of the texts, for the model card: en zh; without it those the datasets were filtered for"
     )
     peak_tflops: float | None = Field(
         None,

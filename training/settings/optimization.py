@@ -77,12 +77,11 @@ class OptimizationSettings(Settings):
     )
 
     @classmethod
-    def merge(cls, from_file: Mapping[str, Any], from_flags: Mapping[str, Any]) -> dict[str, Any]:
-        """A warmup on the command line takes the place of the file's, in whichever way the two say it."""
-        values = super().merge(from_file, from_flags)
-        if any(from_flags.get(name) is not None for name in WARMUPS):
-            values |= {name: from_flags.get(name) for name in WARMUPS}
-        return values
+    def over(cls, low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+        """A warmup takes the place of that below it, in whichever way the two say it."""
+        if any(high.get(name) is not None for name in WARMUPS):
+            low = {name: value for name, value in low.items() if name not in WARMUPS}
+        return super().over(low, high)
 
     @model_validator(mode="before")
     @classmethod

@@ -163,3 +163,22 @@ def test_overwriting_leaves_nothing_of_the_old_run(tuned: Command) -> None:
     assert stopped.returncode == 1, stopped.stderr
     assert not list((tuned.directory / "many").rglob("*_metrics.json")) and not (run / "confusion_matrix.png").exists()
     assert not (tuned.directory / "many" / "summary.json").exists()
+
+
+def test_flags_win_over_a_stage_in_whatever_words(chain: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = {"own": {"warmup_steps": 7, "num_hidden_layers": 3, "dropout": 0.125, "hidden_size": 48}}
+    (chain.directory / "stages.yaml").write_text(yaml.safe_dump({"stages": stages, "model": {"preset": "15m"}}))
+    monkeypatch.chdir(chain.directory)
+
+    def settled(*flags: str) -> tuple[TrainingConfig, ModelConfig]:
+        kinds = {"training": TrainingConfig, "model": ModelConfig}
+        loaded = load_config("train.py", "", kinds, TrainFlags, ["--config", "stages.yaml", *flags], stage="own")
+        return loaded.get(TrainingConfig), loaded.get(ModelConfig)
+
+    training, model = settled()
+    assert (training.warmup_steps, training.warmup_ratio) == (7, None)
+    assert (model.num_hidden_layers, model.hidden_size, model.dropout) == (3, 48, 0.125)
+    training, model = settled("--warmup_ratio", "0.25", "--preset", "7m", "--num_attention_heads", "4")
+    assert (training.warmup_steps, training.warmup_ratio) == (None, 0.25)
+    shape = {**PRESETS["7m"], "num_attention_heads": 4}
+    assert {key: getattr(model, key) for key in shape} == shape and model.dropout == 0.125

@@ -259,7 +259,7 @@ def license(run: Trier) -> None:
 def language(run: Trier) -> None:
     assert run.good("--language", "en", "zh").card["language"] == ["en", "zh"]
     assert "language" not in run.base.card
-    assert run("--language", "- a").code == 2
+    assert run("--language", "- a").code == 2 and run("--language", "none").code == 2
 
 
 CASES = {

@@ -108,6 +108,17 @@ def test_wandb_gets_the_rows_again_that_a_resume_from_an_older_step_makes(comman
     assert wandb.axes == {"step": None, "*": "step"}
 
 
+def test_a_branch_in_another_directory_is_a_wandb_run_of_its_own(command: Any, wandb: FakeWandb) -> None:
+    base = ["--use_wandb", "true", "--max_steps"]
+    assert command.call(*base, "4", "--out_dir", "a").returncode == 0
+    wandb.id = "run-2"
+    branch = ["--out_dir", "b", "--resume_from"]
+    assert command.call(*base, "5", *branch, "a/checkpoints/step_000004.pth").returncode == 0
+    assert command.call(*base, "6", *branch, "b/ckpt.pth").returncode == 0
+    assert command.call(*base, "5", "--out_dir", "a", "--resume").returncode == 0
+    assert [started["id"] for started in wandb.started] == [None, None, "run-2", "run-1"]
+
+
 def test_wandb_hears_that_a_run_diverged(command: Any, wandb: FakeWandb) -> None:
     done = command.call(
         "--use_wandb", "true", "--learning_rate", "1e37", "--weight_decay", "0", "--grad_clip", "null",

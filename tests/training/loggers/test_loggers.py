@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -236,3 +237,25 @@ def test_the_picture_has_the_average_and_the_spikes(tmp_path: Path) -> None:
     draw_run(tmp_path)
     assert without[0] == 0 and colours("#2a8c6a") > 50  # the EMA's curve
     assert colours("#d6942a") > without[1] + 20  # the spike's mark, beside that of the skipped step
+
+
+@pytest.mark.parametrize("task, unit", [(None, "token"), ("chat", "token"), ("classify", "document"), ("mlm_nsp", "two")])
+def test_the_picture_shows_a_whole_overfitting_run_in_its_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str | None, unit: str
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    monkeypatch.setattr("training.loggers.history_plot.atomic.atomic_path", contextlib.nullcontext)
+    rows = [{"step": n, "tokens": n, "loss": max(0.05, 6 - n / 20), "lr": 1e-3, "grad_norm": 1.0} for n in range(1, 201)]
+    for row in rows[9::10]:
+        row |= {"val_loss": 9.0 if row["step"] == 10 else 0.01 if row["step"] == 20 else 3 + row["step"] / 40}
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if task:
+        (tmp_path / "history.jsonl").write_text(json.dumps({"event": "started", "task": task}) + "\n")
+    draw_run(tmp_path)
+    losses = drawn[0].axes[0]
+    low, high = losses.get_ylim()
+    assert low < 0.01 and 8.0 < high < 9.0, "the first steps decide nothing, those of the validation neither"
+    assert unit in losses.get_ylabel()

@@ -83,9 +83,9 @@ def allocator(monkeypatch: pytest.MonkeyPatch) -> Allocator:
     return counting
 
 
-def causal(vocabulary: int = 280) -> CausalLoss:
+def causal(vocabulary: int = 280, layers: int = 2) -> CausalLoss:
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48}
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": layers, "intermediate_size": 48}
     return CausalLoss(Decoder(ModelConfig(**sizes, num_attention_heads=2, num_key_value_heads=1), vocabulary))
 
 
@@ -105,6 +105,7 @@ def run_of(module: CausalLoss, training: TrainingConfig, strategy: Strategy | No
     """What `step_memory` asks of a snapshot, before its first step."""
     return SimpleNamespace(
         module=module,
+        model=module.model,
         strategy=strategy or Strategy(World(), CPU),
         precision=Precision(CPU, torch.float32),
         optimizers=build_optimizers(module.model, training, CPU),
@@ -204,6 +205,21 @@ def test_step_memory_grows_with_the_sequences_and_leaves_no_gradient(monkeypatch
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
+def test_a_block_that_is_computed_again_takes_its_memory_again(monkeypatch: Any) -> None:
+    monkeypatch.setattr("training.preflight.memory.resident", lambda: 0)
+    training, found = TrainingConfig(), {}
+    for layers in (3, 4):
+        module = causal(layers=layers)
+        for recompute in (False, True):
+            module.model.recompute = recompute  # type: ignore[assignment]
+            found[layers, recompute] = step_memory(run_of(module, training), training, rows_of(32), 8).per_sequence
+            assert module.model.recompute is recompute
+    block, block_input = (found[4, False] - found[3, False]) / 2, 4 * 32 * 32
+    assert block > 5 * block_input
+    assert found[4, True] - found[3, True] == pytest.approx(6 * block_input, rel=0.05)
+    assert found[3, True] > 6 * 3 * block_input + 2.5 * (block - block_input)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_what_a_run_holds_already_is_not_counted_again(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resume has its moments, every run its average: need and what is held are the same in both."""
@@ -245,8 +261,9 @@ def test_frozen_weights_have_no_moments() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_prediction_agrees_with_the_resident_memory_of_a_real_step(dtype: str) -> None:
+def test_the_prediction_agrees_with_the_resident_memory_of_a_real_step(dtype: str, recompute: bool) -> None:
     """A process of its own trains two steps; its peak lies between 0.55 and 1.05 of what was predicted."""
     code = f"""
 import resource, torch
@@ -265,6 +282,7 @@ from training.tasks.causal import CausalLoss, next_tokens
 import sys
 torch.set_num_threads(2)
 module = CausalLoss(Decoder(ModelConfig(hidden_size=256, num_hidden_layers=6), 8000))
+module.model.recompute = {recompute}
 precision = Precision(torch.device("cpu"), torch.{dtype})
 batch = lambda n: next_tokens(torch.ones(n, 256, dtype=torch.int64), torch.ones(n, 256, dtype=torch.int64), n * 256)
 if sys.argv[1] == "predict":
@@ -272,7 +290,7 @@ if sys.argv[1] == "predict":
     optimizers = build_optimizers(module, training, torch.device("cpu"))
     strategy = Strategy(World(), torch.device("cpu"))
     run = SimpleNamespace(
-        module=module, strategy=strategy, precision=precision, optimizers=optimizers, average=None
+        module=module, model=module.model, strategy=strategy, precision=precision, optimizers=optimizers, average=None
     )
     print(step_memory(run, training, batch, 16).need(16))
 else:
