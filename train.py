@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from foundation import cli, logs
@@ -11,7 +12,7 @@ from foundation.config import Loaded, load_config
 from foundation.errors import UserError
 from foundation.section import Section
 from model.config import ModelConfig
-from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig
+from training.config import DataConfig, LoggingConfig, TrainFlags, TrainingConfig, combination_problems
 from training.settings.of_tasks import check_flags
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def main(argv: list[str]) -> int:
         stages = {name: _load(argv, name) for name in loaded.get(TrainFlags).stages}
         if not stages:
             check_flags(loaded.get(TrainingConfig).task, loaded.by_flag)
+        for number, one in enumerate(stages.values() or [loaded]):
+            _check(one, inherits=number > 0)
     except UserError:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             return cli.EXIT_USER_ERROR  # the machine's first process says what is wrong
@@ -55,6 +58,18 @@ def main(argv: list[str]) -> int:
 
 def _load(argv: list[str], stage: str | None = None) -> Loaded:
     return load_config("train.py", "Train a language model on token shards.", SECTIONS, TrainFlags, argv, stage=stage)
+
+
+def _check(loaded: Loaded, inherits: bool) -> None:
+    """`UserError` for settings that contradict each other; a stage that `inherits` starts from the model before it."""
+    data, training = loaded.get(DataConfig), loaded.get(TrainingConfig)
+    logging_config, flags = loaded.get(LoggingConfig), loaded.get(TrainFlags)
+    goes_on = inherits or training.init_from is not None or flags.resume or flags.resume_from is not None
+    # What a run goes on from has its own positions: they are looked at when it is read.
+    positions = sys.maxsize if goes_on else loaded.get(ModelConfig).max_position_embeddings
+    problems = combination_problems(data, training, logging_config, flags, positions)
+    if problems:
+        raise UserError("\n  ".join(["the configuration has problems:", *problems]))
 
 
 def _run_config(loaded: Loaded) -> RunConfig:

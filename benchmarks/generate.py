@@ -3,8 +3,8 @@
     python -m benchmarks.generate                        on a CPU: 39M parameters, one prompt and sixteen
     python -m benchmarks.generate --device cuda          125M in bfloat16, in this process
 
-All have the same random weights and take the likeliest token after the same prompts; where their texts in float32 differ,
-a CPU says so. `transformers` runs with its dynamic and its static cache, as its generate does by itself.
+All have the same random weights and take the likeliest token after the same prompts; where their texts in float32
+differ, a CPU says so. `transformers` runs with its dynamic and its static cache, as its generate does by itself.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from generation.engine.native import building
 
 MODES = ("float32:1", "bfloat16:1", "int8:1", "float32:16", "bfloat16:16", "int8:16")
 DEFAULT = ("float32:1", "bfloat16:1", "int8:1", "float32:16")
+GPU_DEFAULT = ("bfloat16:1", "bfloat16:16")
 KINDS = (*OURS, *THEIRS)
 
 
@@ -96,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--modes", nargs="+", help=f"WEIGHTS:ROWS (default: {' '.join(DEFAULT)}; on a GPU bfloat16:1 and 16)")
+    defaults = f"{' '.join(DEFAULT)}; on a GPU {' '.join(GPU_DEFAULT)}"
+    parser.add_argument("--modes", nargs="+", help=f"WEIGHTS:ROWS (default: {defaults})")
     parser.add_argument("--size", choices=("39m", "125m"), help="default: 39m, on a GPU 125m")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender that are timed")
     parser.add_argument("--new_tokens", type=int, default=128)
@@ -110,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"torch {torch.__version__}, {name}, {size}, {arguments.new_tokens} new tokens", flush=True)
     if cpu:
         print(f"compiling our kernels takes {compile_seconds():.1f} s, once a machine", flush=True)
-    for mode in arguments.modes or (DEFAULT if cpu else ("bfloat16:1", "bfloat16:16")):
+    for mode in arguments.modes or (DEFAULT if cpu else GPU_DEFAULT):
         entries = entries_of(mode, size, arguments.new_tokens, arguments.threads)
         bandwidth = read_bandwidth(entries[0].model(device))
         seconds = compare(entries, arguments.rounds) if cpu else compare_here(entries, arguments.rounds, device)

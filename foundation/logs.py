@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import deque
 from pathlib import Path
 from typing import TextIO
 
@@ -12,6 +13,19 @@ from tqdm import tqdm
 from foundation.console import escaped, silence
 
 ROOT = "mateconv"
+
+
+class _Memory(logging.Handler):
+    """Keeps what is said before there is a log file."""
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: deque[logging.LogRecord] = deque(maxlen=self.MOST)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 class _TqdmHandler(logging.Handler):
@@ -47,13 +61,15 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def setup(logfile: Path | None = None, prints_results: bool = False) -> logging.Logger:
-    """Send the project's messages to the terminal, and with times to `logfile` (appended) when it is given.
+    """Send the project's messages to the terminal, and with times to `logfile` (appended) when it is given. It also has
+    what was said since a setup without one.
 
     Warnings go to standard error; all messages do where the command `prints_results`, which programs may read.
     """
     root = logging.getLogger(ROOT)
     root.setLevel(logging.INFO)
     root.propagate = False
+    earlier = [record for handler in root.handlers if isinstance(handler, _Memory) for record in handler.records]
     for handler in list(root.handlers):
         root.removeHandler(handler)
         handler.close()
@@ -64,5 +80,9 @@ def setup(logfile: Path | None = None, prints_results: bool = False) -> logging.
         logfile.parent.mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(logfile, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        for record in earlier:
+            file.handle(record)
         root.addHandler(file)
+    else:
+        root.addHandler(_Memory())
     return root

@@ -89,7 +89,7 @@ class Attention(nn.Module):
         if not dropped and tiles.pays(queries, keys):
             return tiles.attend_tiles(queries, keys, values, visible)
         groups = self.groups != H
-        if groups and not kernel_groups(queries.device, queries.dtype, visible is not None):
+        if groups and not kernel_groups(queries.device, queries.dtype, self.size, visible is not None):
             groups = False
             keys, values = (x.repeat_interleave(H // self.groups, dim=1) for x in (keys, values))
         return scaled_dot_product_attention(
@@ -103,10 +103,11 @@ class Attention(nn.Module):
         )
 
 
-def kernel_groups(device: torch.device, dtype: torch.dtype, masked: bool) -> bool:
+def kernel_groups(device: torch.device, dtype: torch.dtype, head_size: int, masked: bool) -> bool:
     """Whether attention over fewer key heads than query heads has a fast kernel.
 
-    On CUDA that is flash attention alone, which takes half precision and no mask. Elsewhere torch falls back on the
+    On CUDA that is flash attention alone, which takes half precision, heads of up to 256 and no mask.
+    Elsewhere torch falls back on the
     plain formula, which keeps all (T, S) scores in memory; with a key head for each query head it need not.
     """
-    return device.type != "cuda" or (dtype in FLASH_DTYPES and not masked)
+    return device.type != "cuda" or (dtype in FLASH_DTYPES and head_size <= 256 and not masked)

@@ -34,6 +34,8 @@ def parameters(config: ModelConfig, vocab_size: int) -> int:
         vectors = (2 * layers + 1) * width
         if config.qk_norm:
             vectors += 2 * layers * config.head_size
+        if config.qkv_bias:
+            vectors += layers * (config.num_attention_heads + 2 * config.key_value_heads) * config.head_size
     embeddings = (1 if config.tie_word_embeddings else 2) * vocab_size * width
     return block_matrices(config) + vectors + embeddings
 

@@ -8,7 +8,7 @@ change of the shares begins a new stretch, in which each dataset goes on where i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import gcd
 from typing import Any
 
@@ -68,17 +68,17 @@ class Stretch:
         seen = np.bincount(pattern(self.shares)[0][:places], minlength=len(self.parts)).tolist()
         return [part.first + turns * part.share + count for part, count in zip(self.parts, seen, strict=True)]
 
-    def followed_by(self, parts: Sequence[Part], sample: int) -> Stretch:
-        """The stretch of `parts` from global sample `sample` on: each known dataset (the same content, or else the same
-        path) goes on where this stretch leaves it, a new one begins at its `first`."""
-        reached = self.reached(sample)
-        known = {part.path: number for part, number in zip(self.parts, reached, strict=True)}
-        known |= {part.dataset: number for part, number in zip(self.parts, reached, strict=True)}
-        firsts = [known.get(part.dataset, known.get(part.path, part.first)) for part in parts]
-        return Stretch(
-            sample,
-            tuple(Part(part.dataset, part.path, part.share, first) for part, first in zip(parts, firsts, strict=True)),
-        )
+
+def next_stretch(history: Sequence[Stretch], parts: Sequence[Part], sample: int) -> Stretch:
+    """The stretch of `parts` from global sample `sample` on, after those of `history`: each known dataset (the same
+    content, or else the same path) goes on where it was left last, a new one begins at its `first`."""
+    known: dict[str, int] = {}
+    for stretch, end in zip(history, [*(later.sample for later in history[1:]), sample], strict=True):
+        reached = list(zip(stretch.parts, stretch.reached(end), strict=True))
+        known |= {part.path: number for part, number in reached}
+        known |= {part.dataset: number for part, number in reached}
+    firsts = [known.get(part.dataset, known.get(part.path, part.first)) for part in parts]
+    return Stretch(sample, tuple(replace(part, first=first) for part, first in zip(parts, firsts, strict=True)))
 
 
 def pattern(shares: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

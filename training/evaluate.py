@@ -162,7 +162,7 @@ def _encoder(flags: Flags, model: EncoderModel, tokenizer: Tokenizer, length: in
 def _lines(measured: Mapping[str, Any]) -> Iterator[str]:
     yield f"{measured['model']} on {measured['on']}, windows of {measured['max_seq_len']}"
     if "documents" not in measured:
-        for name in measured.keys() - {"model", "on", "max_seq_len"}:
+        for name in (name for name in measured if name not in ("model", "on", "max_seq_len")):
             yield f"{name:18} {measured[name]:.4f}"
         return
     counts = f"{measured['documents']:,} documents, {measured['tokens']:,} tokens predicted"

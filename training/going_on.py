@@ -32,9 +32,10 @@ def _in_the_way() -> list[str]:
     return [f"and without --{name}" for name in OTHER_STARTS[1:] if name in typed]
 
 
-def stopped(state: RunState, steps: str, saved: Path) -> str:
-    """What a run of `steps` that was asked to stop tells its owner."""
-    return f"stopped at step {state.step} of {steps} and saved {saved}; continue with: {to_continue()}"
+def stopped(state: RunState, steps: str, saved: Path | None) -> str:
+    """What a run of `steps` that was asked to stop tells its owner; None: its weights were not worth saving."""
+    done = f"and saved {saved}" if saved else "whose weights are not finite, and left the checkpoints before it alone"
+    return f"stopped at step {state.step} of {steps} {done}; continue with: {to_continue()}"
 
 
 def longer(directory: Path, config: TrainingConfig, state: RunState, chained: bool) -> str:

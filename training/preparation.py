@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
 from foundation.device import pick_dtype
+from foundation.errors import UserError
 from foundation.logs import get_logger
 from foundation.streams import derive_seed
 from model.build import new_model
@@ -59,6 +61,11 @@ class Prepared:
     length: RunLength
 
     @property
+    def is_branch(self) -> bool:
+        """Whether the run goes on from a checkpoint of another directory."""
+        return self.start.path is not None and not is_of_run(self.start.path, self.directory.path)
+
+    @property
     def is_over(self) -> bool:
         """Whether the run has ended before, and its final model lies there."""
         state = self.state
@@ -84,9 +91,10 @@ class Prepared:
 
 def prepare(config: RunConfig, world: World, device: torch.device, stack: ExitStack) -> Prepared:
     """Find the start, open the data, build or restore the model. Locks the run directory until `stack` closes."""
+    directory = RunDirectory(config.training.out_dir)
+    start = find_start(directory, config.training, config.flags, world, stack)
+    config = _with_origin(config, start)
     training, flags = config.training, config.flags
-    directory = RunDirectory(training.out_dir)
-    start = find_start(directory, training, flags, world, stack)
     data = open_data(config.data)
     require_validation(training, data.validation is not None)
     if training.preflight:
@@ -97,6 +105,11 @@ def prepare(config: RunConfig, world: World, device: torch.device, stack: ExitSt
     model = chosen_model(
         shape, config.given, start.content, config.data, training, data, split, world, device, task.head_share
     )
+    if config.data.max_seq_len > model.max_position_embeddings:
+        raise UserError(
+            f"max_seq_len {config.data.max_seq_len} exceeds the {model.max_position_embeddings} positions of the model "
+            "that the run goes on with; lower max_seq_len"
+        )
     config = replace(config, model=model)
     samples = open_samples(task, directory.path, start.content)
     identity = _identity(config, task, samples, split, start)
@@ -107,6 +120,12 @@ def prepare(config: RunConfig, world: World, device: torch.device, stack: ExitSt
     length = run_length(training, state, samples.samples_per_epoch, split.global_batch, *row)
     # The content is as large as the whole run's state, on every rank.
     return Prepared(config, world, directory, start.without_content(), split, task, samples, snapshot, state, length)
+
+
+def _with_origin(config: RunConfig, start: Start) -> RunConfig:
+    """With what the run began from, also where a resume no longer says it: its next checkpoint does."""
+    origin = start.content["config"]["training"].get("init_from") if start.content is not None else None
+    return config if origin is None or config.training.init_from else config.with_training(init_from=Path(origin))
 
 
 def _identity(config: RunConfig, task: Task, samples: TrainingSamples, split: Split, start: Start) -> Identity:

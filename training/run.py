@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from contextlib import ExitStack
 
 import torch
 
 from foundation import logs
-from foundation.errors import UserError
 from training.assembly import Assembly
-from training.config import combination_problems
 from training.devices.compilation import advice
 from training.devices.distributed import World, join_world
 from training.devices.ending import end
@@ -27,6 +24,7 @@ from training.preflight.prediction import Prediction
 from training.preparation import Prepared, prepare
 from training.run_config import RunConfig
 from training.saving.best_again import bring_best_back
+from training.saving.saver import save_at_once
 from training.signals import around_the_loop
 from training.trainer import Trainer
 
@@ -34,13 +32,9 @@ log = logs.get_logger("training")
 
 
 def run_training(config: RunConfig) -> int:
-    """Train as `config` says; gives the exit code (see `Trainer.run`). `UserError` before any work."""
+    """Train as `config` says, whose settings are checked (see `combination_problems`); gives the exit code (see
+    `Trainer.run`). `UserError` before any work."""
     config = config.with_training(out_dir=config.directory)
-    # What a run starts from has its own positions (see `InitialModel.shape`).
-    positions = config.model.max_position_embeddings if config.training.init_from is None else sys.maxsize
-    problems = combination_problems(config.data, config.training, config.logging, config.flags, positions)
-    if problems:
-        raise UserError("\n  ".join(["the configuration has problems:", *problems]))
     training, flags = config.training, config.flags
     world, device = join_world(flags.ddp or flags.fsdp, flags.local_rank, training.device, training.process_timeout)
     keep_freed_memory(device)
@@ -74,6 +68,8 @@ def _train(config: RunConfig, world: World, device: torch.device, stack: ExitSta
             _open_directory(run)
         _announce(run, assembly, prediction)
         parts = assembly.parts(run.state, run.config.plain(), config.write_texts, foreign)
+        if run.is_branch:
+            save_at_once(parts, run.state)  # until its first save it would have nothing to resume from
         if run.start.path is not None:
             bring_best_back(parts, run.state, run.start.path)
         trainer = Trainer(parts, run.state)
@@ -88,6 +84,8 @@ def _tried(run: Prepared, device: torch.device) -> tuple[Assembly, Prediction | 
     plan = chosen_plan(run.split, run.snapshot, upcoming, training, state)
     checks = Preflight(run.assembly(plan), state, upcoming, remember=flags.resume and not flags.dry_run)
     prediction = checks.run() if training.preflight or flags.dry_run else None
+    if prediction is None and run.world.size > 2:
+        checks.settle()
     return checks.assembly, prediction  # perhaps in smaller microbatches
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from foundation.errors import first_line
 from training.batching.batches import Microbatch
 from training.devices.compilation import switch_of
+from training.devices.distributed import local_part
 from training.devices.out_of_memory import is_out_of_memory
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy
@@ -120,6 +121,12 @@ class Stepper:
         finally:
             del taken
             self.optimizers.zero_grad()
+
+    def weights_are_finite(self) -> bool:
+        """Whether all weights of all ranks are finite numbers; every rank asks."""
+        tensors = (local_part(parameter.detach()) for parameter in self.module.parameters())
+        broken = sum(int(not torch.isfinite(tensor).all()) for tensor in tensors)
+        return self._world.total([broken])[0] == 0
 
     def forget(self) -> None:
         """Drop what an unfinished step left behind; compiled code is tried by itself again, in what shapes come now."""

@@ -97,11 +97,12 @@ class Trainer:
                 return self._leave()
             self._account(result, time.perf_counter() - began)
             if self._faults.hopeless:
-                return self._give_up(result)
+                self._parts.loggers.log(self._rows.make(result, self._rate, self._progress))
+                return self._give_up()
             if not self._after_step(result):
                 return self._leave()
             if self._over:
-                break
+                return 0 if self._worth_keeping() else self._give_up()
             began = time.perf_counter()
         return 0
 
@@ -168,8 +169,13 @@ class Trainer:
         self._save_is_late |= step % config.save_interval == 0
         # After a bad step nothing replaces the last good checkpoint: what broke it may lie in the state itself.
         sound = self._state.bad_steps == 0
-        self._save(due=self._over or (sound and (self._save_is_asked or self._save_is_late)))
+        due = self._worth_keeping() if self._over else sound and (self._save_is_asked or self._save_is_late)
+        self._save(due)
         return True
+
+    def _worth_keeping(self) -> bool:
+        """Whether the weights may be saved: after bad steps, if they are finite. Every rank asks."""
+        return self._state.bad_steps == 0 or self._parts.stepper.weights_are_finite()
 
     def _save(self, due: bool) -> None:
         if due:
@@ -213,15 +219,15 @@ class Trainer:
     def _leave(self) -> int:
         """Save where we are after a signal."""
         self._save_is_asked = False  # which would tell that the run goes on
-        self._save(due=True)
+        saved = self._worth_keeping()
+        self._save(due=saved)
         self._saver.wait()
         self._note("stopped", reason=self._stop.name)
         steps = self._parts.length.steps_in_words(self._state)
-        log.warning("%s", stopped(self._state, steps, self._parts.directory.newest))
+        log.warning("%s", stopped(self._state, steps, self._parts.directory.newest if saved else None))
         return self._stop.exit_code
 
-    def _give_up(self, result: StepResult) -> int:
-        self._parts.loggers.log(self._rows.make(result, self._rate, self._progress))
+    def _give_up(self) -> int:
         self._saver.wait()
         self._note("diverged", reason=f"{self._state.bad_steps} steps in a row were not finite")
         self._faults.explain()

@@ -19,6 +19,7 @@ from foundation import logs
 def _restored() -> Iterator[None]:
     root = logging.getLogger(logs.ROOT)
     before = root.level, root.propagate, list(root.handlers)
+    root.handlers = []
     yield
     for handler in root.handlers:
         if handler not in before[2]:
@@ -42,6 +43,22 @@ def test_levels_streams_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "later\n")
     assert len((tmp_path / "new/train.log").read_text(encoding="utf-8").splitlines()) == 3  # appended, not replaced
+
+
+def test_a_log_file_has_what_was_said_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    logs.setup()
+    log = logs.get_logger("part")
+    log.info("resuming at step %d", 4)
+    log.warning("skipped")
+    logs.setup(tmp_path / "first.log")
+    log.info("one")
+    logs.setup()  # the run is over, another begins
+    log.info("between")
+    logs.setup(tmp_path / "second.log")
+    found = [(tmp_path / name).read_text(encoding="utf-8").splitlines() for name in ("first.log", "second.log")]
+    said = [[line.split(" ", 2)[2] for line in lines] for lines in found]
+    assert said == [["INFO resuming at step 4", "WARNING skipped", "INFO one"], ["INFO between"]]
+    assert capsys.readouterr().out == "resuming at step 4\none\nbetween\n"
 
 
 def test_what_a_stream_has_no_character_for_is_escaped_and_the_next_line_follows(

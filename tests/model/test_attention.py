@@ -45,9 +45,9 @@ def test_repeated_heads_are_grouped_heads(make_decoder: Make, monkeypatch: pytes
 
 def test_which_kernels_know_groups() -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert kernel_groups(cpu, torch.float32, True)
-    assert kernel_groups(cuda, torch.bfloat16, False) and not kernel_groups(cuda, torch.bfloat16, True)
-    assert not kernel_groups(cuda, torch.float32, False)
+    assert kernel_groups(cpu, torch.float32, 64, True)
+    assert kernel_groups(cuda, torch.bfloat16, 64, False) and not kernel_groups(cuda, torch.bfloat16, 64, True)
+    assert not kernel_groups(cuda, torch.float32, 64, False) and not kernel_groups(cuda, torch.bfloat16, 264, False)
 
 
 @pytest.mark.gpu

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.dataset import Dataset
-from shards.mixture import Mixture, Part, Stretch, lowest_terms, pattern
+from shards.mixture import Mixture, Part, Stretch, lowest_terms, next_stretch, pattern
 from shards.packing import PackedSamples
 from shards.samples import Samples
 
@@ -65,13 +65,21 @@ def test_each_dataset_gives_its_samples_one_after_the_other(shares: list[int], s
 def test_a_change_continues_each_dataset_where_it_was():
     before = stretch([3, 1], firsts=[0, 0])
     parts = [Part("id1", "elsewhere", 2, 0), Part("new", "path9", 5, 0), Part("grown", "path0", 1, 0)]
-    after = before.followed_by(parts, 10)
+    after = next_stretch([before], parts, 10)
     assert after.sample == 10 and after.shares == [2, 5, 1]
     reached = before.reached(10)
     assert sum(reached) == 10
     assert [part.first for part in after.parts] == [reached[1], 0, reached[0]]
     assert Stretch.from_plain(json.loads(json.dumps(after.plain()))) == after
     assert before.describe() == "path0 75.00%, path1 25.00%"
+
+
+def test_a_dataset_that_was_left_out_for_a_while_goes_on_where_it_was_left():
+    both = stretch([1, 3], firsts=[0, 0])
+    alone = next_stretch([both], [Part(both.parts[0].dataset, "path0", 1, 0)], 1000)
+    again = next_stretch([both, alone], both.parts, 2000)
+    assert [part.first for part in alone.parts] == [250]
+    assert [part.first for part in again.parts] == [1250, 750]
 
 
 def test_lowest_terms_and_the_pattern():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from tests.training.test_resume import assert_same_run, die_at
 from training.saving import checkpoint
@@ -93,6 +95,24 @@ def test_a_best_model_behind_the_last_checkpoint_stays(command: Any, monkeypatch
     done = command.call("--out_dir", "cut", "--resume")
     assert done.returncode == 0 and "no checkpoint of it" not in done.stderr
     assert_same_run(command, command.directory / "whole", cut)
+
+
+def test_a_branch_can_be_resumed_from_its_first_moment(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before its own first save; and of a run that is over, nothing of which is left to be done."""
+    first, branch = command.directory / "first", ("--out_dir", "second", "--save_interval", "8")
+    assert command.call("--out_dir", "first", *EVERY_FOUR).returncode == 0
+    whole = checkpoint.load(first / "ckpt.pth")["model"]
+    die_at(monkeypatch, 1)
+    assert command.call(*branch, "--resume_from", "first/checkpoints/step_000008.pth").returncode == 1
+    monkeypatch.delenv("MATECONV_FAILPOINT")
+    assert checkpoint.saved_steps(command.directory / "second") == [8]
+    assert command.call("--out_dir", "third", "--resume_from", "first/ckpt.pth").returncode == 0
+    shutil.rmtree(first)
+    assert command.call(*branch, "--resume").returncode == 0
+    resumed = checkpoint.load(command.directory / "second" / "ckpt.pth")["model"]
+    assert all(torch.equal(weight, whole[name]) for name, weight in resumed.items()) and len(resumed) == len(whole)
+    assert command.call("--out_dir", "third", "--resume", "--max_steps", "13").returncode == 0
+    assert checkpoint.load(command.directory / "third" / "ckpt.pth")["step"] == 13
 
 
 @pytest.mark.parametrize("answer", [True, False])

@@ -16,6 +16,7 @@ from shards.dataset import Dataset
 from shards.packing import PackedSamples
 from tests.quick import quick
 from training.devices.distributed import join_world
+from training.saving import checkpoint
 from training.step import Stepper
 
 Launcher = Callable[..., list[str]]
@@ -99,10 +100,34 @@ def test_a_run_goes_on_with_other_processes(
     assert refused.returncode == 2 and "global_batch: 6 in the checkpoint, 12 now" in refused.stderr
 
 
+@pytest.mark.slow
+def test_three_processes_resume_bit_for_bit(command: Any, launcher: Launcher) -> None:
+    """Without the trial step, whose sum over ranks would have settled the order in which three of them add up."""
+    options = ("--ddp", "--preflight", "false", "--hidden_size", "96", "--save_interval", "3", "--max_steps", "6")
+    whole = command.run(*options, "--out_dir", "whole", launcher=launcher("torchrun", 3))
+    assert whole.returncode == 0, whole.stderr
+    again = ("--out_dir", "cut", "--resume_from", "whole/checkpoints/step_000003.pth")
+    cut = command.run(*options, *again, launcher=launcher("torchrun", 3))
+    assert cut.returncode == 0, cut.stderr
+    one, other = (checkpoint.load(command.directory / name / "ckpt.pth") for name in ("whole", "cut"))
+    assert one["step"] == other["step"] == 6
+    assert all(torch.equal(weight, other["model"][name]) for name, weight in one["model"].items())
+
+
 def test_torchrun_without_ddp_is_refused_once(command: Any, launcher: Launcher) -> None:
     done = command.run(launcher=launcher("torchrun", 2))
     assert done.returncode != 0 and "--ddp is not given" in done.stderr
     assert not (command.directory / "out").exists()
+
+
+def test_a_process_that_is_told_too_little_of_the_others_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"did not find the others \(.*RANK.*start all of them with torchrun"):
+        join_world(True, None, "cpu")
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert join_world(True, None, "cpu")[0].size == 1
 
 
 @pytest.mark.parametrize("name", ["auto", "mps"])

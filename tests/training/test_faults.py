@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections import Counter
 from typing import Any
 
@@ -136,6 +137,37 @@ def test_no_bad_step_pushes_a_good_checkpoint_out(
     assert command.call(*TWICE, *every).returncode == 0
     assert [kept[step] for step in (5, 6, 7, 8, 9)] == [[4], [5], [5], [5], [5]]
     assert checkpoint.saved_steps(command.directory / "out") == [9]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("broken", ["weights", "moments"])
+def test_a_run_that_ends_amid_bad_steps_keeps_its_last_good_checkpoint(
+    command: Any, around_step: Any, broken: str, stopped: bool
+) -> None:
+    """Bad from step 6 on, ended by a signal before step 8 or by the end of the run: broken weights are not saved."""
+
+    def corrupt(trainer: Trainer, step: int) -> None:
+        if step >= BAD_STEP:
+            weight = trainer._parts.stepper._parameters[0]
+            optimizer = next(iter(trainer._parts.stepper.optimizers.members.values()))
+            with torch.no_grad():
+                (weight if broken == "weights" else optimizer.state[weight]["exp_avg_sq"])[1].fill_(math.nan)
+        if stopped and step == BAD_STEP + 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    around_step(corrupt)
+    out, last = command.directory / "out", BAD_STEP + 1 if stopped else 9
+    done = command.call(*TWICE, "--save_interval", "1", "--keep_last", "1", "--keep_best", "false")
+    assert "Traceback" not in done.stderr and "resume" in done.stderr + done.stdout
+    if broken == "weights":
+        assert done.returncode == (75 if stopped else 1)
+        assert checkpoint.saved_steps(out) == [5] and not (out / "final").exists()
+    else:
+        assert done.returncode == (75 if stopped else 0)
+        assert checkpoint.saved_steps(out) == [5, last] and (out / "final").exists() is not stopped
+    newest = checkpoint.load(out / "ckpt.pth")
+    assert newest["step"] == (5 if broken == "weights" else last)
+    assert all(bool(weight.isfinite().all()) for weight in newest["model"].values())
 
 
 def test_a_loss_spike_is_noted_with_its_documents_and_again_after_a_resume(

@@ -185,7 +185,9 @@ def test_shares() -> None:
     assert shares_of([Fraction("0.7"), Fraction("0.3")], [1, 1]) == [7, 3]
     assert shares_of([third, 1 - third], [1, 1]) == [333, 667]
     assert shares_of([None, None], [100, 300]) == [1, 3]
-    assert shares_of([None, None], [1, 10**9]) == [1, 10_000]
+    assert shares_of([None, None], [1, 10**9]) == [1, 999_998]
+    assert shares_of([None, None], [5, 500_000]) == [5, 499_994], "five samples are seen once while the others are"
+    assert shares_of([None, None], [1000, 2001]) == [833, 1667]
     with pytest.raises(UserError, match="round them"):
         shares_of([Fraction("0.3333333333"), Fraction("0.6666666667")], [1, 1])
 

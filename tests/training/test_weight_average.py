@@ -45,6 +45,29 @@ def test_every_update_follows_the_formula_with_its_warmup(decay: float) -> None:
     assert (last < decay) == (decay == 0.999), "0.6 is reached within the warmup, 0.999 is not"
 
 
+def test_an_exchange_that_runs_out_of_memory_on_its_way_has_changed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    average = WeightAverage(model, 0.9)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(5.0)
+    before = {name: weight.clone() for name, weight in average.weights.items()}
+    clone, left = torch.Tensor.clone, [2]
+
+    def short(tensor: Tensor) -> Tensor:
+        left[0] -= 1
+        if left[0] == -1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return clone(tensor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "clone", short)
+        with pytest.raises(torch.OutOfMemoryError), average.in_place():
+            pytest.fail("it computes with half of the average")
+    assert all(bool((parameter == 5.0).all()) for parameter in model.parameters())
+    assert all(torch.equal(weight, before[name]) for name, weight in average.weights.items())
+
+
 def test_the_average_of_half_precision_weights_is_float32() -> None:
     model = nn.Linear(3, 2).to(torch.bfloat16)
     average = WeightAverage(model, 0.999)

@@ -11,15 +11,16 @@ from typing import Any
 from foundation import fingerprint
 from foundation.errors import UserError
 from foundation.logs import get_logger
-from shards.mixture import LONGEST_PATTERN, Mixture, Part, Stretch, lowest_terms
+from shards.mixture import LONGEST_PATTERN, Mixture, Part, Stretch, lowest_terms, next_stretch
 from shards.planned import RowsOfPlan
 from shards.samples import Samples
 from training.tasks.base import Task
 
 log = get_logger("training")
 
-NATURAL = 10_000
-"""Places in the pattern of datasets that are mixed by size: shares are rounded to hundredths of a percent."""
+NATURAL, FINEST = 10_000, 20
+"""Places in the pattern of datasets that are mixed by size, so that shares are rounded to hundredths of a percent; and
+how many of them the smallest has, if a pattern may be so long."""
 
 
 class TrainingSamples(Mixture):
@@ -94,7 +95,7 @@ def _history(parts: tuple[Part, ...], saved: Mapping[str, Any] | None) -> list[S
     if last.same_mixture(Stretch(0, parts)):
         return history
     assert saved is not None
-    return [*history, last.followed_by(parts, saved["sample"])]
+    return [*history, next_stretch(history, parts, saved["sample"])]
 
 
 def shares_of(weights: Sequence[Fraction | None], sizes: Sequence[int]) -> list[int]:
@@ -104,7 +105,9 @@ def shares_of(weights: Sequence[Fraction | None], sizes: Sequence[int]) -> list[
     """
     given = [weight for weight in weights if weight is not None]
     if not given:
-        return lowest_terms([max(1, round(NATURAL * size / sum(sizes))) for size in sizes])
+        whole, least = sum(sizes), max(1, min(sizes))
+        places = min(LONGEST_PATTERN - len(sizes), max(NATURAL, FINEST * whole // least))
+        return lowest_terms([max(1, round(places * size / whole)) for size in sizes])
     scale = lcm(*(weight.denominator for weight in given))
     shares = lowest_terms([int(weight * scale) for weight in given])
     if sum(shares) > LONGEST_PATTERN:

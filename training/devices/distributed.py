@@ -15,7 +15,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from foundation.device import pick_device
-from foundation.errors import UserError
+from foundation.errors import UserError, first_line
 from foundation.logs import get_logger
 from training.devices.meeting import meet
 from training.settings.hardware import PROCESS_TIMEOUT
@@ -107,7 +107,7 @@ def join_world(
     `--ddp` outside torchrun is a world of one. `UserError` for torchrun without `--ddp` (each process would
     train alone, all into one directory), for more processes on a machine than it has GPUs, and for several on MPS.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = int(os.environ.get("WORLD_SIZE") or "1")
     if size > 1 and not ddp:
         raise UserError(f"torchrun started {size} processes, but --ddp is not given; add --ddp, or use plain python")
     if size == 1:
@@ -135,7 +135,13 @@ def join_world(
 def _join(local: int, device: torch.device, timeout: float) -> World:
     """Find the other processes at the address that torchrun gave."""
     patience = timedelta(seconds=timeout)
-    found, rank, size = next(iter(rendezvous("env://", timeout=patience)))
+    try:
+        found, rank, size = next(iter(rendezvous("env://", timeout=patience)))
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"this process did not find the others ({first_line(error)}); start all of them with torchrun, or set "
+            "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in each"
+        ) from None
     # Processes that torchrun has started again shall not read the notes of those before them, nor a second run of the
     # same processes (--chain, --seeds) those of the first.
     store = PrefixStore(meet(found, rank, size, patience), found)

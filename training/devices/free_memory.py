@@ -32,9 +32,11 @@ def hold_to(budget: int | None, device: torch.device) -> None:
 
 
 def resident() -> int:
-    """Bytes of this process in the machine's memory."""
+    """Bytes of this process in the machine's memory that are its own: pages of files, such as a dataset that was just
+    read through, are given up when memory is short."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        _, pages, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
+        return (pages - shared) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError, ValueError):
         return 0
 

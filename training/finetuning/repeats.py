@@ -108,7 +108,7 @@ def measured_by(path: Path) -> dict[str, float]:
     directory = RunDirectory(path)
     step = saved_step(directory.best)
     row = next((row for row in read_lines(directory.metrics) if row["step"] == step and "val_loss" in row), {})
-    values = {key: float(value) for key, value in row.items() if key.startswith("val_")}
+    values = {key: float(value) for key, value in row.items() if key.startswith("val_") and value is not None}
     file = directory.verdicts["test"]
     if file.is_file():
         facts = json.loads(file.read_bytes())

@@ -61,9 +61,7 @@ def settled_from(count: int) -> int:
     return count // 20 if count >= 100 else 0
 
 
-def draw_history(
-    rows: Sequence[Row], path: Path, spikes: Sequence[Row] = (), unit: str = loss_unit("causal")
-) -> None:
+def draw_history(rows: Sequence[Row], path: Path, spikes: Sequence[Row] = (), unit: str = loss_unit("causal")) -> None:
     """Training loss in `unit` (each step pale, smoothed strong), validation losses and spikes; gradient norm and
     learning rate below."""
     from matplotlib.backends.backend_agg import (

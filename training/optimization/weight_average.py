@@ -57,13 +57,24 @@ class WeightAverage:
         """What a checkpoint holds; `weights` are the whole ones by name."""
         return {"updates": self.updates, "weights": dict(weights)}
 
-    @torch.no_grad()
     def _exchange(self) -> None:
-        for name, live in self._live.items():
-            average = self.weights[name]
-            kept = live.clone()
-            live.copy_(average)
-            average.copy_(kept)
+        """All weights, or none where memory runs out on the way."""
+        exchanged: list[str] = []
+        try:
+            for name in self._live:
+                self._exchange_one(name)
+                exchanged.append(name)
+        except BaseException:
+            for name in exchanged:
+                self._exchange_one(name)
+            raise
+
+    @torch.no_grad()
+    def _exchange_one(self, name: str) -> None:
+        live, average = self._live[name], self.weights[name]
+        kept = live.clone()
+        live.copy_(average)
+        average.copy_(kept)
 
 
 def _wide(tensor: Tensor) -> Tensor:

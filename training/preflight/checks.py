@@ -94,6 +94,12 @@ class Preflight:
             disk=disk,
         )
 
+    def settle(self) -> None:
+        """Try a step for the sake of what stays of it: DDP groups its buckets anew after its first sum over ranks, and
+        three ranks or more add up in another order in other buckets. Without this a resumed run's first step would not
+        be that of the run that went on."""
+        self._try()
+
     def _check_memory(self, limit: int) -> None:
         """`UserError` where running out of memory would end the process without a word, or nothing but this holds it
         to its budget."""

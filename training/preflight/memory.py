@@ -175,9 +175,7 @@ class _Peaks:
         return peak
 
 
-def _workspace(
-    snapshot: Snapshot, forward: Callable[[int], torch.Tensor], share: int, kept: int
-) -> float:
+def _workspace(snapshot: Snapshot, forward: Callable[[int], torch.Tensor], share: int, kept: int) -> float:
     """Resident bytes of a sequence of which the forward pass keeps `kept`."""
     model = snapshot.model
     if not model.recompute:

@@ -18,8 +18,9 @@ from model.config import ModelConfig
 from model.costs import COMPUTE_OPTIMAL, activation_bytes, flops_per_token, parameters, state_bytes
 from model.presets import AUTO, KEYS, merged
 from training.config import TrainingConfig
-from training.devices.free_memory import memory_limit
-from training.preflight.memory import RESERVE
+from training.devices.free_memory import memory_limit, resident
+from training.preflight.memory import RESERVE, WORKSPACE
+from training.preflight.memory import STATE_BYTES as MOMENTS
 
 log = get_logger("training")
 
@@ -94,6 +95,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _copies(training: TrainingConfig) -> int:
+    """Bytes of a weight beside its training: its average, and what the checkpoint's writer holds of all of them."""
+    average = 4 if training.use_ema else 0
+    return average + (4 + average + MOMENTS if training.async_save else 0)
+
+
 def _for_cpu(
     model: ModelConfig, given: Collection[str], limit: int, training: TrainingConfig, work: Work, dtype: torch.dtype
 ) -> str:
@@ -107,7 +114,8 @@ def _for_cpu(
     for name in dict.fromkeys(ladder_of(model)):
         shape = with_preset(model, name, given)
         kept = activation_bytes(shape, work.vocab_size, work.sequence, work.head_share)
-        memory = state_bytes(shape, work.vocab_size) + 2 * kept
+        memory = resident() + state_bytes(shape, work.vocab_size) + WORKSPACE * kept
+        memory += _copies(training) * parameters(shape, work.vocab_size)
         if memory > limit * (1 - RESERVE):
             continue
         fitting = name

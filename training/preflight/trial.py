@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import torch
 
 from training.batching.batches import Microbatch
 from training.devices.distributed import local_part
+from training.devices.free_memory import resident
 from training.saving.snapshot import Snapshot
 from training.step import Stepper
 
@@ -120,5 +120,9 @@ def _peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_reserved(device)
     if device.type == "mps":
         return int(torch.mps.driver_allocated_memory())
+    try:
+        import resource  # Windows has none
+    except ImportError:
+        return resident()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from foundation.cli import describe_os_error
@@ -17,6 +18,13 @@ from training.saving.model_output import save_model
 from training.state import RunState
 
 log = get_logger("training")
+
+
+def save_at_once(parts: Parts, state: RunState) -> None:
+    """Write a checkpoint of a run that is about to go on, in a directory that has none. Every rank calls it."""
+    content = parts.snapshot.take(state)
+    if parts.world.is_main:
+        checkpoint.save(parts.directory.path, content, parts.training.keep_last)
 
 
 class Saver:
@@ -88,4 +96,6 @@ class Saver:
         if checkpoint_is_due:
             training, known = self._parts.training, content["best"]
             best_step = known["step"] if known and training.keep_best else None
-            checkpoint.save(directory.path, content, training.keep_last, best_step)
+            # What was saved amid bad steps, because the run was stopped there, pushes no good checkpoint out.
+            keep_last = sys.maxsize if content["state"]["bad_steps"] else training.keep_last
+            checkpoint.save(directory.path, content, keep_last, best_step)

@@ -58,7 +58,9 @@ class LoggingConfig(Settings):
         description="license of the model, for its card: an SPDX name such as apache-2.0; null: the card says unknown",
     )
     language: Annotated[tuple[Code, ...], BeforeValidator(_codes)] = Field(
-        (), description="languages of the texts, for the model card: en zh; without it those the datasets were filtered for"
+        (),
+        description="languages of the texts, for the model card: en zh; without it those that the datasets are "
+        "filtered for",
     )
     peak_tflops: float | None = Field(
         None,

@@ -12,8 +12,13 @@ import pytest
 import torch
 import yaml
 
+from foundation.config import load_config
+from foundation.section import Section
+from model.config import ModelConfig
+from model.presets import PRESETS
 from tests.training.conftest import Command
 from tests.training.finetuning.conftest import RUN, TINY_ENCODER, good
+from training.config import TrainFlags, TrainingConfig
 from training.finetuning.repeats import summarise
 from training.saving import checkpoint
 
@@ -121,6 +126,8 @@ def test_the_best_of_several_seeds_is_handed_on(chain: Command) -> None:
         ({"pretrain": {"max_steps": 0}}, "pretrain", "stage 'pretrain': max_steps"),
         ({"pretrain": {"max_steps": 3, "training": {"max_steps": 4}}}, "pretrain", "'max_steps' stands there twice"),
         ({"pretrain": 3}, "pretrain", "must hold settings"),
+        ({"one": {"max_steps": 2}, "two": {"min_learning_rate": 1.0}}, "one,two", "min_learning_rate 1 is above"),
+        ({"one": {"seeds": [3, 3]}}, "one", "seeds 3 3: give different"),
         ([1], "pretrain", "must hold stages by name"),
     ],
 )
@@ -171,7 +178,7 @@ def test_flags_win_over_a_stage_in_whatever_words(chain: Command, monkeypatch: p
     monkeypatch.chdir(chain.directory)
 
     def settled(*flags: str) -> tuple[TrainingConfig, ModelConfig]:
-        kinds = {"training": TrainingConfig, "model": ModelConfig}
+        kinds: dict[str, type[Section]] = {"training": TrainingConfig, "model": ModelConfig}
         loaded = load_config("train.py", "", kinds, TrainFlags, ["--config", "stages.yaml", *flags], stage="own")
         return loaded.get(TrainingConfig), loaded.get(ModelConfig)
 

@@ -125,6 +125,8 @@ def test_a_run_starts_from_the_weights_and_a_resume_does_not_need_them(tuned: An
     del tuned.base[at : at + 2]
     again = good(tuned.call(*still, "--resume", "--max_steps", "3"))
     assert "at step 2" in again.stdout and "starting from" not in again.stdout
+    longer = tuned.call(*still, "--resume", "--max_steps", "4", "--max_seq_len", "33", "--allow_change", "max_seq_len")
+    assert longer.returncode == 2 and "max_seq_len 33 exceeds the 32 positions" in longer.stderr, longer.stderr
 
 
 def test_the_names_of_the_classes_stand_in_the_model(tuned: Any) -> None:

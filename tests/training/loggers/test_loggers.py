@@ -239,7 +239,9 @@ def test_the_picture_has_the_average_and_the_spikes(tmp_path: Path) -> None:
     assert colours("#d6942a") > without[1] + 20  # the spike's mark, beside that of the skipped step
 
 
-@pytest.mark.parametrize("task, unit", [(None, "token"), ("chat", "token"), ("classify", "document"), ("mlm_nsp", "two")])
+@pytest.mark.parametrize(
+    "task, unit", [(None, "token"), ("chat", "token"), ("classify", "document"), ("mlm_nsp", "two")]
+)
 def test_the_picture_shows_a_whole_overfitting_run_in_its_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str | None, unit: str
 ) -> None:
@@ -248,7 +250,9 @@ def test_the_picture_shows_a_whole_overfitting_run_in_its_unit(
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
     monkeypatch.setattr("training.loggers.history_plot.atomic.atomic_path", contextlib.nullcontext)
-    rows = [{"step": n, "tokens": n, "loss": max(0.05, 6 - n / 20), "lr": 1e-3, "grad_norm": 1.0} for n in range(1, 201)]
+    rows = [
+        {"step": n, "tokens": n, "loss": max(0.05, 6 - n / 20), "lr": 1e-3, "grad_norm": 1.0} for n in range(1, 201)
+    ]
     for row in rows[9::10]:
         row |= {"val_loss": 9.0 if row["step"] == 10 else 0.01 if row["step"] == 20 else 3 + row["step"] / 40}
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

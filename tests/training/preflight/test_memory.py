@@ -210,10 +210,11 @@ def test_a_block_that_is_computed_again_takes_its_memory_again(monkeypatch: Any)
     training, found = TrainingConfig(), {}
     for layers in (3, 4):
         module = causal(layers=layers)
+        model: Any = module.model
         for recompute in (False, True):
-            module.model.recompute = recompute  # type: ignore[assignment]
+            model.recompute = recompute
             found[layers, recompute] = step_memory(run_of(module, training), training, rows_of(32), 8).per_sequence
-            assert module.model.recompute is recompute
+            assert model.recompute is recompute
     block, block_input = (found[4, False] - found[3, False]) / 2, 4 * 32 * 32
     assert block > 5 * block_input
     assert found[4, True] - found[3, True] == pytest.approx(6 * block_input, rel=0.05)
