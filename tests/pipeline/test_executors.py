@@ -58,6 +58,7 @@ def test_ray_gives_the_same_bytes(small: PipelineConfig, expected: dict[str, str
     assert ray.is_initialized(), "a Ray that was there before is left running"
 
 
+@pytest.mark.slow
 def test_ray_charges_and_replaces_lost_workers(
     small: PipelineConfig, expected: dict[str, str], ray: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

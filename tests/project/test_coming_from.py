@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.project.way_over import PAGE, ROOT, Row, Story, read_rows, shrunk
+from tests.quick import quick
 from tokenization.kinds.wordpiece import train_word_piece
 from tokenization.train import train_byte_bpe
 
@@ -105,7 +106,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["quick", "whole"])
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", quick(SECTIONS, ["MateConv", "MicroBERT"]))
 def test_every_row_runs(section: str, whole: bool, world: Path) -> None:
     story = Story(world, [row for row in ROWS if row.section == section], whole)
     base = yaml.safe_load((world / "config.yaml").read_text())

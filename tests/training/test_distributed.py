@@ -162,6 +162,7 @@ def test_ddp_without_torchrun_trains_in_one_process(command: Any) -> None:
     assert done.returncode == 0 and "one process" in done.stdout
 
 
+@pytest.mark.slow
 def test_torchrun_with_one_process_is_the_plain_run(command: Any, launcher: Launcher) -> None:
     done = command.run("--ddp", "--out_dir", "launched", launcher=launcher("torchrun", 1))
     assert done.returncode == 0, done.stderr

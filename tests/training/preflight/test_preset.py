@@ -92,9 +92,15 @@ def test_a_cpu_is_judged_by_the_time_of_the_run(monkeypatch: Any) -> None:
 
 
 def test_a_cpu_is_judged_by_its_memory_and_by_a_time_budget(monkeypatch: Any) -> None:
-    small = resolved(monkeypatch, 2 * 10**9, CPU)
-    assert small.preset in ("30m", "60m")
-    assert parameters(small, 32000) * 16 < 2 * 10**9
+    monkeypatch.setattr(preset, "resident", lambda: 4 * 10**8)
+    for settings, name, larger, bytes_of_a_weight in (
+        ({}, "30m", "60m", 28),  # weight, gradient, two moments; the writer holds a copy of all but the gradient
+        ({"async_save": False}, "60m", "124m", 16),
+        ({"async_save": False, "use_ema": True}, "30m", "60m", 20),
+        ({"use_ema": True}, "15m", "30m", 36),
+    ):
+        memory = int((parameters(with_preset(AUTO, larger, ()), 32000) * bytes_of_a_weight + 4 * 10**8) / 0.92)
+        assert resolved(monkeypatch, memory, CPU, training=settings).preset == name
     budget = resolved(monkeypatch, 10**12, CPU, tokens=None, training={"time_budget": "12h"})
     tokens = 20 * parameters(budget, 32000)
     assert tokens * flops_per_token(budget, 32000, 257 / 2) / (2 * CORE_RATES[torch.float32]) <= 12 * 3600
