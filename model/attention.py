@@ -106,8 +106,8 @@ class Attention(nn.Module):
 def kernel_groups(device: torch.device, dtype: torch.dtype, head_size: int, masked: bool) -> bool:
     """Whether attention over fewer key heads than query heads has a fast kernel.
 
-    On CUDA that is flash attention alone, which takes half precision, heads of up to 256 and no mask.
-    Elsewhere torch falls back on the
-    plain formula, which keeps all (T, S) scores in memory; with a key head for each query head it need not.
+    On CUDA that is flash attention alone, which takes half precision, heads of up to 256 and no mask. Elsewhere torch
+    falls back on the plain formula, which keeps all (T, S) scores in memory; with a key head for each query head it
+    need not.
     """
     return device.type != "cuda" or (dtype in FLASH_DTYPES and head_size <= 256 and not masked)

@@ -84,7 +84,7 @@ def _tried(run: Prepared, device: torch.device) -> tuple[Assembly, Prediction | 
     plan = chosen_plan(run.split, run.snapshot, upcoming, training, state)
     checks = Preflight(run.assembly(plan), state, upcoming, remember=flags.resume and not flags.dry_run)
     prediction = checks.run() if training.preflight or flags.dry_run else None
-    if prediction is None and run.world.size > 2:
+    if prediction is None and run.world.size > 2 and run.snapshot.strategy.whole_model:
         checks.settle()
     return checks.assembly, prediction  # perhaps in smaller microbatches
 

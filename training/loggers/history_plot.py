@@ -92,7 +92,7 @@ def _draw_losses(axes: Any, rows: Sequence[Row], spikes: Sequence[Row]) -> None:
     axes.plot(steps, losses, color=_TRAIN, alpha=0.25, linewidth=1, label="training, each logged step")
     smoothed = smooth(losses, smoothing_span(len(losses)))
     first = settled_from(len(losses))
-    shown = [losses[first:]]
+    settled, shown = steps[first] if steps else 0, [losses[first:]]
     axes.plot(steps, smoothed, color=_TRAIN, linewidth=2, label="training, smoothed")
     for key, name, colour in (("val_loss", "validation", _VALIDATION), ("val_loss_ema", "of the EMA", _EMA)):
         places, values = column(rows, key)
@@ -100,14 +100,13 @@ def _draw_losses(axes: Any, rows: Sequence[Row], spikes: Sequence[Row]) -> None:
             best = int(np.nanargmin(values))
             label = f"{name}, best {values[best]:.3f} at step {places[best]}"
             axes.plot(places, values, color=colour, linewidth=2, marker="o", markersize=4, label=label)
-            shown.append(values[np.array(places) >= steps[first]])
+            shown.append(values[np.array(places) >= settled])
     if spikes:
         places, values = column(spikes, "loss")
         axes.plot(places, values, color=_SPIKE, linestyle="", marker="^", markersize=6, label="spikes")
-    later = np.concatenate(shown)
-    later = later[np.isfinite(later)]
+    every, later = (values[np.isfinite(values)] for values in map(np.concatenate, ([losses, *shown], shown)))
     if first and len(later):
-        low, high = min(np.nanmin(losses), later.min()), later.max()
+        low, high = every.min(), later.max()
         room = 0.05 * (high - low)
         axes.set_ylim(low - room, high + room)  # the first steps lie above the picture
     axes.legend(frameon=False)
