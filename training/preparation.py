@@ -105,12 +105,8 @@ def prepare(config: RunConfig, world: World, device: torch.device, stack: ExitSt
     model = chosen_model(
         shape, config.given, start.content, config.data, training, data, split, world, device, task.head_share
     )
-    if config.data.max_seq_len > model.max_position_embeddings:
-        raise UserError(
-            f"max_seq_len {config.data.max_seq_len} exceeds the {model.max_position_embeddings} positions of the model "
-            "that the run goes on with; lower max_seq_len"
-        )
     config = replace(config, model=model)
+    _require_positions(config, can_grow=start.fresh and training.init_from is None)
     samples = open_samples(task, directory.path, start.content)
     identity = _identity(config, task, samples, split, start)
     snapshot = _snapshot(config, task, world, device, identity, fresh=start.fresh)
@@ -120,6 +116,14 @@ def prepare(config: RunConfig, world: World, device: torch.device, stack: ExitSt
     length = run_length(training, state, samples.samples_per_epoch, split.global_batch, *row)
     # The content is as large as the whole run's state, on every rank.
     return Prepared(config, world, directory, start.without_content(), split, task, samples, snapshot, state, length)
+
+
+def _require_positions(config: RunConfig, can_grow: bool) -> None:
+    """`UserError` where rows are longer than the model has positions; one that is new `can_grow`."""
+    length, most = config.data.max_seq_len, config.model.max_position_embeddings
+    if length > most:
+        other = f" or give --max_position_embeddings {length}" if can_grow else ""
+        raise UserError(f"max_seq_len {length} exceeds the {most} positions of the model; lower max_seq_len{other}")
 
 
 def _with_origin(config: RunConfig, start: Start) -> RunConfig:
