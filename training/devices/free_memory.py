@@ -34,11 +34,22 @@ def hold_to(budget: int | None, device: torch.device) -> None:
 def resident() -> int:
     """Bytes of this process in the machine's memory that are its own: pages of files, such as a dataset that was just
     read through, are given up when memory is short."""
+    pages, of_files = _pages()
+    return pages - of_files
+
+
+def file_pages() -> int:
+    """Bytes of files that this process has mapped and that lie in the machine's memory: libraries, datasets."""
+    return _pages()[1]
+
+
+def _pages() -> tuple[int, int]:
+    """Bytes of this process in the machine's memory, and how many of them are of files."""
     try:
-        _, pages, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
-        return (pages - shared) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0
+        _, pages, of_files, *_ = map(int, Path("/proc/self/statm").read_text().split())
+        return pages * os.sysconf("SC_PAGE_SIZE"), of_files * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0, 0
 
 
 def _free_in_machine() -> int:

@@ -13,7 +13,7 @@ import torch
 
 from training.batching.batches import Microbatch
 from training.devices.distributed import local_part
-from training.devices.free_memory import resident
+from training.devices.free_memory import file_pages, resident
 from training.saving.snapshot import Snapshot
 from training.step import Stepper
 
@@ -125,4 +125,4 @@ def _peak_memory(device: torch.device) -> int:
     except ImportError:
         return resident()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak if sys.platform == "darwin" else max(resident(), peak * 1024 - file_pages())

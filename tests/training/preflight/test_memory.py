@@ -274,6 +274,7 @@ from model.decoder import Decoder
 from training.batching.batches import Microbatch
 from training.config import TrainingConfig
 from training.devices.distributed import World
+from training.devices.free_memory import file_pages
 from training.devices.precision import Precision
 from training.devices.strategy import Strategy
 from training.optimization.optimizer import build_optimizers
@@ -302,7 +303,7 @@ else:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - file_pages())
 """
     predicted, actual = (
         int(
