@@ -110,7 +110,7 @@ def prepare(config: RunConfig, world: World, device: torch.device, stack: ExitSt
     samples = open_samples(task, directory.path, start.content)
     identity = _identity(config, task, samples, split, start)
     snapshot = _snapshot(config, task, world, device, identity, fresh=start.fresh)
-    state = _state(start, snapshot, training, directory)
+    state = _state(start, snapshot, training)
     state.mixture = samples.history
     row = (config.data.max_seq_len, samples.tokens_a_row)
     length = run_length(training, state, samples.samples_per_epoch, split.global_batch, *row)
@@ -171,11 +171,9 @@ def _snapshot(
     return Snapshot(task, module, optimizers, strategy, precision, identity, average)
 
 
-def _state(start: Start, snapshot: Snapshot, training: TrainingConfig, directory: RunDirectory) -> RunState:
+def _state(start: Start, snapshot: Snapshot, training: TrainingConfig) -> RunState:
     if start.content is None or start.path is None:
         return RunState()
     state = snapshot.restore(start.content, start.path, training)
     log.info("resuming %s at step %d", start.path, state.step)
-    if not is_of_run(start.path, directory.path):
-        state.wandb_id = None  # a branch writes no curves into those of the run that it left
     return state

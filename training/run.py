@@ -109,6 +109,8 @@ def _announce(run: Prepared, assembly: Assembly, prediction: Prediction | None) 
 
 def _open_foreign(run: Prepared) -> Loggers:
     """Rank 0's loggers of other libraries; `UserError` when one refuses, which ends all ranks."""
+    if run.is_branch:
+        run.state.wandb_id = None  # it writes no curves into those of the run that it left
     opened: list[Loggers] = []
     settings = run.config.plain()
     on_main(run.world, lambda: opened.append(open_foreign(run.config.logging, run.directory, run.state, settings)))

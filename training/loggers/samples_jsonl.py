@@ -18,8 +18,8 @@ class SamplesFile(Logger):
 
     def show(self, step: int, samples: Sequence[Sample]) -> None:
         """A line for each."""
+        self._lines = self._lines or JsonLines(self._path)
         for sample in samples:
-            self._lines = self._lines or JsonLines(self._path)
             self._lines.write({"step": step, **sample})
 
     def save(self) -> None:
